@@ -1,0 +1,62 @@
+"""The HTTP application: its routes, and what lives as long as it does."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from imgsvc.api import files, jobs, ops, uploads
+from imgsvc.api.context import Services
+from imgsvc.api.errors import HANDLERS
+from imgsvc.api.middleware import RequestId
+from imgsvc.jobs.queue import Queue
+from imgsvc.settings import Settings
+from imgsvc.storage import Storage, StorageError
+
+log = logging.getLogger(__name__)
+
+ROUTES = [
+    Route("/upload", uploads.upload, methods=["POST"]),
+    Route("/upload/{id}", jobs.Upload),
+    Route("/upload/{id}/status", jobs.status, methods=["GET"]),
+    Route("/upload/{id}/result", jobs.result, methods=["GET"]),
+    Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
+    Route("/healthz", ops.healthz, methods=["GET"]),
+    Route("/readyz", ops.readyz, methods=["GET"]),
+]
+
+_BUCKET_RETRY_S = 1.0
+
+
+class State(TypedDict):
+    services: Services
+
+
+def create_app(settings: Settings) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[State]:
+        async with Queue.open(settings) as queue, Storage.open(settings) as storage:
+            bucket = asyncio.create_task(_ensure_bucket(storage))
+            try:
+                yield {"services": Services(settings, queue, storage)}
+            finally:
+                bucket.cancel()
+
+    return Starlette(routes=ROUTES, middleware=[Middleware(RequestId)], exception_handlers=HANDLERS, lifespan=lifespan)
+
+
+async def _ensure_bucket(storage: Storage) -> None:
+    """Makes the bucket as soon as S3 is there: the API may well start first."""
+    while True:
+        try:
+            await storage.ensure_bucket()
+        except StorageError as error:
+            log.warning("storage is not there yet: %r", error.__cause__)
+            await asyncio.sleep(_BUCKET_RETRY_S)
+        else:
+            return

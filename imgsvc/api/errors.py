@@ -1,0 +1,93 @@
+"""Errors at the edge: everything that goes wrong becomes a problem document (RFC 9457)."""
+
+import logging
+from collections.abc import Mapping
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ExceptionHandler
+
+from imgsvc.problems import HTTP_PROBLEMS, CodedError
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 2
+"""What a client is asked to wait before it repeats what was unavailable."""
+
+_STATUS_CODES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_request"}
+
+
+class ProblemError(CodedError):
+    """A request is refused with a code of HTTP_PROBLEMS. `detail` tells the client what to do next."""
+
+    def __init__(self, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(code, detail)
+        self.headers = dict(headers or {})
+
+
+def problem(code: str, detail: str, path: str, request_id: str) -> bytes:
+    """The body of a problem document."""
+    status = HTTP_PROBLEMS[code]
+    document = {
+        "type": f"about:blank#{code}",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        "code": code,
+        "instance": path,
+        "request_id": request_id,
+    }
+    return orjson.dumps(document)
+
+
+def problem_response(request: Request, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    status = HTTP_PROBLEMS[code]
+    request_id = request.scope["imgsvc.request_id"]
+    extra = {"x-request-id": request_id} | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
+    return Response(
+        problem(code, detail, request.url.path, request_id),
+        status_code=status,
+        headers=extra | dict(headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+async def _coded(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CodedError)
+    if error.__cause__ is not None:
+        log.warning("%s %s: %s: %r", request.method, request.url.path, error.code, error.__cause__)
+    headers = error.headers if isinstance(error, ProblemError) else None
+    return problem_response(request, error.code, error.detail, headers)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such route, or not with this method."""
+    assert isinstance(error, HTTPException)
+    code = _STATUS_CODES[error.status_code]
+    details = {
+        "not_found": "There is nothing at this path.",
+        "method_not_allowed": f"This path does not answer to {request.method}.",
+        "malformed_request": "The request could not be understood.",
+    }
+    return problem_response(request, code, details[code], error.headers)
+
+
+async def _disconnected(_: Request, error: Exception) -> Response:
+    """The client is gone: nobody reads this answer, and its upload was given up already."""
+    log.info("client went away: %r", error)
+    return Response(status_code=400)
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    """A bug. The server logs its traceback; the client gets an id to ask about."""
+    return problem_response(request, "internal_error", "The service failed. Tell its operator this request_id.")
+
+
+HANDLERS: dict[type[Exception] | int, ExceptionHandler] = {
+    CodedError: _coded,
+    HTTPException: _http,
+    ClientDisconnect: _disconnected,
+    Exception: _unexpected,
+}

@@ -1,0 +1,134 @@
+"""`GET` and `HEAD /files/…`: processed variants, streamed from storage alone.
+
+Conditional and range requests follow RFC 9110, sections 13 and 14.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from imgsvc.api.context import services
+from imgsvc.api.errors import ProblemError
+from imgsvc.api.names import content_disposition
+from imgsvc.storage import ObjectInfo, Storage
+
+# our own keys only: what does not look like one is never asked for
+_KEY = re.compile(r"processed/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[\w-][\w.-]{0,250}")
+_RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
+_CONDITIONS = ("if-none-match", "if-modified-since", "range")
+
+_HEADERS = {
+    "accept-ranges": "bytes",
+    "cache-control": "public, max-age=86400, immutable",
+    # a file that a browser takes for a page must still not act as one
+    "content-security-policy": "default-src 'none'; sandbox",
+    "cross-origin-resource-policy": "cross-origin",
+    "x-content-type-options": "nosniff",
+}
+
+
+async def serve(request: Request) -> Response:
+    key = request.path_params["path"]
+    if not _KEY.fullmatch(key):
+        raise _missing()
+    storage = services(request).storage
+    disposition = _disposition(request, key)
+    if request.method == "GET" and not any(name in request.headers for name in _CONDITIONS):
+        return ObjectResponse(storage, key, disposition)  # one call to storage where one is enough
+    info = await storage.head(key)
+    if info is None:
+        raise _missing()
+    headers = _headers(info) | disposition
+    if _is_unchanged(request.headers, info):
+        return Response(status_code=304, headers=headers)
+    if request.method == "HEAD":
+        return Response(headers=headers | {"content-length": str(info.size)}, media_type=info.content_type)
+    return ObjectResponse(storage, key, disposition, _span(request.headers, info))
+
+
+class ObjectResponse(Response):
+    """Streams an object, or a span of its bytes, as fast as the client takes it."""
+
+    def __init__(
+        self, storage: Storage, key: str, headers: Mapping[str, str], span: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(headers=headers)
+        self._storage, self._key, self._extra, self._span = storage, key, headers, span
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._storage.read(self._key, self._span) as found:
+            if found is None:
+                raise _missing()
+            info, chunks = found
+            headers = _headers(info) | dict(self._extra) | {"content-length": str(info.size)}
+            if self._span:
+                first, last = self._span
+                headers |= {
+                    "content-range": f"bytes {first}-{last}/{info.size}",
+                    "content-length": str(last - first + 1),
+                }
+            response = StreamingResponse(chunks, 206 if self._span else 200, headers, info.content_type)
+            await response(scope, receive, send)
+
+
+def _headers(info: ObjectInfo) -> dict[str, str]:
+    modified = format_datetime(info.last_modified.astimezone(UTC), usegmt=True)
+    return _HEADERS | {"etag": info.etag, "last-modified": modified}
+
+
+def _disposition(request: Request, key: str) -> dict[str, str]:
+    kind = "attachment" if request.query_params.get("download") == "1" else "inline"
+    return {"content-disposition": content_disposition(kind, key.rpartition("/")[2])}
+
+
+def _is_unchanged(headers: Mapping[str, str], info: ObjectInfo) -> bool:
+    """Whether the client's copy is good (RFC 9110, 13.2.2: dates count only where there is no entity tag)."""
+    if (tags := headers.get("if-none-match")) is not None:
+        known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
+        return "*" in known or info.etag in known
+    since = _date(headers.get("if-modified-since"))
+    return since is not None and info.last_modified.replace(microsecond=0) <= since
+
+
+def _span(headers: Mapping[str, str], info: ObjectInfo) -> tuple[int, int] | None:
+    """The first and last byte of a single range; None for the whole, also where a range cannot be understood."""
+    match = _RANGE.fullmatch(headers.get("range", "").strip())
+    if match is None or match.groups() == (None, None) or not _range_applies(headers.get("if-range"), info):
+        return None
+    first, last = match.groups()
+    if first is None:  # the last n bytes
+        start, end = max(0, info.size - int(last)), info.size - 1
+        satisfiable = int(last) > 0
+    else:
+        start, end = int(first), min(int(last or info.size), info.size - 1)
+        if last is not None and int(last) < start:
+            return None
+        satisfiable = start < info.size
+    if not satisfiable:
+        detail = f"The file has {info.size} bytes."
+        raise ProblemError("range_not_satisfiable", detail, {"content-range": f"bytes */{info.size}"})
+    return start, end
+
+
+def _range_applies(validator: str | None, info: ObjectInfo) -> bool:
+    """If-Range: a strong entity tag or an exact date, or else the whole file (RFC 9110, 13.1.5)."""
+    if validator is None or validator == info.etag:
+        return True
+    return _date(validator) == info.last_modified.replace(microsecond=0)
+
+
+def _date(value: str | None) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(value or "")
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _missing() -> ProblemError:
+    return ProblemError("not_found", "There is no such file. Ask the upload's result for the paths of its files.")

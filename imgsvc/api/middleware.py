@@ -1,0 +1,31 @@
+"""Pure ASGI middleware: what holds for every request."""
+
+import re
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_GOOD_ID = re.compile(r"[\w.:-]{8,128}", re.ASCII)
+
+
+class RequestId:
+    """Names each request: by the client's own X-Request-Id where it is a plain one, else at random."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _GOOD_ID.fullmatch(given) else secrets.token_hex(8)
+        scope["imgsvc.request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)

@@ -1,0 +1,34 @@
+"""File names that come from clients: made safe to store, and to send back in a header."""
+
+import unicodedata
+from urllib.parse import quote
+
+MAX_NAME_BYTES = 150
+_FALLBACK = "image"
+
+
+def safe_filename(name: str) -> str:
+    """The client's name without path, control, bidi and other invisible characters; at most MAX_NAME_BYTES of UTF-8.
+
+    A long name keeps its extension.
+    """
+    base = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
+    visible = "".join(char for char in base if unicodedata.category(char)[0] != "C").strip(" .")
+    if not visible:
+        return _FALLBACK
+    stem, dot, extension = visible.rpartition(".")
+    if not dot or len(extension) > 10:
+        return _cut(visible, MAX_NAME_BYTES)
+    suffix = dot + extension
+    return _cut(stem, MAX_NAME_BYTES - len(suffix.encode())) + suffix
+
+
+def content_disposition(kind: str, name: str) -> str:
+    """An RFC 6266 header value, with an ASCII fallback for what RFC 8187 encodes."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_").replace("\\", "_")
+    value = f'{kind}; filename="{plain}"'
+    return value if plain == name else f"{value}; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    return text.encode()[:max_bytes].decode(errors="ignore")

@@ -1,0 +1,90 @@
+"""The decoder's child: `python -I -m imgsvc.decoder.child`, one image at a time, until its parent hangs up.
+
+It is the only process that ever looks into an image, so it is made to be worthless to whoever takes it over: its
+environment is empty, and before the first image it gives up opening, connecting and starting anything.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from imgsvc.decoder import lockdown, wire
+from imgsvc.imaging.render import OnStep, render
+from imgsvc.imaging.warmup import warm_up
+from imgsvc.model import Limits, Rendered, Variant
+from imgsvc.problems import JobError
+
+Render = Callable[[bytes, Sequence[Variant], Limits, OnStep], Rendered]
+
+
+class Channel:
+    """The two pipes to the parent, moved away from stdin and stdout."""
+
+    def __init__(self) -> None:
+        self._requests: BinaryIO = os.fdopen(os.dup(0), "rb")
+        self._replies = os.dup(1)
+        _point_at_null(0)
+        os.dup2(2, 1)  # a stray print must not end up between two frames
+
+    def receive_header(self) -> bytes | None:
+        """The next frame's header, or None once the parent has hung up."""
+        prefix = self._requests.read(wire.PREFIX.size)
+        return self.receive(wire.header_length(prefix)) if prefix else None
+
+    def receive(self, size: int) -> bytes:
+        data = self._requests.read(size)
+        if len(data) < size:
+            raise EOFError("the parent hung up within a frame")
+        return data
+
+    def send(self, message: wire.Message, *payload: bytes) -> None:
+        for part in (wire.frame(message), *payload):
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(self._replies, rest) :]
+
+
+def main(render: Render = render) -> None:
+    """Serve the parent on stdin and stdout; `render` is another one in tests only."""
+    lockdown.die_with_parent()
+    channel = Channel()
+    raw = channel.receive_header()
+    if raw is None:
+        return
+    greeting = wire.read_greeting(raw)
+    lockdown.check_parent(greeting.parent)
+    warm_up()
+    posture = lockdown.lock(greeting.sandbox, memory_bytes=greeting.memory_bytes, cpu_s=greeting.cpu_s)
+    channel.send(wire.Hello(posture))
+    while (raw := channel.receive_header()) is not None:
+        _serve(channel, wire.read_request(raw), greeting.limits, render)
+
+
+def _serve(channel: Channel, request: wire.Request, limits: Limits, render: Render) -> None:
+    def on_step(step: str, done: int, total: int) -> None:
+        channel.send(wire.Step(step, done, total))
+
+    source = channel.receive(request.source_bytes)
+    try:
+        rendered = render(source, request.variants, limits, on_step)
+    except JobError as error:
+        channel.send(wire.Failed(error.code))
+    except MemoryError:
+        channel.send(wire.Failed("decoder_oom"))
+    else:
+        results = tuple(wire.Result(r.width, r.height, len(r.data)) for r in rendered.renditions)
+        channel.send(wire.Done(rendered.original, results), *(r.data for r in rendered.renditions))
+
+
+def _point_at_null(fd: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, fd)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except lockdown.LockdownError as error:
+        sys.exit(str(error))

@@ -1,0 +1,215 @@
+"""What parent and child say to each other, and how it is framed.
+
+A frame is the length of its header (4 bytes, big-endian), the header (a JSON object), and whatever raw bytes the
+header announces. The child lives on the outside's bytes, so its parent believes nothing it says: every length is
+bounded before anything is allocated, and every value checked.
+
+    parent                          child
+    Greeting                     →
+                                 ←  Hello
+    Request, source file         →
+                                 ←  Step …
+                                 ←  Done, one file a rendition   or   Failed
+"""
+
+import struct
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from imgsvc.formats import FORMATS
+from imgsvc.model import Limits, Original, Variant
+
+PREFIX = struct.Struct("!I")
+MAX_HEADER_BYTES = 64 * 1024
+
+DECODER_CODES = frozenset(
+    {"decode_failed", "image_too_large", "too_many_frames", "unsupported_format", "decoder_oom"},
+)
+"""The error codes that a child may report; how it died is for its parent to judge."""
+
+_MAX_POSTURE_CHARS = 200
+_ENCODER_OVERHEAD_BYTES = 64 * 1024
+
+
+class WireError(Exception):
+    """The other side sent what it never should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a child must know before its first image; `cpu_s` is for its whole life."""
+
+    parent: int
+    memory_bytes: int
+    cpu_s: int
+    sandbox: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    posture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    variants: tuple[Variant, ...]
+    source_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    step: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A rendition without its bytes, of which `size_bytes` follow the header."""
+
+    width: int
+    height: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    original: Original
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    code: str
+
+
+Message = Greeting | Hello | Request | Step | Done | Failed
+Header = dict[str, Any]
+
+
+def frame(message: Message) -> bytes:
+    """The frame of `message`, without the raw bytes that follow it."""
+    header = orjson.dumps({type(message).__name__: message})
+    return PREFIX.pack(len(header)) + header
+
+
+def header_length(prefix: bytes) -> int:
+    """The length that a frame's prefix announces.
+
+    Raises:
+        WireError: more than any message needs.
+    """
+    (length,) = PREFIX.unpack(prefix)
+    if length > MAX_HEADER_BYTES:
+        raise WireError(f"a header of {length} bytes")
+    return length
+
+
+def read_greeting(raw: bytes) -> Greeting:
+    """A parent's first frame; a child believes its parent."""
+    body: Header = orjson.loads(raw)["Greeting"]
+    limits = Limits(**body.pop("limits"))
+    return Greeting(**body, limits=limits)
+
+
+def read_request(raw: bytes) -> Request:
+    body = orjson.loads(raw)["Request"]
+    return Request(tuple(Variant(**variant) for variant in body["variants"]), body["source_bytes"])
+
+
+def read_hello(raw: bytes) -> Hello:
+    """A child's first frame.
+
+    Raises:
+        WireError: it is something else.
+    """
+    kind, body = _kind_and_body(raw)
+    posture = body.get("posture")
+    if kind != "Hello" or not isinstance(posture, str) or len(posture) > _MAX_POSTURE_CHARS:
+        raise WireError("no hello")
+    return Hello(posture)
+
+
+def read_reply(raw: bytes, request: Request) -> Step | Done | Failed:
+    """A child's frame in answer to `request`.
+
+    Raises:
+        WireError: anything in it is not what an honest child would say.
+    """
+    kind, body = _kind_and_body(raw)
+    match kind:
+        case "Step":
+            return _step(body, request.variants)
+        case "Done":
+            return _done(body, request.variants)
+        case "Failed":
+            return Failed(_one_of(body.get("code"), DECODER_CODES))
+        case _:
+            raise WireError("an unknown kind of message")
+
+
+def _kind_and_body(raw: bytes) -> tuple[str, Header]:
+    try:
+        message = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise WireError("a header that is no JSON") from error
+    match message:
+        case dict() if len(message) == 1:
+            kind, body = next(iter(message.items()))
+            return str(kind), _object(body)
+        case _:
+            raise WireError("a header that is no message")
+
+
+def _step(body: Header, variants: Sequence[Variant]) -> Step:
+    names = {"decode", *(f"encode:{variant.name}" for variant in variants)}
+    total = len(variants) + 1
+    done = _whole(body.get("done"), 0, total)
+    return Step(_one_of(body.get("step"), names), done, _whole(body.get("total"), total, total))
+
+
+def _done(body: Header, variants: Sequence[Variant]) -> Done:
+    results = body.get("results")
+    if not isinstance(results, list) or len(results) != len(variants):
+        raise WireError("not one result a variant")
+    return Done(_original(_object(body.get("original"))), tuple(map(_result, results, variants)))
+
+
+def _original(body: Header) -> Original:
+    side = 2**31
+    return Original(
+        width=_whole(body.get("width"), 1, side),
+        height=_whole(body.get("height"), 1, side),
+        format=_one_of(body.get("format"), FORMATS.keys()),
+        frames=_whole(body.get("frames"), 1, side),
+    )
+
+
+def _result(item: object, variant: Variant) -> Result:
+    body = _object(item)
+    width = _whole(body.get("width"), 1, variant.width)
+    height = _whole(body.get("height"), 1, variant.height)
+    # no encoder makes a file larger than its raw pixels and some headers
+    return Result(width, height, _whole(body.get("size_bytes"), 1, width * height * 4 + _ENCODER_OVERHEAD_BYTES))
+
+
+def _object(value: object) -> Header:
+    if not isinstance(value, dict):
+        raise WireError("a value where an object belongs")
+    return value
+
+
+def _whole(value: object, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise WireError("a number out of its bounds")
+    return value
+
+
+def _one_of(value: object, known: Set[str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise WireError("an unknown name")
+    return value

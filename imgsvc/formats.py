@@ -1,0 +1,61 @@
+"""Image formats: magic bytes, media types and file extensions.
+
+What a file is gets judged by its first bytes alone; names and declared types are hearsay.
+"""
+
+from dataclasses import dataclass
+
+SNIFF_BYTES = 64
+"""How many leading bytes `sniff` wants to see; fewer are judged as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    name: str
+    media_type: str
+    extension: str
+
+
+JPEG = Format("jpeg", "image/jpeg", "jpeg")
+PNG = Format("png", "image/png", "png")
+GIF = Format("gif", "image/gif", "gif")
+WEBP = Format("webp", "image/webp", "webp")
+AVIF = Format("avif", "image/avif", "avif")
+TIFF = Format("tiff", "image/tiff", "tiff")
+BMP = Format("bmp", "image/bmp", "bmp")
+
+FORMATS: dict[str, Format] = {f.name: f for f in (JPEG, PNG, GIF, WEBP, AVIF, TIFF, BMP)}
+
+_PREFIXES: tuple[tuple[bytes, Format], ...] = (
+    (b"\xff\xd8\xff", JPEG),
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"GIF87a", GIF),
+    (b"GIF89a", GIF),
+    (b"II*\x00", TIFF),
+    (b"MM\x00*", TIFF),
+)
+_AVIF_BRANDS = {b"avif", b"avis"}
+
+
+def sniff(head: bytes) -> Format | None:
+    """The format that a file's first bytes announce, or None for everything that is no supported image.
+
+    `head` holds the first SNIFF_BYTES bytes of the file (all of it when it is shorter).
+    """
+    for prefix, fmt in _PREFIXES:
+        if head.startswith(prefix):
+            return fmt
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return WEBP
+    # BM alone begins many texts: a real header has zeros in its reserved field
+    if head[:2] == b"BM" and len(head) >= 14 and head[6:10] == bytes(4):
+        return BMP
+    if head[4:8] == b"ftyp" and not _AVIF_BRANDS.isdisjoint(_brands(head)):
+        return AVIF
+    return None
+
+
+def _brands(head: bytes) -> set[bytes]:
+    """Major and compatible brands of an ISO base media file (ISO/IEC 14496-12, 4.3)."""
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return {head[8:12]} | {head[at : at + 4] for at in range(16, end - 3, 4)}

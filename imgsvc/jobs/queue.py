@@ -1,0 +1,209 @@
+"""The job queue: every move of an upload is one Lua script, run by Redis without interruption.
+
+This is the only place that knows Redis and its keys (drawn in common.lua). Each script opens with what it
+guarantees; the methods here hand it its arguments and turn what Redis can do wrong into QueueUnavailableError.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from importlib import resources
+from time import perf_counter, time
+from typing import Any, Self, cast
+
+import orjson
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import RedisError
+
+from imgsvc.jobs.record import Failure, Record, Submission, Success
+from imgsvc.problems import JOB_FAILURES, CodedError
+from imgsvc.settings import Settings
+
+log = logging.getLogger(__name__)
+
+JOB_FUNCTION = "process"
+"""The name under which a worker registers what a job does."""
+
+MAX_DELIVERIES = 5
+
+_DOORBELL = b"imgsvc:doorbell"
+_REVOKED = b"imgsvc:revoked"
+_LISTEN_S = 5.0
+_LISTEN_AGAIN_S = 0.5
+_MAX_CONNECTIONS = 64
+_SCRIPTS = ("reserve", "abandon", "forget", "submit", "claim", "renew", "progress", "finish", "release", "delete")
+
+
+class QueueUnavailableError(CodedError):
+    """Redis is away, too slow, or refuses to write. The same call may succeed later."""
+
+    def __init__(self) -> None:
+        super().__init__("queue_unavailable", "The job queue is not available at the moment. Try again shortly.")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on one job; `token` proves it."""
+
+    id: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A worker that renewed its leases lately, and how its decoders are locked down."""
+
+    name: str
+    sandbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How the queue stands: jobs not yet ended, workers alive, and how long Redis took to say so."""
+
+    queued: int
+    workers: tuple[Alive, ...]
+    latency_ms: float
+
+
+class Queue:
+    """The queue of one Redis. Open it once in the life of a process with `Queue.open`."""
+
+    def __init__(self, connections: ConnectionPool, settings: Settings) -> None:
+        self.connections = connections  # arq brings a client of its own
+        self._redis = redis = Redis(connection_pool=connections)
+        self._settings = settings
+        self._scripts = {name: _script(redis, name) for name in _SCRIPTS}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
+        """Connects when it is first used, so that a Redis that is still starting stops nobody."""
+        pool = BlockingConnectionPool.from_url(
+            settings.redis_url,
+            max_connections=_MAX_CONNECTIONS,
+            timeout=settings.redis_timeout_s,
+            socket_timeout=settings.redis_timeout_s,
+            socket_connect_timeout=settings.redis_timeout_s,
+        )
+        try:
+            yield cls(pool, settings)
+        finally:
+            await pool.aclose()
+
+    async def reserve(self, upload_id: str) -> None:
+        await self._run("reserve", upload_id)
+
+    async def abandon(self, upload_id: str) -> None:
+        """Makes sure that the upload never becomes a job; `forget` it once its objects are gone."""
+        await self._run("abandon", upload_id)
+
+    async def forget(self, upload_id: str) -> None:
+        await self._run("forget", upload_id)
+
+    async def submit(self, submission: Submission) -> None:
+        """Queues the job of a reserved upload."""
+        fields = {
+            "filename": submission.filename,
+            "preset": submission.preset,
+            "source": orjson.dumps(submission.source),
+            "metadata": orjson.dumps(submission.metadata),
+        }
+        flat = [part for pair in fields.items() for part in pair]
+        if not await self._run("submit", submission.id, _job_body(), *flat):
+            raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
+
+    async def claim(self, worker: str, slots: int) -> list[Claim]:
+        failure = Failure("attempts_exhausted", JOB_FAILURES["attempts_exhausted"])
+        rows = await self._run(
+            "claim", worker, self._lease_ms, slots, MAX_DELIVERIES, orjson.dumps(failure), self._settings.record_ttl_s
+        )
+        return [Claim(name.decode(), token.decode()) for name, token in rows]
+
+    async def renew(self, worker: Alive, tokens: Mapping[str, str]) -> list[str]:
+        """Renews the leases of `tokens` (id → token); the ids that come back are lost."""
+        flat = [part for pair in tokens.items() for part in pair]
+        beat = f"{worker.name} {worker.sandbox}"
+        return [name.decode() for name in await self._run("renew", beat, self._lease_ms, *flat)]
+
+    async def progress(self, claim: Claim, progress: int, step: str) -> None:
+        await self._run("progress", claim.id, claim.token, progress, step)
+
+    async def finish(self, claim: Claim, outcome: Success | Failure) -> bool:
+        """Ends the job. False where the claim no longer owns it."""
+        status, field = ("SUCCESS", "success") if isinstance(outcome, Success) else ("FAILURE", "failure")
+        value = orjson.dumps(asdict(outcome))
+        args = (claim.id, claim.token, status, field, value, self._settings.record_ttl_s)
+        return bool(await self._run("finish", *args))
+
+    async def release(self, claim: Claim, delay_s: float = 0) -> bool:
+        """Gives the job back. False where the claim no longer owns it."""
+        return bool(await self._run("release", claim.id, claim.token, round(delay_s * 1000)))
+
+    async def delete(self, upload_id: str) -> bool:
+        """Forgets the upload. False where nothing is known of it."""
+        return bool(await self._run("delete", upload_id, self._settings.tombstone_ttl_s))
+
+    async def get(self, upload_id: str) -> Record | None:
+        async with _redis_errors():
+            values = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(f"imgsvc:upload:{upload_id}"))
+        return Record.from_hash(upload_id, values)
+
+    async def census(self) -> Census:
+        begin = perf_counter()
+        async with _redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.zcard("imgsvc:queue")
+            pipe.time()
+            pipe.zrange("imgsvc:workers", 0, -1, withscores=True)
+            queued, (seconds, micros), workers = await pipe.execute()
+        now = seconds * 1000 + micros // 1000
+        alive = tuple(Alive(*beat.decode().split(" ", 1)) for beat, until in workers if until >= now)
+        return Census(queued, alive, round((perf_counter() - begin) * 1000, 2))
+
+    async def signals(self) -> AsyncGenerator[str | None]:
+        """What a worker must hear at once: None when a job may be due, the id of an upload that was deleted.
+
+        Never ends. Says None after each connect, for what was rung while nobody listened.
+        """
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.subscribe(_DOORBELL, _REVOKED)
+                    yield None
+                    while True:
+                        message: Any = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_LISTEN_S)
+                        if message:
+                            yield message["data"].decode() if message["channel"] == _REVOKED else None
+            except (RedisError, OSError) as error:
+                log.warning("doorbell lost, listening again: %r", error)
+                await asyncio.sleep(_LISTEN_AGAIN_S)
+
+    @property
+    def _lease_ms(self) -> int:
+        return round(self._settings.lease_s * 1000)
+
+    async def _run(self, script: str, *args: str | bytes | float) -> Any:
+        async with _redis_errors():
+            return await self._scripts[script](args=args)
+
+
+@asynccontextmanager
+async def _redis_errors() -> AsyncGenerator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise QueueUnavailableError from error
+
+
+def _job_body() -> bytes:
+    """A job as arq 0.28 reads it: function, arguments, keyword arguments, try, time of enqueueing."""
+    return orjson.dumps({"f": JOB_FUNCTION, "a": [], "k": {}, "t": None, "et": round(time() * 1000)})
+
+
+def _script(redis: Redis, name: str) -> AsyncScript:
+    folder = resources.files("imgsvc.jobs")
+    text = "\n".join((folder / f"{part}.lua").read_text() for part in ("common", name))
+    return redis.register_script(text)

@@ -1,0 +1,210 @@
+"""The record of an upload: its states, the moves between them, and the documents that readers see.
+
+    PENDING ──claim──▶ PROGRESS ──finish──▶ SUCCESS
+       ▲                  │   ├──finish──▶ FAILURE
+       └────release───────┘   (a reader still sees PROGRESS: a status never goes backwards)
+
+RESERVED comes before PENDING, while the body is still being uploaded, and ABANDONED instead of it where the
+upload fails; no reader ever sees either.
+The moves themselves are made in Redis, each by one Lua script beside this file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+from urllib.parse import quote
+
+import orjson
+
+
+class Status(StrEnum):
+    PENDING = "PENDING"
+    PROGRESS = "PROGRESS"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+
+
+_VISIBLE = frozenset[str](Status)
+TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE})
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The original as it stands in storage."""
+
+    key: str
+    bytes: int
+    sha256: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A finished upload, ready to become a job."""
+
+    id: str
+    filename: str
+    preset: str
+    source: Source
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A variant as it stands in storage, under `key`."""
+
+    variant: str
+    key: str
+    width: int
+    height: int
+    bytes: int
+    content_type: str
+    sha256: str
+
+    @property
+    def url(self) -> str:
+        return f"/files/{quote(self.key)}"
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "url": self.url,
+            "width": self.width,
+            "height": self.height,
+            "bytes": self.bytes,
+            "content_type": self.content_type,
+            "sha256": self.sha256,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What a job made. `width` and `height` are those of the upright original."""
+
+    width: int
+    height: int
+    frames: int
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed, with a code of problems.JOB_FAILURES."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The job could not be done now, through no fault of its own: it is queued again after `delay_s` seconds."""
+
+    delay_s: float
+
+
+Outcome = Success | Failure | Postponed
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One upload as its readers know it. Times are milliseconds since the epoch, by the clock of Redis."""
+
+    id: str
+    status: Status
+    filename: str
+    preset: str
+    source: Source
+    metadata: dict[str, str]
+    progress: int
+    step: str | None
+    attempt: int
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    success: Success | None
+    failure: Failure | None
+
+    @classmethod
+    def from_hash(cls, upload_id: str, values: Mapping[bytes, bytes]) -> Self | None:
+        """The record that a Redis hash holds, or None where there is none that a reader may see."""
+        row = {key.decode(): value.decode() for key, value in values.items()}
+        if row.get("status") not in _VISIBLE:
+            return None
+        return cls(
+            id=upload_id,
+            status=Status(row["status"]),
+            filename=row["filename"],
+            preset=row["preset"],
+            source=Source(**orjson.loads(row["source"])),
+            metadata=orjson.loads(row.get("metadata", "{}")),
+            progress=int(row.get("progress", 0)),
+            step=row.get("step"),
+            attempt=int(row.get("attempt", 0)),
+            created_at=int(row["created_at"]),
+            started_at=_int(row.get("started_at")),
+            finished_at=_int(row.get("finished_at")),
+            success=_success(row.get("success")),
+            failure=Failure(**orjson.loads(row["failure"])) if "failure" in row else None,
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.status in TERMINAL
+
+    def status_document(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "task_id": self.id,
+            "status": self.status,
+            "progress": self.progress,
+            "step": self.step,
+            "filename": self.filename,
+            "preset": self.preset,
+            "attempt": self.attempt,
+            "created_at": timestamp(self.created_at),
+            "started_at": timestamp(self.started_at),
+            "finished_at": timestamp(self.finished_at),
+            "expires_at": None,
+            "error": self._error(),
+            "metadata": self.metadata,
+        }
+
+    def result_document(self) -> dict[str, Any]:
+        if self.success is None:
+            document: dict[str, Any] = {"status": self.status, "result": None}
+            return document | {"error": self._error()} if self.done else document
+        return {
+            "status": self.status,
+            "result": {file.variant: file.url for file in self.success.files},
+            "variants": {file.variant: file.document() for file in self.success.files},
+            "original": {
+                "width": self.success.width,
+                "height": self.success.height,
+                "bytes": self.source.bytes,
+                "content_type": self.source.content_type,
+                "sha256": self.source.sha256,
+                "frames": self.success.frames,
+            },
+        }
+
+    def _error(self) -> dict[str, str] | None:
+        return {"code": self.failure.code, "message": self.failure.message} if self.failure else None
+
+
+def timestamp(ms: int | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds."""
+    if ms is None:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _int(value: str | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _success(value: str | None) -> Success | None:
+    if value is None:
+        return None
+    row = orjson.loads(value)
+    return Success(**row | {"files": tuple(File(**file) for file in row["files"])})

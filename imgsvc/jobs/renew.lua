@@ -1,0 +1,18 @@
+-- Says that a worker is alive, and renews the leases that it still holds.
+-- Guarantees: renews nothing that another worker has claimed since, and nothing that has ended.
+-- Returns the ids that are lost to the caller, which must stop working on them.
+-- ARGV: the worker's heartbeat (its name and sandbox), lease_ms, then id and token of each job
+local heartbeat, lease_ms = ARGV[1], tonumber(ARGV[2])
+local now = now_ms()
+redis.call('ZADD', WORKERS, now + lease_ms, heartbeat)
+redis.call('ZREMRANGEBYSCORE', WORKERS, '-inf', '(' .. now)
+local lost = {}
+for i = 3, #ARGV, 2 do
+  local id, token = ARGV[i], ARGV[i + 1]
+  if owns(id, token) then
+    redis.call('ZADD', QUEUE, now + lease_ms, id)
+  else
+    lost[#lost + 1] = id
+  end
+end
+return lost

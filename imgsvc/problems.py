@@ -1,0 +1,64 @@
+"""The error catalogue: every code that imgsvc ever says, over HTTP or in a job.
+
+A code is a stable name that programs may rely on; titles and details are for people.
+"""
+
+from http import HTTPStatus
+
+# code: HTTP status of the problem document (RFC 9457) that carries it
+HTTP_PROBLEMS: dict[str, HTTPStatus] = {
+    "malformed_body": HTTPStatus.BAD_REQUEST,
+    "malformed_request": HTTPStatus.BAD_REQUEST,
+    "forbidden": HTTPStatus.FORBIDDEN,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
+    "conflict": HTTPStatus.CONFLICT,
+    "upload_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "range_not_satisfiable": HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    "missing_file": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "empty_file": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "too_many_files": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "unknown_field": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "invalid_field": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "invalid_preset": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "queue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "storage_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+# code: what a job that failed with it tells its reader. Never an HTTP status.
+JOB_FAILURES: dict[str, str] = {
+    "decode_failed": "The file is damaged, or is not the image that it claims to be.",
+    "image_too_large": "The image has more pixels than this service accepts.",
+    "too_many_frames": "The animation has more frames than this service accepts.",
+    "unsupported_format": "The image format is not supported.",
+    "decode_timeout": "The image took too long to decode.",
+    "decoder_oom": "The image needs more memory than a decoder may use.",
+    "decoder_crashed": "The decoder died on this image.",
+    "source_missing": "The original is gone from storage.",
+    "source_corrupt": "The original in storage is not the one that was uploaded.",
+    "storage_unavailable": "Object storage was unavailable for too long.",
+    "attempts_exhausted": "The job's workers died too often.",
+    "internal_error": "The service failed on this image; the operator's log has the reason.",
+}
+
+
+class CodedError(Exception):
+    """An error that carries a code of this catalogue; each layer raises its own subclass.
+
+    `detail` is for the client: it says what to do next, and never names a host, a key or a library.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class JobError(CodedError):
+    """Ends a job in FAILURE with a code of JOB_FAILURES."""
+
+    def __init__(self, code: str, detail: str | None = None) -> None:
+        super().__init__(code, detail or JOB_FAILURES[code])

@@ -1,0 +1,48 @@
+"""How a process of ours is set up before it does anything: its log, its allocator, its socket."""
+
+import ctypes
+import logging
+import os
+import socket
+
+from imgsvc.settings import PREFIX, LocalSettings, SettingsError
+
+_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_BACKLOG = 1024
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+
+def set_up(log_level: str) -> None:
+    logging.basicConfig(level=log_level.upper(), format=_LOG_FORMAT, force=True)
+    # what these tell at info level, our own lines say already
+    for name in ("arq", "aiobotocore", "botocore", "aioboto3", "boto3", "uvicorn"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    _keep_big_buffers_apart()
+
+
+def _keep_big_buffers_apart() -> None:
+    """Makes glibc give each buffer of 1 MiB and more its own mapping, which returns to the system when freed.
+
+    Left alone, glibc raises that threshold with each such buffer that is freed, and parts of uploads then
+    fragment the heap: twenty uploads of 64 MiB left 360 MB behind, and leave 17 MB with this.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other C libraries have no such threshold
+        mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
+
+
+def listen(settings: LocalSettings) -> socket.socket:
+    """The API's listening socket.
+
+    Raises:
+        SettingsError: with one line that says what to set, when the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise SettingsError(
+            f"cannot listen on {settings.host} port {settings.port} ({reason}): "
+            f"stop the program that uses it, or set {PREFIX}PORT to a free one"
+        ) from error

@@ -1,0 +1,159 @@
+"""Every setting of imgsvc, read from `IMGSVC_*` environment variables and checked before anything starts."""
+
+import difflib
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from platformdirs import user_data_path
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S = TypeVar("S", bound="LocalSettings")
+
+PREFIX = "IMGSVC_"
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting is wrong or missing; the message names it and says what to set."""
+
+
+def _redis_url(value: str) -> str:
+    if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must look like redis://[[user]:password@]host:6379/0, rediss://… or unix://…")
+    return value
+
+
+def _http_url(value: str | None) -> str | None:
+    if value is not None and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
+        raise ValueError("must look like http://host:9000")
+    return value
+
+
+class LocalSettings(BaseSettings):
+    """What the one-machine mode needs to know before its own servers give it the rest."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
+    allow_open: bool = Field(
+        False,
+        description="Let an API without keys listen beyond loopback, behind something else that guards it.",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("imgsvc"),
+        description="Folder where `python -m imgsvc` keeps everything (default: the platform's user data folder).",
+    )
+
+    @model_validator(mode="after")
+    def _open_means_loopback(self) -> Self:
+        if not self.allow_open and not _is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST={self.host} would open the service to the network, and it has no keys: "
+                f"set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 where a proxy or firewall guards it"
+            )
+        return self
+
+
+class Settings(LocalSettings):
+    """The settings of one API or worker process."""
+
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        description="Redis ≥ 6.2 or Valkey for jobs, such as redis://localhost:6379/0. Must not evict (noeviction)."
+    )
+    redis_timeout_s: PositiveFloat = Field(1.5, description="Deadline in seconds of one Redis call.")
+
+    s3_bucket: str = Field("imgsvc", min_length=3, max_length=63, description="Bucket, made when it is missing.")
+    s3_endpoint_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        None, description="S3 server, such as http://localhost:9000; unset for AWS."
+    )
+    s3_region: str = Field("us-east-1", description="Region that requests are signed for.")
+    s3_access_key_id: SecretStr | None = Field(
+        None, description="Access key; unset to use the machine's own AWS credentials."
+    )
+    s3_secret_access_key: SecretStr | None = Field(None, description="Secret that goes with the access key.")
+    s3_timeout_s: PositiveFloat = Field(4.0, description="Deadline in seconds of one S3 call, or of one 8 MiB part.")
+
+    max_upload_bytes: PositiveInt = Field(64 * MIB, description="Largest request body in bytes.")
+    body_idle_timeout_s: PositiveFloat = Field(20.0, description="Longest silence in seconds within a request body.")
+    max_pixels: PositiveInt = Field(50_000_000, description="Largest image in pixels.")
+    max_side: PositiveInt = Field(16_384, description="Longest side of an image in pixels.")
+    max_frames: PositiveInt = Field(300, description="Most frames of an animation.")
+
+    lease_s: PositiveFloat = Field(4.0, description="Seconds until the job of a silent worker is given to another.")
+    drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process gives to work under way.")
+    record_ttl_s: PositiveInt = Field(7 * 86_400, description="Seconds that a record lives past its job's end.")
+    tombstone_ttl_s: PositiveInt = Field(3_600, description="Seconds that DELETE may be repeated.")
+
+    decoders: int = Field(0, ge=0, le=256, description="Decoder processes of a worker; 0 means one per core.")
+    decode_timeout_s: PositiveFloat = Field(20.0, description="Seconds that one image may take a decoder.")
+    decoder_memory_bytes: PositiveInt = Field(1024 * MIB, description="Memory in bytes that a decoder may use.")
+    sandbox: Literal["require", "auto", "off"] = Field(
+        "auto",
+        description="Lock decoders down: `require` all of it, `auto` what the kernel can, or `off`.",
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+
+    @model_validator(mode="after")
+    def _credentials_come_in_pairs(self) -> Self:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            missing = "S3_SECRET_ACCESS_KEY" if self.s3_secret_access_key is None else "S3_ACCESS_KEY_ID"
+            raise ValueError(f"{PREFIX}{missing} is not set: set both S3 credentials, or neither")
+        return self
+
+    @property
+    def decoder_processes(self) -> int:
+        return self.decoders or available_cores()
+
+
+def available_cores() -> int:
+    """Cores that this process may run on, which a container can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def load(kind: type[S]) -> S:
+    """Read `kind` from the environment.
+
+    Raises:
+        SettingsError: with one line for each setting that is unknown, missing or wrong.
+    """
+    problems = [_unknown(name) for name in os.environ if name.startswith(PREFIX) and not _is_known(name)]
+    try:
+        settings = kind(**{})  # from the environment, whatever a type checker thinks is missing
+    except ValidationError as error:
+        problems += [_explain(kind, item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        raise SettingsError("\n".join(problems)) from error
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _is_known(name: str) -> bool:
+    return name.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, [PREFIX + field.upper() for field in Settings.model_fields], n=1)
+    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _explain(kind: type[LocalSettings], loc: tuple[int | str, ...], type_: str, message: str) -> str:
+    if not loc:  # a rule between fields, whose message names them
+        return message.removeprefix("Value error, ")
+    field = str(loc[0])
+    about = f"{PREFIX}{field.upper()}"
+    if type_ == "missing":
+        return f"{about} is not set: {kind.model_fields[field].description}"
+    return f"{about} is wrong: {message.removeprefix('Value error, ')}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,54 @@
+"""`python -m imgsvc.worker`: takes jobs from the queue until it is told to stop."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+import uvloop
+
+from imgsvc import process
+from imgsvc.decoder.pool import DecoderPool
+from imgsvc.jobs.queue import Queue
+from imgsvc.model import Limits
+from imgsvc.settings import Settings, SettingsError, load
+from imgsvc.storage import Storage
+from imgsvc.worker.lease import LeasedWorker
+from imgsvc.worker.tasks import Processor
+
+log = logging.getLogger("imgsvc.worker")
+
+_SLOTS_BEYOND_DECODERS = 2  # so that originals are fetched and results stored while the decoders are busy
+
+
+async def work(settings: Settings) -> None:
+    """Runs one worker; returns after SIGTERM or SIGINT, when its jobs are done or given back."""
+    decoders = DecoderPool(
+        processes=settings.decoder_processes,
+        wall_s=settings.decode_timeout_s,
+        memory_bytes=settings.decoder_memory_bytes,
+        limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames),
+        sandbox=settings.sandbox,
+    )
+    async with Queue.open(settings) as queue, Storage.open(settings) as storage, decoders:
+        slots = settings.decoder_processes + _SLOTS_BEYOND_DECODERS
+        processor = Processor(queue, storage, decoders)
+        worker = LeasedWorker(queue, processor, slots=slots, sandbox=decoders.posture, settings=settings)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
+        log.info("ready: %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
+        await worker.main()
+    log.info("stopped")
+
+
+def main() -> None:
+    try:
+        settings = load(Settings)
+    except SettingsError as error:
+        sys.exit(f"imgsvc worker cannot start:\n{error}")
+    process.set_up(settings.log_level)
+    uvloop.run(work(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What a job does: fetch the original, have its variants rendered, store them, and say what came of it."""
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from time import perf_counter, time
+
+from imgsvc.decoder.pool import DecoderPool
+from imgsvc.formats import FORMATS
+from imgsvc.jobs.queue import Claim, Queue, QueueUnavailableError
+from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Source, Success
+from imgsvc.model import Rendered, Rendition, Variant
+from imgsvc.presets import PRESETS
+from imgsvc.problems import JOB_FAILURES, JobError
+from imgsvc.storage import Storage, StorageError
+
+log = logging.getLogger(__name__)
+
+DECODER_TRIES = 2
+"""An image that kills its decoder gets one more, in case it was the decoder's fault."""
+
+_DECODER_DIED = {"decode_timeout", "decoder_oom", "decoder_crashed"}
+
+DEADLINE_S = 24 * 3600
+"""How long a job waits for storage that is away."""
+
+_BACKOFF_S = (1.0, 30.0)
+_REPORT_S = 0.2
+
+Report = Callable[[int, str], None]
+"""Takes progress (0 to 100) and the step under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Does the jobs of one worker. Calling it never raises for what a file or a dependency did wrong."""
+
+    queue: Queue
+    storage: Storage
+    decoders: DecoderPool
+
+    async def __call__(self, claim: Claim) -> Outcome:
+        begin = perf_counter()
+        outcome = await self._attempt(claim)
+        what = outcome.code if isinstance(outcome, Failure) else type(outcome).__name__.lower()
+        log.info("%s: %s in %.0f ms", claim.id, what, (perf_counter() - begin) * 1000)
+        return outcome
+
+    async def _attempt(self, claim: Claim) -> Outcome:
+        try:
+            record = await self.queue.get(claim.id)
+        except QueueUnavailableError:
+            return Postponed(_BACKOFF_S[0])
+        if record is None:
+            return Failure("source_missing", JOB_FAILURES["source_missing"])
+        try:
+            async with self._reporting(claim) as report:
+                return await self._process(record, report)
+        except JobError as error:
+            return Failure(error.code, error.detail)
+        except StorageError as error:
+            return _postpone(record, error)
+
+    async def _process(self, record: Record, report: Report) -> Success:
+        report(5, "fetch")
+        source = await self._fetch(record.source)
+        rendered = await self._render(source, PRESETS[record.preset], report)
+        report(90, "store")
+        files = await self._store(record, rendered)
+        original = rendered.original
+        return Success(original.width, original.height, original.frames, files)
+
+    async def _fetch(self, source: Source) -> bytes:
+        """The original, proven to be what was uploaded."""
+        async with self.storage.read(source.key) as found:
+            if found is None:
+                raise JobError("source_missing")
+            digest, parts = hashlib.sha256(), list[bytes]()
+            if found[0].size == source.bytes:
+                async for chunk in found[1]:
+                    digest.update(chunk)
+                    parts.append(chunk)
+        if digest.hexdigest() != source.sha256:
+            raise JobError("source_corrupt")
+        return b"".join(parts)
+
+    async def _render(self, source: bytes, variants: tuple[Variant, ...], report: Report) -> Rendered:
+        def on_step(step: str, done: int, total: int) -> None:
+            report(10 + 80 * done // total, step)
+
+        for _ in range(DECODER_TRIES - 1):
+            try:
+                return await self.decoders.render(source, variants, on_step)
+            except JobError as error:
+                if error.code not in _DECODER_DIED:
+                    raise
+                log.warning("decoder failed, trying once more: %s", error)
+        return await self.decoders.render(source, variants, on_step)
+
+    async def _store(self, record: Record, rendered: Rendered) -> tuple[File, ...]:
+        files = tuple(_file(record, rendition) for rendition in rendered.renditions)
+        puts = [
+            self.storage.put(file.key, rendition.data, file.content_type)
+            for file, rendition in zip(files, rendered.renditions, strict=True)
+        ]
+        # wait for all of them, so that none still writes when the job has ended
+        for result in await asyncio.gather(*puts, return_exceptions=True):
+            if result is not None:
+                raise result
+        return files
+
+    @asynccontextmanager
+    async def _reporting(self, claim: Claim) -> AsyncGenerator[Report]:
+        """Writes the newest progress a few times a second: a job that is quicker than that writes none."""
+        latest = _Latest()
+
+        async def write() -> None:
+            while True:
+                await asyncio.sleep(_REPORT_S)
+                if latest.changed:
+                    latest.changed = False
+                    with suppress(QueueUnavailableError):  # the next one may get through, and the outcome will
+                        await self.queue.progress(claim, latest.progress, latest.step)
+
+        writer = asyncio.create_task(write())
+        try:
+            yield latest.report
+        finally:
+            writer.cancel()
+
+
+@dataclass(slots=True)
+class _Latest:
+    progress: int = 0
+    step: str = ""
+    changed: bool = field(default=False)
+
+    def report(self, progress: int, step: str) -> None:
+        self.progress, self.step, self.changed = progress, step, True
+
+
+def _file(record: Record, rendition: Rendition) -> File:
+    fmt = FORMATS[rendition.format]
+    stem = PurePosixPath(record.filename).stem
+    return File(
+        variant=rendition.variant,
+        key=f"processed/{record.id}/{stem}_{rendition.variant}.{fmt.extension}",
+        width=rendition.width,
+        height=rendition.height,
+        bytes=len(rendition.data),
+        content_type=fmt.media_type,
+        sha256=hashlib.sha256(rendition.data).hexdigest(),
+    )
+
+
+def _postpone(record: Record, error: StorageError) -> Outcome:
+    """Storage is away: the job waits for it, longer each time, and not for ever."""
+    log.warning("%s: %r", record.id, error.__cause__)
+    if time() - record.created_at / 1000 > DEADLINE_S:
+        return Failure(error.code, error.detail)
+    least, most = _BACKOFF_S
+    return Postponed(random.uniform(0.5, 1) * min(most, least * 2**record.attempt))  # noqa: S311 (jitter, no secret)

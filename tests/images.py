@@ -1,0 +1,134 @@
+"""Images for tests, made in memory: photographs, oddities and attacks."""
+
+import struct
+import zlib
+from functools import cache
+from io import BytesIO
+
+from PIL import Image, ImageCms
+
+JPEG_ORIENTATION_TAG = 0x0112
+# How each EXIF orientation's camera stores a scene: what undoes the turn that a viewer makes
+_STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@cache
+def scene(width: int = 480, height: int = 320) -> Image.Image:
+    """Something like a photograph: slow gradients, an off-centre patch, and the same fine grain on every run."""
+    across = Image.linear_gradient("L").rotate(90).resize((width, height))
+    down = Image.linear_gradient("L").resize((width, height))
+    around = Image.radial_gradient("L").resize((width, height))
+    grain = Image.frombytes("L", (64, 64), bytes((x * 7919 + x * x * 31) % 64 for x in range(64 * 64)))
+    picture = Image.merge("RGB", (across, down, around))
+    picture.paste((220, 30, 40), (width // 8, height // 8, width // 3, height // 3))
+    return Image.blend(picture, grain.resize((width, height)).convert("RGB"), 0.1)
+
+
+def encoded(image: Image.Image, fmt: str, **options: object) -> bytes:
+    file = BytesIO()
+    image.save(file, fmt, **options)
+    return file.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
+
+
+def photo(width: int = 480, height: int = 320, *, orientation: int | None = None) -> bytes:
+    """A JPEG of the scene; with an orientation, stored turned so that it looks the same upright."""
+    image = scene(width, height)
+    if orientation is None:
+        return encoded(image, "JPEG", quality=95)
+    stored = image.transpose(_STORED[orientation]) if orientation in _STORED else image
+    return encoded(stored, "JPEG", quality=95, exif=exif(orientation))
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[JPEG_ORIENTATION_TAG] = orientation
+    return tags
+
+
+def plain(colour: object, mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
+    return Image.new(mode, size, colour)  # pyright: ignore[reportArgumentType] (a colour is what the mode says)
+
+
+def grey_16_bit() -> bytes:
+    """A PNG of four 16-bit greys: black, a quarter, a half, white."""
+    image = Image.new("I;16", (64, 16))
+    for index, level in enumerate((0, 16384, 32768, 65535)):
+        image.paste(level, (index * 16, 0, index * 16 + 16, 16))
+    return encoded(image, "PNG")
+
+
+def palette_with_transparency() -> bytes:
+    """A palette PNG: its left half opaque red, its right half transparent black."""
+    image = Image.new("P", (64, 16), 0)
+    image.putpalette([255, 0, 0, 0, 0, 0])
+    image.paste(1, (32, 0, 64, 16))
+    return encoded(image, "PNG", transparency=1)
+
+
+def swapped_primaries_profile() -> bytes:
+    """An ICC profile of sRGB whose red and blue primaries are exchanged: no viewer can mistake it for sRGB."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace(b"rXYZ", b"____").replace(b"bXYZ", b"rXYZ").replace(b"____", b"bXYZ")
+    description = "sRGB built-in".encode("utf-16-be")
+    assert description in profile
+    return profile.replace(description, "swapped RGB!!".encode("utf-16-be"))
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack("!I", len(body)) + kind + body + struct.pack("!I", zlib.crc32(kind + body))
+
+
+def png_header_bomb(width: int = 40_000, height: int = 40_000) -> bytes:
+    """A 1-bit PNG whose pixels are as good as nothing in the file and everything in memory."""
+    header = struct.pack("!IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    body = zlib.compress(bytes((width // 8 + 1) * height), 9)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
+
+
+def png_text_bomb() -> bytes:
+    """A small PNG with a compressed text of 200 MB."""
+    whole = encoded(plain("red"), "PNG")
+    text = b"Comment\x00\x00" + zlib.compress(bytes(200_000_000), 9)
+    return whole[:33] + png_chunk(b"zTXt", text) + whole[33:]
+
+
+def webp_header_bomb() -> bytes:
+    """A WebP of 16383 x 16383 pixels, by its header."""
+    body = struct.pack("<I", 0x10)[:4] + (16_382).to_bytes(3, "little") * 2
+    chunk = b"VP8X" + struct.pack("<I", len(body)) + body
+    image = encoded(plain("red"), "WEBP")[12:]
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk) + len(image)) + b"WEBP" + chunk + image
+
+
+def animation(frames: int, fmt: str = "GIF") -> bytes:
+    pictures = [plain((index % 256, index // 256, 0), size=(8, 8)) for index in range(frames)]
+    return encoded(pictures[0], fmt, save_all=True, append_images=pictures[1:])
+
+
+def two_pictures() -> bytes:
+    """An MPO: a red picture, and a blue one behind it."""
+    return encoded(plain("red"), "MPO", save_all=True, append_images=[plain("blue")])
+
+
+def full_of_metadata() -> bytes:
+    """A JPEG with EXIF (camera, place), XMP, a comment and an ICC profile, all of them marked SECRET."""
+    tags = exif(1)
+    tags[0x010F] = "SECRET camera"
+    tags.get_ifd(0x8825)[0x001D] = "SECRET place"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>SECRET</x:xmpmeta>"
+    return encoded(scene(), "JPEG", exif=tags, comment=b"SECRET comment", xmp=xmp, icc_profile=profile)
