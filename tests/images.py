@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 
@@ -44,6 +45,7 @@ def opened(data: bytes) -> Image.Image:
     return image
 
 
+@cache
 def photo(width: int = 480, height: int = 320, *, orientation: int | None = None) -> bytes:
     """A JPEG of the scene; with an orientation, stored turned so that it looks the same upright."""
     image = scene(width, height)
@@ -65,10 +67,8 @@ def plain(colour: object, mode: str = "RGB", size: tuple[int, int] = (64, 48)) -
 
 def grey_16_bit() -> bytes:
     """A PNG of four 16-bit greys: black, a quarter, a half, white."""
-    image = Image.new("I;16", (64, 16))
-    for index, level in enumerate((0, 16384, 32768, 65535)):
-        image.paste(level, (index * 16, 0, index * 16 + 16, 16))
-    return encoded(image, "PNG")
+    row = b"".join(struct.pack("<H", level) * 16 for level in (0, 16384, 32768, 65535))
+    return encoded(Image.frombytes("I;16", (64, 16), row * 16), "PNG")
 
 
 def palette_with_transparency() -> bytes:
@@ -115,7 +115,7 @@ def webp_header_bomb() -> bytes:
 
 
 def animation(frames: int, fmt: str = "GIF") -> bytes:
-    pictures = [plain((index % 256, index // 256, 0), size=(8, 8)) for index in range(frames)]
+    pictures = [plain((index * 37 % 256, index // 256, 0), size=(8, 8)) for index in range(frames)]
     return encoded(pictures[0], fmt, save_all=True, append_images=pictures[1:])
 
 
@@ -132,3 +132,26 @@ def full_of_metadata() -> bytes:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>SECRET</x:xmpmeta>"
     return encoded(scene(), "JPEG", exif=tags, comment=b"SECRET comment", xmp=xmp, icc_profile=profile)
+
+
+KINDS: dict[str, Callable[[], bytes]] = {
+    "large WebP": lambda: encoded(scene(1600, 1200), "WEBP"),
+    "lossless WebP": lambda: encoded(scene(1600, 1200), "WEBP", lossless=True),
+    "WebP with alpha": lambda: encoded(scene(1600, 1200).convert("RGBA"), "WEBP"),
+    "progressive JPEG": lambda: encoded(scene(), "JPEG", progressive=True, icc_profile=swapped_primaries_profile()),
+    "CMYK JPEG": lambda: encoded(scene().convert("CMYK"), "JPEG"),
+    "LZW TIFF": lambda: encoded(scene(), "TIFF", compression="tiff_lzw"),
+    "JPEG TIFF": lambda: encoded(scene(), "TIFF", compression="jpeg"),
+    "deflated TIFF": lambda: encoded(scene(), "TIFF", compression="tiff_adobe_deflate"),
+    "large 4:4:4 AVIF": lambda: encoded(scene(1600, 1200), "AVIF", speed=9, quality=90, subsampling="4:4:4"),
+    "16-bit PNG": grey_16_bit,
+    "palette PNG": palette_with_transparency,
+    "MPO": two_pictures,
+    "JPEG with metadata": full_of_metadata,
+    "turned JPEG": lambda: photo(orientation=6),
+    "animated GIF": lambda: animation(3, "GIF"),
+    "animated WebP": lambda: animation(3, "WEBP"),
+    "animated PNG": lambda: animation(3, "PNG"),
+    "animated AVIF": lambda: animation(3, "AVIF"),
+}
+"""One image for each code path that a library might load late."""

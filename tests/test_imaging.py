@@ -4,7 +4,6 @@ import random
 from collections.abc import Sequence
 from itertools import pairwise
 
-import images
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
@@ -13,6 +12,7 @@ from imgsvc.imaging.render import fitted, render
 from imgsvc.model import Limits, Rendered, Variant
 from imgsvc.presets import PRESETS
 from imgsvc.problems import JobError
+from tests import images
 
 LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300)
 SMALL = Variant("small", 120, 120)
@@ -171,7 +171,7 @@ def test_an_image_keeps_its_shape_inside_the_box(
 def test_variants_come_in_the_order_asked_and_are_made_from_the_largest_on() -> None:
     steps: list[tuple[str, int, int]] = []
     asked = [Variant("s", 50, 50), Variant("l", 400, 400), Variant("m", 300, 300)]
-    result = render(images.photo(), asked, LIMITS, lambda *step: steps.append(step))
+    result = render(images.photo(), asked, LIMITS, lambda step, done, total: steps.append((step, done, total)))
     assert [(r.variant, r.width) for r in result.renditions] == [("s", 50), ("l", 400), ("m", 300)]
     assert steps == [("decode", 0, 4), ("encode:l", 1, 4), ("encode:m", 2, 4), ("encode:s", 3, 4)]
 

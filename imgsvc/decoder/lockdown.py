@@ -9,8 +9,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ctypes import c_int, c_long, c_uint64, c_ulong
+from functools import partial
 
 from imgsvc.decoder import seccomp
 
@@ -65,38 +66,46 @@ def lock(sandbox: str, *, memory_bytes: int, cpu_s: int) -> str:
     Raises:
         LockdownError: `require`, and a part of the sandbox cannot be had.
     """
-    _limit(memory_bytes, cpu_s)
+    unlimited = _limit(memory_bytes, cpu_s)
     if sandbox == "off":
         return "off"
-    missing = [f"{name} ({error})" for name, error in _apply(_PARTS)]
+    missing = unlimited | _apply(_PARTS)
     if missing and sandbox == "require":
+        reasons = ", ".join(f"{name} ({error})" for name, error in missing.items())
         raise LockdownError(
-            f"IMGSVC_SANDBOX=require, and this machine lacks {', '.join(missing)}: "
+            f"IMGSVC_SANDBOX=require, and this machine lacks {reasons}: "
             "run on Linux 5.13 or later with Landlock enabled, or set IMGSVC_SANDBOX=auto"
         )
-    return f"partial: no {', '.join(name.split(' (')[0] for name in missing)}" if missing else "full"
+    return f"partial: no {', '.join(missing)}" if missing else "full"
 
 
-def _limit(memory_bytes: int, cpu_s: int) -> None:
+def _limit(memory_bytes: int, cpu_s: int) -> dict[str, Exception]:
     limits = {
-        resource.RLIMIT_AS: (memory_bytes, memory_bytes),
+        "memory limit": partial(_set_limit, resource.RLIMIT_AS, memory_bytes),
         # the soft limit's SIGXCPU tells the parent why; a stopped parent cannot keep the wall clock
-        resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
-        resource.RLIMIT_FSIZE: (0, 0),
-        resource.RLIMIT_NOFILE: (_MAX_OPEN_FILES, _MAX_OPEN_FILES),
-        resource.RLIMIT_CORE: (0, 0),
+        "cpu limit": partial(_set_limit, resource.RLIMIT_CPU, cpu_s, grace=1),
+        "file size limit": partial(_set_limit, resource.RLIMIT_FSIZE, 0),
+        "open files limit": partial(_set_limit, resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        "core dump limit": partial(_set_limit, resource.RLIMIT_CORE, 0),
     }
-    for which, limit in limits.items():
-        resource.setrlimit(which, limit)
+    return _apply(limits)
 
 
-def _apply(parts: "dict[str, Callable[[], None]]") -> list[tuple[str, OSError]]:
-    missing: list[tuple[str, OSError]] = []
+def _set_limit(which: int, soft: int, *, grace: int = 0) -> None:
+    """Limit a resource, or leave it at less than that where the machine does."""
+    _, hard = resource.getrlimit(which)
+    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(which, (min(soft, most), min(soft + grace, most)))
+
+
+def _apply(parts: Mapping[str, Callable[[], None]]) -> dict[str, Exception]:
+    """Put each part in force; those that this machine refuses, and why."""
+    missing: dict[str, Exception] = {}
     for name, part in parts.items():
         try:
             part()
-        except OSError as error:
-            missing.append((name, error))
+        except (OSError, ValueError) as error:  # ValueError: macOS knows no limit of address space
+            missing[name] = error
     return missing
 
 

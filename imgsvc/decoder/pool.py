@@ -106,12 +106,11 @@ class DecoderPool:
                 decoder_oom or decoder_crashed.
         """
         request = wire.Request(tuple(variants), len(source))
-        while True:
+        for _ in range(self._processes + 1):  # all that are idle may be dead, and not buried yet
             decoder = await self._check_out()
-            try:
+            with suppress(DecoderGoneError):  # it died idle, which is no fault of this image
                 return await self._render_on(decoder, request, source, on_step or _ignore)
-            except DecoderGoneError:
-                continue  # it died idle, which is no fault of this image
+        raise DecoderError("decoder_crashed")
 
     async def _render_on(self, decoder: Decoder, request: wire.Request, source: bytes, on_step: OnStep) -> Rendered:
         try:
@@ -148,7 +147,7 @@ class DecoderPool:
 
     def _check_in(self, decoder: Decoder) -> None:
         spent = decoder.asked >= MAX_IMAGES_PER_CHILD or decoder.growth_bytes() > MAX_GROWTH_BYTES
-        if spent or decoder.is_dead:
+        if spent or not decoder.is_usable:
             decoder.kill()
         else:
             self._offer(decoder)

@@ -36,7 +36,7 @@ class DecoderStartError(RuntimeError):
 
 
 class DecoderGoneError(Exception):
-    """The child was dead before it was asked; another one can be asked."""
+    """The child died before it began on the image; another one can be asked."""
 
 
 class _HungUpError(Exception):
@@ -54,6 +54,8 @@ class Decoder:
         self._requests = _prepare(self._process.stdin)
         self._replies = _prepare(self._process.stdout)
         self._errors = _prepare(self._process.stderr)
+        _enlarge(self._requests)
+        _enlarge(self._replies)
         self._in_use = asyncio.Lock()
         self._dead = asyncio.Event()
         self._killed = False
@@ -70,7 +72,7 @@ class Decoder:
             DecoderStartError: it did not get there, and is dead now.
         """
         try:
-            async with asyncio.timeout(_START_TIMEOUT_S):
+            async with self._in_use, asyncio.timeout(_START_TIMEOUT_S):
                 await _write(self._requests, wire.frame(greeting))
                 self.posture = wire.read_hello(await self._header()).posture
         except (_HungUpError, wire.WireError, TimeoutError) as error:
@@ -83,8 +85,8 @@ class Decoder:
         return self._process.pid
 
     @property
-    def is_dead(self) -> bool:
-        return self._dead.is_set()
+    def is_usable(self) -> bool:
+        return not self._killed and not self._dead.is_set()
 
     @property
     def was_killed(self) -> bool:
@@ -123,30 +125,39 @@ class Decoder:
         Raises:
             DecoderError: what is wrong with the image, or decoder_crashed, decoder_oom or decode_timeout for a child
                 that died over it.
-            DecoderGoneError: it was dead already.
+            DecoderGoneError: it died before it began on the image.
         """
         async with self._in_use:
-            try:
-                await _write(self._requests, wire.frame(request))
-            except _HungUpError as error:
-                raise DecoderGoneError from error
             self.asked += 1
             try:
-                await _write(self._requests, source)
-                reply = await self._reply(request, on_step)
+                first = await self._ask(request, source)
+                reply = await self._reply(first, request, on_step)
                 renditions = await self._renditions(reply, request) if isinstance(reply, wire.Done) else ()
-            except (_HungUpError, wire.WireError) as error:
+            except wire.WireError as error:
+                self.kill()
+                raise DecoderError("decoder_crashed") from error
+            except _HungUpError as error:
                 raise DecoderError(await self._cause_of_death()) from error
         if isinstance(reply, wire.Failed):
             raise DecoderError(reply.code)
         return Rendered(reply.original, renditions)
 
-    async def _reply(self, request: wire.Request, on_step: OnStep) -> wire.Done | wire.Failed:
+    async def _ask(self, request: wire.Request, source: bytes) -> bytes:
+        """Hand the image over; the header that comes back first tells that the child has it."""
+        try:
+            await _write(self._requests, wire.frame(request))
+            await _write(self._requests, source)
+            return await self._header()
+        except _HungUpError as error:
+            raise DecoderGoneError from error
+
+    async def _reply(self, header: bytes, request: wire.Request, on_step: OnStep) -> wire.Done | wire.Failed:
         # bounded, or a child that only ever reports steps would keep the event loop to itself
         for _ in range(len(request.variants) + 2):
-            match wire.read_reply(await self._header(), request):
+            match wire.read_reply(header, request):
                 case wire.Step(step, done, total):
                     on_step(step, done, total)
+                    header = await self._header()
                 case reply:
                     return reply
         raise wire.WireError("more steps than there are")
@@ -210,14 +221,18 @@ def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def _prepare(pipe: IO[bytes] | None) -> int:
-    """Make our end of a pipe non-blocking, and the pipe as large as it may be."""
+    """Our end of a pipe, made non-blocking."""
     assert pipe is not None
     fd = pipe.fileno()
     os.set_blocking(fd, False)
-    if sys.platform == "linux":
-        with suppress(PermissionError):  # over the user's quota of pipe memory: it stays at 64 KiB
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return fd
+
+
+def _enlarge(fd: int) -> None:
+    """Let a whole photo into the pipe at once, instead of 64 KiB and a switch between two processes each."""
+    if sys.platform == "linux":
+        with suppress(PermissionError):  # over the user's quota of pipe memory: it stays as it is
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 async def _write(fd: int, data: bytes) -> None:

@@ -8,7 +8,7 @@ bounded before anything is allocated, and every value checked.
     Greeting                     →
                                  ←  Hello
     Request, source file         →
-                                 ←  Step …
+                                 ←  Step … (the first before it looks into the file)
                                  ←  Done, one file a rendition   or   Failed
 """
 

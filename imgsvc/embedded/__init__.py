@@ -1,7 +1,8 @@
 """The servers of the one-machine mode: a real Valkey and a real S3 server from wheels, all data in one folder.
 
+Example:
     async with Embedded(data_dir) as embedded:
-        child = await Child.start("api", [...], env=os.environ | embedded.services.environment())
+        api = await Child.start("api", argv, os.environ | embedded.services.environment())
         await embedded.watch()
 """
 
@@ -37,9 +38,9 @@ class Embedded:
     """Both servers over one data folder."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir.absolute()
         self._folder: DataFolder | None = None
-        self._servers: tuple[Server, ...] = ()
+        self.servers: tuple[Server, ...] = ()
         self.services: Services
 
     async def start(self) -> None:
@@ -48,7 +49,7 @@ class Embedded:
         Raises:
             EmbeddedError: the folder is in use, a wheel is missing, or a server did not start.
         """
-        self._folder = folder = await DataFolder.open(self._data_dir)
+        self._folder = folder = await DataFolder.open(self.data_dir)
         try:
             await self._start_servers(folder)
         except BaseException:
@@ -61,7 +62,7 @@ class Embedded:
         Raises:
             EmbeddedError: when one has ended; says which, how, and its last lines.
         """
-        tasks = [asyncio.create_task(server.wait()) for server in self._servers]
+        tasks = [asyncio.create_task(server.wait()) for server in self.servers]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             raise done.pop().result()
@@ -70,9 +71,9 @@ class Embedded:
                 task.cancel()
 
     async def stop(self) -> None:
-        """Stop both servers at once, within 10 s, and give the folder back."""
+        """Stop both servers at once, within 5 s, and give the folder back."""
         try:
-            await asyncio.gather(*(server.stop() for server in self._servers))
+            await asyncio.gather(*(server.stop() for server in self.servers))
         finally:
             if self._folder is not None:
                 self._folder.close()
@@ -95,8 +96,8 @@ class Embedded:
             log_file=folder.logs / "s3.log",
             keep_fds=(folder.lock_fd,),
         )
-        self._servers = (valkey, seaweed)
-        await _start_together(self._servers)
+        self.servers = (valkey, seaweed)
+        await _start_together(self.servers)
         folder.note_pids(valkey.pid, seaweed.pid)
         self.services = Services(valkey.url, seaweed.url, seaweed.access_key_id, seaweed.secret_access_key)
 

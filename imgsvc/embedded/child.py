@@ -57,6 +57,7 @@ class Child:
             raise RuntimeError("start processes from the main thread: they die with the thread that started them")
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(_open_log(log_file)) if log_file else None
+            log_start = log.tell() if log else 0  # before the start: the child moves the position that we share
             try:
                 process = await asyncio.create_subprocess_exec(
                     *map(str, argv),
@@ -71,7 +72,7 @@ class Child:
                 )
             except OSError as error:
                 raise EmbeddedError(f"cannot run {argv[0]}: {error.strerror}") from error
-            return cls(name, process, log_file, log.tell() if log else 0)
+            return cls(name, process, log_file, log_start)
 
     @property
     def running(self) -> bool:

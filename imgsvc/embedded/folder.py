@@ -1,10 +1,10 @@
 """The folder that holds everything of the one-machine mode, for one imgsvc at a time.
 
-    lock              pids of who uses it: imgsvc itself, then its servers
-    credentials.json  passwords and keys of the servers, made once
-    ports.json        where the servers listened last
-    valkey/  s3/      their data
-    logs/
+- lock: pids of who uses it, imgsvc itself first, then its servers
+- credentials.json: passwords and keys of the servers, made once
+- ports.json: where the servers listened last
+- valkey/, s3/: their data
+- logs/: what they said
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from imgsvc.embedded.child import EmbeddedError
 from imgsvc.embedded.ports import free_port, is_free
 from imgsvc.embedded.servers import SeaweedPorts, write_private
 
-LOCK_WAIT_S = 2.0  # servers of a killed parent are killed too, and gone within milliseconds
+LOCK_WAIT_S = 1.0  # servers of a killed parent are killed too, and gone within milliseconds
 LOCK_INTERVAL_S = 0.02
 
 
@@ -66,11 +66,8 @@ class DataFolder:
         Raises:
             EmbeddedError: another imgsvc or a server of its uses the folder, or it cannot be written.
         """
-        path = path.absolute()
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (path / "logs").mkdir(mode=0o700, exist_ok=True)
-            lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            lock_fd = _open_lock(path)
         except OSError as error:
             raise EmbeddedError(
                 f"cannot keep data in {path}: {error.strerror}; set IMGSVC_DATA_DIR to a folder of yours"
@@ -113,26 +110,40 @@ class DataFolder:
         return ports
 
 
+def _open_lock(path: Path) -> int:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not any(path.iterdir()):  # a folder with somebody else's files keeps its mode; those inside are closed anyway
+        path.chmod(0o700)
+    (path / "logs").mkdir(mode=0o700, exist_ok=True)
+    return os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+
+
 async def _lock(fd: int, path: Path) -> None:
     """Lock `fd`. The servers inherit it, so that the lock holds for as long as anybody uses the data."""
-    deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner, *servers = [int(word) for word in os.pread(fd, 1024, 0).split()] or [0]
-            if _is_alive(owner):
-                raise EmbeddedError(
-                    f"another imgsvc (pid {owner}) is using {path}: stop it, or set IMGSVC_DATA_DIR to another folder"
-                ) from error
-            if asyncio.get_running_loop().time() > deadline:
-                pids = " ".join(str(pid) for pid in servers if _is_alive(pid))
-                raise EmbeddedError(
-                    f"servers of an imgsvc that was killed still use {path}: end them with `kill {pids}`"
-                ) from error
-            await asyncio.sleep(LOCK_INTERVAL_S)
-        else:
-            return
+    try:
+        async with asyncio.timeout(LOCK_WAIT_S):
+            while not _try_lock(fd):  # noqa: ASYNC110 (a lock of the kernel has no event)
+                await asyncio.sleep(LOCK_INTERVAL_S)
+    except TimeoutError as error:
+        raise _in_use(fd, path) from error
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _in_use(fd: int, path: Path) -> EmbeddedError:
+    owner, *servers = map(int, os.pread(fd, 1024, 0).split() or [b"0"])
+    if _is_alive(owner):
+        return EmbeddedError(
+            f"another imgsvc (pid {owner}) is using {path}: stop it, or set IMGSVC_DATA_DIR to another folder"
+        )
+    left = " ".join(str(pid) for pid in servers if _is_alive(pid))
+    return EmbeddedError(f"servers of an imgsvc that was killed still use {path}: end them with `kill {left}`")
 
 
 def _is_alive(pid: int) -> bool:

@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from io import BytesIO
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 Encoder = Callable[[Image.Image, int], bytes]
 
 
 def encode(pixels: Image.Image, fmt: str, quality: int) -> bytes:
     """The file of `pixels` (L or RGB) in format `fmt`, without metadata; `quality` is 1 to 100."""
+    if isinstance(pixels, ImageFile.ImageFile):
+        # As it was opened: save() would look up the working directory to see that it is not its own file,
+        # and that is denied to a locked decoder.
+        pixels = pixels.copy()
     return ENCODERS[fmt](pixels, quality)
 
 

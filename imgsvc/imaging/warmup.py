@@ -16,7 +16,7 @@ _LATE_IMPORTS = (
 
 _SIZE = (16, 16)
 _LIMITS = Limits(max_pixels=256, max_side=16, max_frames=1)
-_VARIANTS = (Variant("large", 8, 8), Variant("small", 2, 2))
+_VARIANTS = (Variant("whole", 16, 16), Variant("large", 12, 12), Variant("small", 2, 2))
 
 
 def warm_up() -> None:

@@ -1,0 +1,139 @@
+"""`python -m imgsvc`: everything on one machine, from one command."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import psutil
+
+from imgsvc.embedded import free_port
+from tests import images
+
+PHOTO = images.photo()
+DEADLINE_S = 30
+
+
+class Local:
+    """A running `python -m imgsvc`, and what it printed."""
+
+    def __init__(self, process: Process, url: str) -> None:
+        self.process = process
+        self.url = url
+        self.output = ""
+
+    async def until_printed(self, text: str) -> None:
+        assert self.process.stdout
+        async with asyncio.timeout(DEADLINE_S):
+            while text not in self.output:
+                line = await self.process.stdout.readline()
+                assert line, f"ended before it said {text!r}: {self.output}"
+                self.output += line.decode()
+
+    async def ended(self) -> int:
+        assert self.process.stdout
+        async with asyncio.timeout(DEADLINE_S):
+            self.output += (await self.process.stdout.read()).decode()
+            return await self.process.wait()
+
+    def family(self) -> list[psutil.Process]:
+        me = psutil.Process(self.process.pid)
+        return [me, *me.children(recursive=True)]
+
+
+@asynccontextmanager
+async def local(data_dir: Path, port: int | None = None) -> AsyncGenerator[Local]:
+    port = port or free_port()
+    env = os.environ | {"IMGSVC_DATA_DIR": str(data_dir), "IMGSVC_PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "imgsvc", env=env, stdout=PIPE, stderr=STDOUT, start_new_session=True
+    )
+    try:
+        yield Local(process, f"http://127.0.0.1:{port}")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_photo_goes_through_and_survives_ctrl_c_and_kill_9(tmp_path: Path) -> None:
+    async with local(tmp_path) as first:
+        await first.until_printed("Stop it")
+        async with httpx.AsyncClient(base_url=first.url) as client:
+            upload_id = (await client.post("/upload", files={"file": ("a.jpg", PHOTO)})).json()["id"]
+            path = await thumbnail(client, upload_id)
+            thumbnail_bytes = (await client.get(path)).content
+        family = first.family()
+        first.process.send_signal(signal.SIGINT)
+        assert await first.ended() == 0
+        assert psutil.wait_procs(family, timeout=1)[1] == []
+
+    async with local(tmp_path) as second:
+        begin = monotonic()
+        await second.until_printed("Stop it")
+        took = monotonic() - begin
+        print(f"second start: ready after {took:.1f} s")
+        assert took < 6, "twice the 3 s that the second start may take"
+        async with httpx.AsyncClient(base_url=second.url) as client:
+            assert (await client.get(path)).content == thumbnail_bytes
+            fresh = (await client.post("/upload", files={"file": ("b.jpg", PHOTO)})).json()["id"]
+        family = second.family()
+        second.process.kill()
+        await second.process.wait()
+        assert psutil.wait_procs(family, timeout=2)[1] == [], "nothing outlives it, even by kill -9"
+
+    async with local(tmp_path) as third:
+        await third.until_printed("Stop it")
+        async with httpx.AsyncClient(base_url=third.url) as client:
+            assert (await client.get(f"/upload/{upload_id}/status")).json()["status"] == "SUCCESS"
+            assert (await client.get(await thumbnail(client, fresh))).status_code == 200
+
+
+async def test_a_second_one_on_the_same_folder_says_so_in_one_line(tmp_path: Path) -> None:
+    async with local(tmp_path) as first:
+        await first.until_printed("Stop it")
+        async with local(tmp_path) as second:
+            assert await second.ended() == 1
+            assert second.output.strip() == (
+                f"imgsvc: another imgsvc (pid {first.process.pid}) is using {tmp_path}: "
+                "stop it, or set IMGSVC_DATA_DIR to another folder"
+            )
+
+
+async def test_a_port_in_use_is_said_with_what_to_set(tmp_path: Path) -> None:
+    import socket
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        async with local(tmp_path, port) as refused:
+            assert await refused.ended() == 1
+    assert f"port {port}" in refused.output
+    assert "IMGSVC_PORT" in refused.output
+    assert "Traceback" not in refused.output
+    assert list(tmp_path.iterdir()) == [], "nothing was started"
+
+
+async def test_a_worker_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    async with local(tmp_path) as running:
+        await running.until_printed("Stop it")
+        (worker,) = [child for child in running.family() if "imgsvc.worker" in child.cmdline()]
+        worker.kill()
+        await running.until_printed("starting it again")
+        async with httpx.AsyncClient(base_url=running.url) as client:
+            upload_id = (await client.post("/upload", files={"file": ("a.jpg", PHOTO)})).json()["id"]
+            assert await thumbnail(client, upload_id)
+
+
+async def thumbnail(client: httpx.AsyncClient, upload_id: str) -> str:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            answer = await client.get(f"/upload/{upload_id}/result")
+            if answer.status_code == 200:
+                return answer.json()["result"]["thumbnail"]
+            await asyncio.sleep(0.02)

@@ -1,0 +1,261 @@
+"""What the queue guarantees: one owner a job, one end, nothing lost, nothing half done."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from imgsvc.jobs.queue import MAX_DELIVERIES, Alive, Claim, Queue, QueueUnavailableError
+from imgsvc.jobs.record import Failure, File, Source, Status, Submission, Success
+from tests.service import Servers, settings_of, until
+
+SUCCESS = Success(4, 3, 1, (File("thumbnail", "processed/x/a.jpeg", 4, 3, 9, "image/jpeg", "ab"),))
+FAILURE = Failure("decode_failed", "broken")
+LEASE_S = 0.3
+
+
+class World:
+    """A queue of its own, with short leases."""
+
+    def __init__(self, queue: Queue, redis: Redis) -> None:
+        self.queue = queue
+        self.redis = redis
+
+    async def submitted(self) -> str:
+        upload_id = str(uuid4())
+        await self.queue.reserve(upload_id)
+        await self.queue.submit(submission(upload_id))
+        return upload_id
+
+    async def claimed(self, worker: str = "w1") -> Claim:
+        (claim,) = await self.queue.claim(worker, 1)
+        return claim
+
+    async def lapsed(self, worker: str) -> Claim:
+        """The next claim that `worker` gets, once a lease has lapsed."""
+        claims: list[Claim] = []
+
+        async def claim() -> bool:
+            claims.extend(await self.queue.claim(worker, 1))
+            return bool(claims)
+
+        await until(claim)
+        return claims[0]
+
+    async def status(self, upload_id: str) -> Status | None:
+        record = await self.queue.get(upload_id)
+        return record and record.status
+
+
+def submission(upload_id: str) -> Submission:
+    return Submission(upload_id, "a.jpg", "default", Source("originals/x", 9, "ab", "image/jpeg"), {"k": "v"})
+
+
+@pytest_asyncio.fixture(scope="module")
+async def environment(servers: Servers) -> dict[str, str]:
+    return servers.environment() | {"IMGSVC_LEASE_S": str(LEASE_S)}
+
+
+@pytest_asyncio.fixture
+async def world(environment: dict[str, str]) -> AsyncGenerator[World]:
+    settings = settings_of(environment)
+    async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
+        yield World(queue, redis)
+        await until_empty(queue)
+
+
+async def until_empty(queue: Queue) -> None:
+    """Ends what a test left, so that the next one starts with nothing queued."""
+
+    async def empty() -> bool:
+        for claim in await queue.claim("cleaner", 100):
+            await queue.finish(claim, FAILURE)
+        return (await queue.census()).queued == 0
+
+    await until(empty)
+
+
+async def test_a_submitted_upload_is_pending_and_is_claimed_once(world: World) -> None:
+    upload_id = await world.submitted()
+    assert await world.status(upload_id) == Status.PENDING
+    claims = await asyncio.gather(*(world.queue.claim(f"w{i}", 5) for i in range(8)))
+    assert [claim.id for batch in claims for claim in batch] == [upload_id]
+    record = await world.queue.get(upload_id)
+    assert record is not None
+    assert (record.status, record.attempt, record.metadata) == (Status.PROGRESS, 1, {"k": "v"})
+
+
+async def test_jobs_are_claimed_oldest_first(world: World) -> None:
+    first, second = await world.submitted(), None
+    await asyncio.sleep(0.002)  # order is by the millisecond
+    second = await world.submitted()
+    assert [claim.id for claim in await world.queue.claim("w1", 2)] == [first, second]
+
+
+async def test_every_step_may_be_repeated(world: World) -> None:
+    upload_id = str(uuid4())
+    for _ in range(2):
+        await world.queue.reserve(upload_id)
+    for _ in range(2):
+        await world.queue.submit(submission(upload_id))
+    assert (await world.queue.census()).queued == 1
+    claim = await world.claimed()
+    await world.queue.submit(submission(upload_id))  # its first answer was lost, say
+    assert await world.status(upload_id) == Status.PROGRESS
+    assert await world.queue.finish(claim, SUCCESS)
+    assert not await world.queue.finish(claim, FAILURE)
+    assert await world.status(upload_id) == Status.SUCCESS
+
+
+async def test_without_its_reservation_an_upload_becomes_no_job(world: World) -> None:
+    unknown, abandoned = str(uuid4()), str(uuid4())
+    await world.queue.reserve(abandoned)
+    await world.queue.abandon(abandoned)
+    for upload_id in (unknown, abandoned):
+        with pytest.raises(QueueUnavailableError):
+            await world.queue.submit(submission(upload_id))
+        assert await world.queue.get(upload_id) is None
+    assert (await world.queue.census()).queued == 0
+    await world.queue.forget(abandoned)
+
+
+async def test_a_submitted_upload_that_its_client_was_refused_is_undone(world: World) -> None:
+    upload_id = await world.submitted()
+    await world.queue.abandon(upload_id)
+    assert await world.queue.claim("w1", 1) == []
+    await world.queue.forget(upload_id)
+    assert not await world.redis.exists(f"imgsvc:upload:{upload_id}", f"arq:job:{upload_id}")
+
+
+async def test_a_lapsed_lease_goes_to_another_and_fences_its_first_owner(world: World) -> None:
+    upload_id = await world.submitted()
+    first = await world.claimed("w1")
+    second = await world.lapsed("w2")
+    assert second.id == upload_id
+    assert not await world.queue.finish(first, FAILURE)
+    assert not await world.queue.release(first)
+    await world.queue.progress(first, 99, "late")
+    assert await world.queue.renew(Alive("w1", "full"), {first.id: first.token}) == [upload_id]
+    assert await world.queue.finish(second, SUCCESS)
+    record = await world.queue.get(upload_id)
+    assert record is not None
+    assert (record.status, record.attempt, record.success, record.failure) == (Status.SUCCESS, 2, SUCCESS, None)
+
+
+async def test_the_same_worker_that_claims_again_gets_another_token(world: World) -> None:
+    await world.submitted()
+    first = await world.claimed("w1")
+    second = await world.lapsed("w1")
+    assert first.token != second.token
+    assert not await world.queue.finish(first, FAILURE)
+    assert await world.queue.finish(second, SUCCESS)
+
+
+async def test_a_lease_that_is_renewed_does_not_lapse(world: World) -> None:
+    await world.submitted()
+    claim = await world.claimed("w1")
+    for _ in range(6):  # together twice as long as a lease
+        await asyncio.sleep(LEASE_S / 3)
+        assert await world.queue.renew(Alive("w1", "full"), {claim.id: claim.token}) == []
+        assert await world.queue.claim("w2", 1) == []
+    assert await world.queue.finish(claim, SUCCESS)
+
+
+async def test_claimed_jobs_stand_in_nobodys_way(world: World) -> None:
+    for _ in range(20):
+        await world.submitted()
+    busy = await world.queue.claim("w1", 20)
+    assert len(busy) == 20
+    new = await world.submitted()
+    assert [claim.id for claim in await world.queue.claim("w2", 1)] == [new]
+
+
+async def test_a_released_job_spends_no_delivery_and_stays_in_progress(world: World) -> None:
+    upload_id = await world.submitted()
+    for _ in range(MAX_DELIVERIES + 3):
+        claim = await world.claimed()
+        assert await world.queue.release(claim)
+        assert await world.status(upload_id) == Status.PROGRESS
+    claim = await world.claimed()
+    assert await world.queue.release(claim, delay_s=60)
+    assert await world.queue.claim("w1", 1) == []
+    await world.queue.delete(upload_id)
+
+
+async def test_a_job_whose_workers_keep_dying_is_given_up(world: World) -> None:
+    upload_id = await world.submitted()
+    for number in range(MAX_DELIVERIES):
+        assert (await world.lapsed(f"w{number}")).id == upload_id
+
+    async def ended() -> bool:
+        assert await world.queue.claim("w9", 1) == []
+        return await world.status(upload_id) == Status.FAILURE
+
+    await until(ended)
+    record = await world.queue.get(upload_id)
+    assert record is not None
+    assert record.failure is not None
+    assert (record.failure.code, record.attempt) == ("attempts_exhausted", MAX_DELIVERIES)
+
+
+async def test_progress_never_falls(world: World) -> None:
+    upload_id = await world.submitted()
+    claim = await world.claimed()
+    seen: list[int] = []
+    for progress in (10, 60, 30):
+        await world.queue.progress(claim, progress, "step")
+        record = await world.queue.get(upload_id)
+        assert record is not None
+        seen.append(record.progress)
+    assert seen == [10, 60, 60]
+
+
+async def test_a_deleted_upload_is_taken_from_its_worker(world: World) -> None:
+    upload_id = await world.submitted()
+    claim = await world.claimed()
+    signals = world.queue.signals()
+    assert await anext(signals) is None  # listening
+    assert await world.queue.delete(upload_id)
+    assert await anext(signals) == upload_id
+    await signals.aclose()
+    assert not await world.queue.finish(claim, SUCCESS)
+    assert await world.queue.get(upload_id) is None
+    assert await world.queue.delete(upload_id), "repeating it is safe while the tombstone stands"
+    assert not await world.queue.delete(str(uuid4()))
+
+
+async def test_a_queue_entry_without_an_upload_is_dropped(world: World) -> None:
+    await world.submitted()
+    await world.redis.zadd("imgsvc:queue", {"nobody": 1})
+    assert len(await world.queue.claim("w1", 5)) == 1
+    assert (await world.queue.census()).queued == 1
+
+
+async def test_scripts_are_loaded_again_when_redis_forgot_them(world: World) -> None:
+    await world.submitted()
+    await world.redis.script_flush()
+    assert len(await world.queue.claim("w1", 5)) == 1
+
+
+async def test_a_redis_that_is_away_is_said_within_its_deadline() -> None:
+    settings = settings_of({"IMGSVC_REDIS_URL": "redis://127.0.0.1:1/0"})
+    async with Queue.open(settings) as queue:
+        async with asyncio.timeout(2 * settings.redis_timeout_s):
+            with pytest.raises(QueueUnavailableError):
+                await queue.reserve(str(uuid4()))
+
+
+async def test_a_record_costs_less_than_1500_bytes(world: World) -> None:
+    files = tuple(
+        File(name, f"processed/{uuid4()}/holiday_{name}.jpeg", 1024, 768, 146098, "image/jpeg", "a" * 64)
+        for name in ("resized_compressed", "thumbnail")
+    )
+    upload_id = await world.submitted()
+    await world.queue.finish(await world.claimed(), Success(2725, 2225, 1, files))
+    size = await world.redis.memory_usage(f"imgsvc:upload:{upload_id}")
+    print(f"a finished record takes {size} bytes in Redis")
+    assert size is not None
+    assert size < 1500
