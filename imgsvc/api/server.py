@@ -1,7 +1,11 @@
 """The API's process: uvicorn on one socket, with its own answers in our shape."""
 
+import asyncio
 import logging
 import secrets
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import uvloop
 from uvicorn import Config, Server
@@ -15,10 +19,15 @@ from imgsvc.settings import Settings
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 30
+LINGER_BYTES = 64 * 1024
+LINGER_S = 2.0
+"""What is still read of a body that was answered early, so that its sender gets to see the answer."""
 
 
 class Protocol(HttpToolsProtocol):
     """httptools' strict parser; what it refuses before there is a request is a problem document too."""
+
+    _discarded = 0
 
     def send_400_response(self, msg: str) -> None:
         request_id = secrets.token_hex(8)
@@ -29,6 +38,35 @@ class Protocol(HttpToolsProtocol):
         )
         self.transport.write(STATUS_LINE[400] + head + body)
         self.transport.close()
+
+    def on_response_complete(self) -> None:
+        unread = self.cycle.more_body
+        super().on_response_complete()
+        if unread:  # uvicorn alone would read it to its end, which may never come
+            self._discarded = 0
+            self._unset_keepalive_if_required()
+            self.loop.call_later(LINGER_S, self._end_linger, self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        if self.cycle.response_complete:
+            self._discarded += len(body)
+            if self._discarded > LINGER_BYTES:
+                self.transport.close()
+        super().on_body(body)
+
+    def _end_linger(self, cycle: object) -> None:
+        if self.cycle is cycle and self.cycle.more_body:
+            self.transport.close()
+
+
+class _Server(Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """uvicorn's own raises the signal again after a clean stop, and so ends with 143 where 0 is meant."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, self.handle_exit, signum, None)
+        yield
 
 
 def serve(settings: Settings) -> None:
@@ -43,8 +81,8 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=round(settings.drain_s),
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         proxy_headers=False,
     )
     log.info("listening on http://%s:%d", settings.host, settings.port)
-    uvloop.run(Server(config).serve(sockets=[listener]))
+    uvloop.run(_Server(config).serve(sockets=[listener]))

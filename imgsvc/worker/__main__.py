@@ -47,6 +47,8 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"imgsvc worker cannot start:\n{error}")
     process.set_up(settings.log_level)
+    # until `work` listens for it there is nothing to finish; uvloop would call it a failure
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvloop.run(work(settings))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import random
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ DEADLINE_S = 24 * 3600
 
 _BACKOFF_S = (1.0, 30.0)
 _REPORT_S = 0.2
+_UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
 
 Report = Callable[[int, str], None]
 """Takes progress (0 to 100) and the step under way."""
@@ -146,7 +148,7 @@ class _Latest:
 
 def _file(record: Record, rendition: Rendition) -> File:
     fmt = FORMATS[rendition.format]
-    stem = PurePosixPath(record.filename).stem
+    stem = _UNSAFE.sub("_", PurePosixPath(record.filename).stem)
     return File(
         variant=rendition.variant,
         key=f"processed/{record.id}/{stem}_{rendition.variant}.{fmt.extension}",
