@@ -5,6 +5,7 @@ Every call has a deadline and ends in our own words: StorageError for what may p
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ PART_BYTES = 8 * MIB
 """Size of an upload's parts. Two of them, one on its way and one filling, are all that an upload holds in memory."""
 
 _READ_BYTES = 64 * 1024
+_SLICE_BYTES = 256 * 1024
 _CONNECTIONS = 64
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 
@@ -89,7 +91,7 @@ class Storage:
         async with opening as client:
             # a silent server may hold the 100-continue for ever, past any read timeout
             client.meta.events.unregister("before-call.s3", add_expect_header)
-            client.meta.events.register("before-send.s3", _send_without_copying)
+            client.meta.events.register("before-send.s3", _send_in_slices)
             yield cls(client, settings.s3_bucket, settings.s3_timeout_s)
 
     async def put_stream(self, key: str, chunks: AsyncIterator[bytes], content_type: str) -> Digest:
@@ -274,10 +276,19 @@ class _Parts:
         return Digest(self._size, self._sha256.hexdigest())
 
 
-def _send_without_copying(request: Any, **_: Any) -> None:
-    """Hands aiohttp a view of the body: it slices what it sends, and a slice of a bytearray is a copy."""
-    if isinstance(request.body, bytearray):
-        request.body = memoryview(request.body)
+def _send_in_slices(request: Any, **_: Any) -> None:
+    """Hands aiohttp a body as bytes, and a large one in slices.
+
+    botocore wraps bytes in a file, which aiohttp reads in a thread, 64 KiB at a time; a large body given at once
+    is copied behind the headers.
+    """
+    body = request.body.getvalue() if isinstance(request.body, io.BytesIO) else request.body
+    request.body = _slices(memoryview(body)) if body and len(body) > _SLICE_BYTES else body
+
+
+async def _slices(body: memoryview) -> AsyncGenerator[memoryview]:
+    for at in range(0, len(body), _SLICE_BYTES):
+        yield body[at : at + _SLICE_BYTES]
 
 
 def _info(answer: Any) -> ObjectInfo:

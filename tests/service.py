@@ -43,10 +43,14 @@ class Servers:
             await asyncio.gather(valkey.stop(), seaweed.stop())
 
     def environment(self) -> dict[str, str]:
-        """Settings for one more service. Valkey has 16 databases."""
+        """Settings for one more service.
+
+        The first keeps its database; the others take turns with the 15 that Valkey has left.
+        """
         number, self._given = self._given, self._given + 1
-        assert number < 16, "start servers of your own: the shared Valkey has no database left"
-        url = self.valkey.url.rpartition("/")[0] + f"/{number}"
+        url = self.valkey.url.rpartition("/")[0] + f"/{number if number == 0 else number % 15 + 1}"
+        with closing(Redis.from_url(url)) as redis:
+            redis.flushdb()
         services = Services(url, self.seaweed.url, self.seaweed.access_key_id, self.seaweed.secret_access_key)
         return services.environment() | {"IMGSVC_S3_BUCKET": f"imgsvc-{number}"}
 
@@ -56,7 +60,7 @@ def leftovers(environment: Mapping[str, str]) -> dict[str, list[str]]:
     settings = settings_of(environment)
     assert settings.s3_access_key_id
     assert settings.s3_secret_access_key
-    s3 = boto3.client(
+    s3: Any = boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint_url,
         region_name=settings.s3_region,

@@ -12,7 +12,7 @@ from imgsvc.jobs.queue import MAX_DELIVERIES, Alive, Claim, Queue, QueueUnavaila
 from imgsvc.jobs.record import Failure, File, Source, Status, Submission, Success
 from tests.service import Servers, settings_of, until
 
-SUCCESS = Success(4, 3, 1, (File("thumbnail", "processed/x/a.jpeg", 4, 3, 9, "image/jpeg", "ab"),))
+SUCCESS = Success(4, 3, 1, (File("thumbnail", 4, 3, 9, "ab", "jpeg"),))
 FAILURE = Failure("decode_failed", "broken")
 LEASE_S = 0.3
 
@@ -51,7 +51,7 @@ class World:
 
 
 def submission(upload_id: str) -> Submission:
-    return Submission(upload_id, "a.jpg", "default", Source("originals/x", 9, "ab", "image/jpeg"), {"k": "v"})
+    return Submission(upload_id, "a.jpg", "default", Source(9, "ab", "jpeg"), {"k": "v"})
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -249,10 +249,7 @@ async def test_a_redis_that_is_away_is_said_within_its_deadline() -> None:
 
 
 async def test_a_record_costs_less_than_1500_bytes(world: World) -> None:
-    files = tuple(
-        File(name, f"processed/{uuid4()}/holiday_{name}.jpeg", 1024, 768, 146098, "image/jpeg", "a" * 64)
-        for name in ("resized_compressed", "thumbnail")
-    )
+    files = tuple(File(name, 1024, 768, 146098, "a" * 64, "jpeg") for name in ("resized_compressed", "thumbnail"))
     upload_id = await world.submitted()
     await world.queue.finish(await world.claimed(), Success(2725, 2225, 1, files))
     size = await world.redis.memory_usage(f"imgsvc:upload:{upload_id}")

@@ -8,8 +8,7 @@ from starlette.responses import Response
 
 from imgsvc.api.context import Document, services
 from imgsvc.api.errors import ProblemError
-from imgsvc.api.uploads import original_key
-from imgsvc.jobs.record import Record
+from imgsvc.jobs.record import Record, files_prefix, original_key
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -36,7 +35,7 @@ class Upload(HTTPEndpoint):
         if not await here.queue.delete(upload_id):
             raise _unknown()
         await here.storage.clear(original_key(upload_id))
-        await here.storage.clear(f"processed/{upload_id}/")
+        await here.storage.clear(files_prefix(upload_id))
         return Response(status_code=204)
 
 

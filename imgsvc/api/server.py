@@ -51,7 +51,7 @@ class Protocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._discarded += len(body)
             if self._discarded > LINGER_BYTES:
-                self.transport.close()
+                self.flow.pause_reading()  # a close now would reset the connection under the answer
         super().on_body(body)
 
     def _end_linger(self, cycle: object) -> None:

@@ -15,7 +15,7 @@ from imgsvc.api.errors import ProblemError
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.queue import QueueUnavailableError
-from imgsvc.jobs.record import Source, Submission
+from imgsvc.jobs.record import Source, Submission, original_key
 from imgsvc.presets import DEFAULT, PRESETS
 from imgsvc.storage import StorageError
 
@@ -43,21 +43,16 @@ async def upload(request: Request) -> Response:
     return _accepted(submission)
 
 
-def original_key(upload_id: str) -> str:
-    return f"originals/{upload_id}"
-
-
 async def _receive(upload_id: str, body: RawBody | FormBody, here: Services) -> Submission:
     """Streams the file to storage; its fields are checked when all of them have come."""
     async with aclosing(at_most(body.chunks(), here.settings.max_upload_bytes)) as chunks:
         head, fmt = await _sniff(chunks)
-        key = original_key(upload_id)
-        digest = await here.storage.put_stream(key, _chain(head, chunks), fmt.media_type)
+        digest = await here.storage.put_stream(original_key(upload_id), _chain(head, chunks), fmt.media_type)
     return Submission(
         id=upload_id,
         filename=body.filename,
         preset=_preset(body.fields.get("preset", DEFAULT)),
-        source=Source(key, digest.bytes, digest.sha256, fmt.media_type),
+        source=Source(digest.bytes, digest.sha256, fmt.name),
         metadata=_metadata(body.fields.get("metadata", "{}")),
     )
 

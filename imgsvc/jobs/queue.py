@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from importlib import resources
 from time import perf_counter, time
 from typing import Any, Self, cast
@@ -109,7 +109,7 @@ class Queue:
         fields = {
             "filename": submission.filename,
             "preset": submission.preset,
-            "source": orjson.dumps(submission.source),
+            "source": orjson.dumps(astuple(submission.source)),
             "metadata": orjson.dumps(submission.metadata),
         }
         flat = [part for pair in fields.items() for part in pair]
@@ -119,7 +119,13 @@ class Queue:
     async def claim(self, worker: str, slots: int) -> list[Claim]:
         failure = Failure("attempts_exhausted", JOB_FAILURES["attempts_exhausted"])
         rows = await self._run(
-            "claim", worker, self._lease_ms, slots, MAX_DELIVERIES, orjson.dumps(failure), self._settings.record_ttl_s
+            "claim",
+            worker,
+            self._lease_ms,
+            slots,
+            MAX_DELIVERIES,
+            orjson.dumps(astuple(failure)),
+            self._settings.record_ttl_s,
         )
         return [Claim(name.decode(), token.decode()) for name, token in rows]
 
@@ -135,7 +141,7 @@ class Queue:
     async def finish(self, claim: Claim, outcome: Success | Failure) -> bool:
         """Ends the job. False where the claim no longer owns it."""
         status, field = ("SUCCESS", "success") if isinstance(outcome, Success) else ("FAILURE", "failure")
-        value = orjson.dumps(asdict(outcome))
+        value = orjson.dumps(astuple(outcome))
         args = (claim.id, claim.token, status, field, value, self._settings.record_ttl_s)
         return bool(await self._run("finish", *args))
 

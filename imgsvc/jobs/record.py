@@ -9,14 +9,20 @@ upload fails; no reader ever sees either.
 The moves themselves are made in Redis, each by one Lua script beside this file.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any, Self
 from urllib.parse import quote
 
 import orjson
+
+from imgsvc.formats import FORMATS
+
+_UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
 
 
 class Status(StrEnum):
@@ -32,12 +38,15 @@ TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE})
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The original as it stands in storage."""
+    """The original as it was uploaded; `format` names one of formats.FORMATS."""
 
-    key: str
     bytes: int
     sha256: str
-    content_type: str
+    format: str
+
+    @property
+    def content_type(self) -> str:
+        return FORMATS[self.format].media_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +62,23 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A variant as it stands in storage, under `key`."""
+    """A variant as it stands in storage; `format` names one of formats.FORMATS."""
 
     variant: str
-    key: str
     width: int
     height: int
     bytes: int
-    content_type: str
     sha256: str
+    format: str
 
     @property
-    def url(self) -> str:
-        return f"/files/{quote(self.key)}"
+    def content_type(self) -> str:
+        return FORMATS[self.format].media_type
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "url": self.url,
-            "width": self.width,
-            "height": self.height,
-            "bytes": self.bytes,
-            "content_type": self.content_type,
-            "sha256": self.sha256,
-        }
+    def key(self, upload_id: str, filename: str) -> str:
+        """Where it is stored: under the upload's id, by the name that its client gave the original."""
+        stem = _UNSAFE.sub("_", PurePosixPath(filename).stem)
+        return f"{files_prefix(upload_id)}{stem}_{self.variant}.{FORMATS[self.format].extension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,16 @@ class Postponed:
     """The job could not be done now, through no fault of its own: it is queued again after `delay_s` seconds."""
 
     delay_s: float
+
+
+def original_key(upload_id: str) -> str:
+    """Where the original is stored."""
+    return f"originals/{upload_id}"
+
+
+def files_prefix(upload_id: str) -> str:
+    """What the keys of all its variants begin with."""
+    return f"processed/{upload_id}/"
 
 
 Outcome = Success | Failure | Postponed
@@ -136,7 +149,7 @@ class Record:
             status=Status(row["status"]),
             filename=row["filename"],
             preset=row["preset"],
-            source=Source(**orjson.loads(row["source"])),
+            source=Source(*orjson.loads(row["source"])),
             metadata=orjson.loads(row.get("metadata", "{}")),
             progress=int(row.get("progress", 0)),
             step=row.get("step"),
@@ -145,7 +158,7 @@ class Record:
             started_at=_int(row.get("started_at")),
             finished_at=_int(row.get("finished_at")),
             success=_success(row.get("success")),
-            failure=Failure(**orjson.loads(row["failure"])) if "failure" in row else None,
+            failure=Failure(*orjson.loads(row["failure"])) if "failure" in row else None,
         )
 
     @property
@@ -176,8 +189,8 @@ class Record:
             return document | {"error": self._error()} if self.done else document
         return {
             "status": self.status,
-            "result": {file.variant: file.url for file in self.success.files},
-            "variants": {file.variant: file.document() for file in self.success.files},
+            "result": {file.variant: self._url(file) for file in self.success.files},
+            "variants": {file.variant: self._file_document(file) for file in self.success.files},
             "original": {
                 "width": self.success.width,
                 "height": self.success.height,
@@ -186,6 +199,19 @@ class Record:
                 "sha256": self.source.sha256,
                 "frames": self.success.frames,
             },
+        }
+
+    def _url(self, file: File) -> str:
+        return f"/files/{quote(file.key(self.id, self.filename))}"
+
+    def _file_document(self, file: File) -> dict[str, Any]:
+        return {
+            "url": self._url(file),
+            "width": file.width,
+            "height": file.height,
+            "bytes": file.bytes,
+            "content_type": file.content_type,
+            "sha256": file.sha256,
         }
 
     def _error(self) -> dict[str, str] | None:
@@ -206,5 +232,5 @@ def _int(value: str | None) -> int | None:
 def _success(value: str | None) -> Success | None:
     if value is None:
         return None
-    row = orjson.loads(value)
-    return Success(**row | {"files": tuple(File(**file) for file in row["files"])})
+    width, height, frames, files = orjson.loads(value)
+    return Success(width, height, frames, tuple(File(*file) for file in files))

@@ -48,7 +48,7 @@ def main() -> None:
         sys.exit(f"imgsvc worker cannot start:\n{error}")
     process.set_up(settings.log_level)
     # until `work` listens for it there is nothing to finish; uvloop would call it a failure
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     uvloop.run(work(settings))
 
 

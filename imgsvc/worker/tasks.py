@@ -4,17 +4,14 @@ import asyncio
 import hashlib
 import logging
 import random
-import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from time import perf_counter, time
 
 from imgsvc.decoder.pool import DecoderPool
-from imgsvc.formats import FORMATS
 from imgsvc.jobs.queue import Claim, Queue, QueueUnavailableError
-from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Source, Success
+from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
 from imgsvc.model import Rendered, Rendition, Variant
 from imgsvc.presets import PRESETS
 from imgsvc.problems import JOB_FAILURES, JobError
@@ -32,7 +29,6 @@ DEADLINE_S = 24 * 3600
 
 _BACKOFF_S = (1.0, 30.0)
 _REPORT_S = 0.2
-_UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
 
 Report = Callable[[int, str], None]
 """Takes progress (0 to 100) and the step under way."""
@@ -70,16 +66,18 @@ class Processor:
 
     async def _process(self, record: Record, report: Report) -> Success:
         report(5, "fetch")
-        source = await self._fetch(record.source)
+        source = await self._fetch(record)
+        report(10, "decode")
         rendered = await self._render(source, PRESETS[record.preset], report)
         report(90, "store")
         files = await self._store(record, rendered)
         original = rendered.original
         return Success(original.width, original.height, original.frames, files)
 
-    async def _fetch(self, source: Source) -> bytes:
+    async def _fetch(self, record: Record) -> bytes:
         """The original, proven to be what was uploaded."""
-        async with self.storage.read(source.key) as found:
+        source = record.source
+        async with self.storage.read(original_key(record.id)) as found:
             if found is None:
                 raise JobError("source_missing")
             digest, parts = hashlib.sha256(), list[bytes]()
@@ -105,9 +103,9 @@ class Processor:
         return await self.decoders.render(source, variants, on_step)
 
     async def _store(self, record: Record, rendered: Rendered) -> tuple[File, ...]:
-        files = tuple(_file(record, rendition) for rendition in rendered.renditions)
+        files = tuple(_file(rendition) for rendition in rendered.renditions)
         puts = [
-            self.storage.put(file.key, rendition.data, file.content_type)
+            self.storage.put(file.key(record.id, record.filename), rendition.data, file.content_type)
             for file, rendition in zip(files, rendered.renditions, strict=True)
         ]
         # wait for all of them, so that none still writes when the job has ended
@@ -146,17 +144,14 @@ class _Latest:
         self.progress, self.step, self.changed = progress, step, True
 
 
-def _file(record: Record, rendition: Rendition) -> File:
-    fmt = FORMATS[rendition.format]
-    stem = _UNSAFE.sub("_", PurePosixPath(record.filename).stem)
+def _file(rendition: Rendition) -> File:
     return File(
         variant=rendition.variant,
-        key=f"processed/{record.id}/{stem}_{rendition.variant}.{fmt.extension}",
         width=rendition.width,
         height=rendition.height,
         bytes=len(rendition.data),
-        content_type=fmt.media_type,
         sha256=hashlib.sha256(rendition.data).hexdigest(),
+        format=rendition.format,
     )
 
 
