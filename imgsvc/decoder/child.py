@@ -4,6 +4,7 @@ It is the only process that ever looks into an image, so it is made to be worthl
 environment is empty, and before the first image it gives up opening, connecting and starting anything.
 """
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ from imgsvc.imaging.render import OnStep, render
 from imgsvc.imaging.warmup import warm_up
 from imgsvc.model import Limits, Rendered, Variant
 from imgsvc.problems import JobError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEEP_BYTES = 128 * 1024 * 1024
 
 Render = Callable[[bytes, Sequence[Variant], Limits, OnStep], Rendered]
 
@@ -54,6 +58,7 @@ def main(render: Render = render) -> None:
         return
     greeting = wire.read_greeting(raw)
     lockdown.check_parent(greeting.parent)
+    _keep_freed_memory()
     warm_up()
     posture = lockdown.lock(greeting.sandbox, memory_bytes=greeting.memory_bytes, cpu_s=greeting.cpu_s)
     channel.send(wire.Hello(posture))
@@ -75,6 +80,17 @@ def _serve(channel: Channel, request: wire.Request, limits: Limits, render: Rend
     else:
         results = tuple(wire.Result(r.width, r.height, len(r.data)) for r in rendered.renditions)
         channel.send(wire.Done(rendered.original, results), *(r.data for r in rendered.renditions))
+
+
+def _keep_freed_memory() -> None:
+    """Makes glibc use the same memory for the next image, instead of giving it back and asking for it anew.
+
+    Each page that comes anew costs a fault: 3600 of them, 8 ms, for a photograph of 6 megapixels.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc alone has it
+        mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES // 4)
+        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
 def _point_at_null(fd: int) -> None:
