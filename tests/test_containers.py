@@ -1,0 +1,76 @@
+"""compose.yaml and Containerfile: what an operator may rely on. (The engine's own check runs where one is installed.)"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from imgsvc.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("api", "worker")
+INSTRUCTIONS = re.findall(r"^([A-Z]+) (.*)", (ROOT / "Containerfile").read_text(), re.MULTILINE)
+
+
+def arguments(instruction: str) -> list[str]:
+    return [rest for name, rest in INSTRUCTIONS if name == instruction]
+
+
+def test_there_are_four_services_and_two_volumes() -> None:
+    assert SERVICES.keys() == {"redis", "minio", "api", "worker"}
+    assert COMPOSE["volumes"].keys() == {"redis", "minio"}
+
+
+def test_only_the_api_is_published_and_only_on_loopback() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"api": ["127.0.0.1:8000:8000"]}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_watched_restarted_and_given_time_to_stop(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"]
+    assert float(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["drain_s"].default
+    assert re.fullmatch(r"(docker\.io|localhost)/[\w./-]+:[\w.-]+", service["image"]), "a full name, with its version"
+
+
+def test_redis_loses_no_acknowledged_job() -> None:
+    command = SERVICES["redis"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--appendfsync"] == "always"
+    assert options["--maxmemory-policy"] == "noeviction"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_own_containers_can_do_little(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"].split(":")[0] != "0"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_compose_sets_only_settings_that_exist(name: str) -> None:
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    assert SERVICES[name]["environment"].keys() <= known
+
+
+def test_the_image_has_two_stages_and_no_root() -> None:
+    assert [image.split(" ")[0] for image in arguments("FROM")] == ["docker.io/library/python:3.13-slim"] * 2
+    assert arguments("USER") == ["10001:10001"]
+
+
+@pytest.mark.parametrize("tool", [["docker-compose"], ["docker", "compose"], ["podman-compose"]], ids="-".join)
+def test_the_engines_own_check_accepts_compose_yaml(tool: list[str]) -> None:
+    if shutil.which(tool[0]) is None or subprocess.run([*tool, "version"], capture_output=True).returncode:
+        pytest.skip(f"{' '.join(tool)} is not installed")
+    subprocess.run([*tool, "-f", ROOT / "compose.yaml", "config"], check=True, capture_output=True, timeout=60)
