@@ -1,4 +1,4 @@
-"""compose.yaml and Containerfile: what an operator may rely on. (The engine's own check runs where one is installed.)"""
+"""compose.yaml and Containerfile: what an operator may rely on, and what an engine itself says where there is one."""
 
 import re
 import shutil
