@@ -146,7 +146,7 @@ def machine() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the whole service on this machine.")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the whole service.")
     parser.add_argument("--image", type=Path, help="a file to upload (default: a made-up photograph of 6 megapixels)")
     parser.add_argument("--count", type=int, default=200, help="uploads for each number in flight (default: 200)")
     arguments = parser.parse_args()
