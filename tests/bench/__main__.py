@@ -7,8 +7,6 @@ CPU that each process spent on one image.
 
 import argparse
 import asyncio
-import os
-import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import aiohttp
 import psutil
 
 from tests import images
+from tests.bench.machine import machine
 from tests.service import Servers, Service
 
 WARM_UP = 20
@@ -134,15 +133,6 @@ async def bench(image: bytes, count: int) -> None:
             print(" worker | decoder | S3 | Valkey | load |\n|" + "---:|" * 10)
             for in_flight in (1, 8, 32):
                 print(await measure(servers, service, image, count, in_flight), flush=True)
-
-
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
-    return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}"
 
 
 def main() -> None:

@@ -1,0 +1,37 @@
+"""`python -m tests.hooks.instant SLOTS`: our worker around a job of no work.
+
+Says on its standard output which job it enters, and at which nanosecond of the monotonic clock.
+"""
+
+import asyncio
+import signal
+import sys
+
+import uvloop
+
+from imgsvc import process
+from imgsvc.jobs.queue import Claim, Queue
+from imgsvc.jobs.record import File, Outcome, Success
+from imgsvc.settings import Settings, load
+from imgsvc.worker.lease import LeasedWorker
+from tests.hooks.watched import say_entered
+
+DONE = Success(4, 3, 1, (File("thumbnail", 4, 3, 9, "ab", "jpeg"),))
+
+
+async def perform(claim: Claim) -> Outcome:
+    say_entered(claim.id)
+    return DONE
+
+
+async def work(settings: Settings, slots: int) -> None:
+    async with Queue.open(settings) as queue:
+        worker = LeasedWorker(queue, perform, slots=slots, sandbox="off", settings=settings)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+        await worker.main()
+
+
+if __name__ == "__main__":
+    settings = load(Settings)
+    process.set_up(settings.log_level)
+    uvloop.run(work(settings, int(sys.argv[1])))
