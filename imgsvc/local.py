@@ -14,7 +14,7 @@ import orjson
 
 from imgsvc.embedded import Child, Embedded, EmbeddedError
 from imgsvc.process import listen
-from imgsvc.settings import LocalSettings
+from imgsvc.settings import PREFIX, LocalSettings
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ async def run(settings: LocalSettings) -> None:
     begin = perf_counter()
     listen(settings).close()  # before anything starts, say that the port is taken
     async with Embedded(settings.data_dir) as embedded:
-        env = os.environ | embedded.services.environment()
+        # nobody balances load over a single API: it need not announce its end
+        env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | os.environ | embedded.services.environment()
         roles = {name: Role(name, argv, env) for name, argv in _ROLES.items()}
         try:
             for role in roles.values():

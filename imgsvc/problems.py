@@ -11,9 +11,11 @@ HTTP_PROBLEMS: dict[str, HTTPStatus] = {
     "malformed_request": HTTPStatus.BAD_REQUEST,
     "forbidden": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
+    "expired": HTTPStatus.GONE,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "conflict": HTTPStatus.CONFLICT,
+    "idempotency_in_flight": HTTPStatus.CONFLICT,
     "upload_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "range_not_satisfiable": HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
@@ -23,8 +25,10 @@ HTTP_PROBLEMS: dict[str, HTTPStatus] = {
     "unknown_field": HTTPStatus.UNPROCESSABLE_ENTITY,
     "invalid_field": HTTPStatus.UNPROCESSABLE_ENTITY,
     "invalid_preset": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "idempotency_mismatch": HTTPStatus.UNPROCESSABLE_ENTITY,
     "queue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "storage_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

@@ -8,7 +8,17 @@ from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="LocalSettings")
@@ -80,14 +90,29 @@ class Settings(LocalSettings):
 
     max_upload_bytes: PositiveInt = Field(64 * MIB, description="Largest request body in bytes.")
     body_idle_timeout_s: PositiveFloat = Field(20.0, description="Longest silence in seconds within a request body.")
+    max_uploads_bytes: PositiveInt = Field(
+        640 * MIB, description="Memory in bytes that uploads under way may hold together; beyond it they are refused."
+    )
+    max_queued: PositiveInt = Field(10_000, description="Most jobs that may wait; beyond them uploads are refused.")
     max_pixels: PositiveInt = Field(50_000_000, description="Largest image in pixels.")
     max_side: PositiveInt = Field(16_384, description="Longest side of an image in pixels.")
     max_frames: PositiveInt = Field(300, description="Most frames of an animation.")
 
     lease_s: PositiveFloat = Field(4.0, description="Seconds until the job of a silent worker is given to another.")
     drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process gives to work under way.")
-    record_ttl_s: PositiveInt = Field(7 * 86_400, description="Seconds that a record lives past its job's end.")
-    tombstone_ttl_s: PositiveInt = Field(3_600, description="Seconds that DELETE may be repeated.")
+    drain_delay_s: NonNegativeFloat = Field(
+        1.0, description="Seconds that a stopping API says so in /readyz before it stops listening."
+    )
+
+    record_ttl: PositiveInt = Field(7 * 86_400, description="Seconds that a record lives past its job's end.")
+    files_ttl: NonNegativeInt = Field(
+        0, description="Seconds that an upload and its files are kept, unless it has an `expires_in`; 0 means for good."
+    )
+    tombstone_ttl: PositiveInt = Field(3_600, description="Seconds that DELETE may be repeated.")
+    reservation_ttl: PositiveFloat = Field(
+        30.0, description="Seconds after which an upload whose API process has died is cleared."
+    )
+    sweep_interval_s: PositiveFloat = Field(5.0, description="Seconds between two looks for what is to be cleared.")
 
     decoders: int = Field(0, ge=0, le=256, description="Decoder processes of a worker; 0 means one per core.")
     decode_timeout_s: PositiveFloat = Field(20.0, description="Seconds that one image may take a decoder.")

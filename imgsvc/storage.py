@@ -31,14 +31,20 @@ PART_BYTES = 8 * MIB
 _READ_BYTES = 64 * 1024
 _SLICE_BYTES = 256 * 1024
 _CONNECTIONS = 64
+_EXPIRES_AT = "expires-at"
+_REFUSED = "S3 refuses the credentials: check the access key, its secret, and what it may do with the bucket"
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 
 
 class StorageError(CodedError):
-    """S3 is away, too slow, or answers with an error. The same call may succeed later."""
+    """S3 is away, too slow, or answers with an error. The same call may succeed later.
 
-    def __init__(self) -> None:
+    `reason` is set where an operator must do something about it.
+    """
+
+    def __init__(self, reason: str | None = None) -> None:
         super().__init__("storage_unavailable", "Object storage is not available at the moment. Try again shortly.")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,13 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object's headers. `etag` is quoted, as HTTP wants it."""
+    """An object's headers. `etag` is quoted, as HTTP wants it; `expires_at` is in ms since the epoch."""
 
     size: int
     etag: str
     last_modified: datetime
     content_type: str
+    expires_at: int | None
 
 
 class Storage:
@@ -107,10 +114,12 @@ class Storage:
             await self._put_parts(key, parts, content_type)
         return parts.digest()
 
-    async def put(self, key: str, data: bytes | bytearray, content_type: str) -> None:
+    async def put(self, key: str, data: bytes | bytearray, content_type: str, expires_at: int | None = None) -> None:
+        """Stores an object, and with it when it is no longer to be served: who serves it asks nobody else."""
+        metadata = {} if expires_at is None else {_EXPIRES_AT: str(expires_at)}
         async with self._call():
             await self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=cast(bytes, data), ContentType=content_type
+                Bucket=self._bucket, Key=key, Body=cast(bytes, data), ContentType=content_type, Metadata=metadata
             )
 
     async def head(self, key: str) -> ObjectInfo | None:
@@ -178,6 +187,13 @@ class Storage:
             raise StorageError from error
         return round((perf_counter() - begin) * 1000, 2)
 
+    async def is_there(self) -> bool:
+        try:
+            await self.ping()
+        except StorageError:
+            return False
+        return True
+
     async def _put_parts(self, key: str, parts: "_Parts", content_type: str) -> None:
         async with self._call():
             begun = await self._client.create_multipart_upload(Bucket=self._bucket, Key=key, ContentType=content_type)
@@ -232,7 +248,8 @@ class Storage:
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in _MISSING:
                 raise _MissingError from error
-            raise StorageError from error
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            raise StorageError(_REFUSED if status in {401, 403} else None) from error
         except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise StorageError from error
 
@@ -294,4 +311,7 @@ async def _slices(body: memoryview) -> AsyncGenerator[memoryview]:
 def _info(answer: Any) -> ObjectInfo:
     whole = answer.get("ContentRange", "").rpartition("/")[2]
     size = int(whole) if whole else answer["ContentLength"]
-    return ObjectInfo(size, answer["ETag"], answer["LastModified"], answer["ContentType"])
+    expires_at = answer["Metadata"].get(_EXPIRES_AT)
+    return ObjectInfo(
+        size, answer["ETag"], answer["LastModified"], answer["ContentType"], int(expires_at) if expires_at else None
+    )

@@ -119,14 +119,14 @@ async def test_without_its_reservation_an_upload_becomes_no_job(world: World) ->
             await world.queue.submit(submission(upload_id))
         assert await world.queue.get(upload_id) is None
     assert (await world.queue.census()).queued == 0
-    await world.queue.forget(abandoned)
+    await world.queue.swept(abandoned)
 
 
 async def test_a_submitted_upload_that_its_client_was_refused_is_undone(world: World) -> None:
     upload_id = await world.submitted()
     await world.queue.abandon(upload_id)
     assert await world.queue.claim("w1", 1) == []
-    await world.queue.forget(upload_id)
+    await world.queue.swept(upload_id)
     assert not await world.redis.exists(f"imgsvc:upload:{upload_id}", f"arq:job:{upload_id}")
 
 

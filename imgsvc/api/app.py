@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
+import anyio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from imgsvc.api import files, jobs, ops, uploads
+from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import RequestId
@@ -25,6 +27,8 @@ ROUTES = [
     Route("/upload/{id}", jobs.Upload),
     Route("/upload/{id}/status", jobs.status, methods=["GET"]),
     Route("/upload/{id}/result", jobs.result, methods=["GET"]),
+    Route("/upload/{id}/cancel", jobs.cancel, methods=["POST"]),
+    Route("/upload/{id}/retry", jobs.retry, methods=["POST"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
@@ -40,12 +44,16 @@ class State(TypedDict):
 def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
-        async with Queue.open(settings) as queue, Storage.open(settings) as storage:
-            bucket = asyncio.create_task(_ensure_bucket(storage))
+        async with (
+            Queue.open(settings) as queue,
+            Storage.open(settings) as storage,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(_ensure_bucket, storage)
             try:
-                yield {"services": Services(settings, queue, storage)}
+                yield {"services": Services(settings, queue, storage, Budget(settings.max_uploads_bytes), tasks)}
             finally:
-                bucket.cancel()
+                tasks.cancel_scope.cancel()
 
     return Starlette(routes=ROUTES, middleware=[Middleware(RequestId)], exception_handlers=HANDLERS, lifespan=lifespan)
 

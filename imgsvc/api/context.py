@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 import orjson
+from anyio.abc import TaskGroup
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from imgsvc.api.budget import Budget
 from imgsvc.jobs.queue import Queue
 from imgsvc.settings import Settings
 from imgsvc.storage import Storage
@@ -13,13 +16,26 @@ from imgsvc.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Services:
+    """`tasks` are what goes on behind the answers; they end with the process."""
+
     settings: Settings
     queue: Queue
     storage: Storage
+    uploads: Budget
+    tasks: TaskGroup
 
 
 def services(request: Request) -> Services:
     return request.state.services
+
+
+def is_draining(app: Starlette) -> bool:
+    """Whether the process was told to stop, and only finishes what is under way."""
+    return getattr(app.state, "draining", False)
+
+
+def drain(app: Starlette) -> None:
+    app.state.draining = True
 
 
 class Document(JSONResponse):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from time import time
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -20,11 +21,11 @@ from imgsvc.storage import ObjectInfo, Storage
 # our own keys only: what does not look like one is never asked for
 _KEY = re.compile(r"processed/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[\w-][\w.-]{0,250}")
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
+_MAX_AGE_S = 86_400
 _CONDITIONS = ("if-none-match", "if-modified-since", "range")
 
 _HEADERS = {
     "accept-ranges": "bytes",
-    "cache-control": "public, max-age=86400, immutable",
     # a file that a browser takes for a page must still not act as one
     "content-security-policy": "default-src 'none'; sandbox",
     "cross-origin-resource-policy": "cross-origin",
@@ -40,9 +41,7 @@ async def serve(request: Request) -> Response:
     disposition = _disposition(request, key)
     if request.method == "GET" and not any(name in request.headers for name in _CONDITIONS):
         return ObjectResponse(storage, key, disposition)  # one call to storage where one is enough
-    info = await storage.head(key)
-    if info is None:
-        raise _missing()
+    info = _fresh(await storage.head(key))
     headers = _headers(info) | disposition
     if _is_unchanged(request.headers, info):
         return Response(status_code=304, headers=headers)
@@ -64,7 +63,7 @@ class ObjectResponse(Response):
         async with self._storage.read(self._key, self._span) as found:
             if found is None:
                 raise _missing()
-            info, chunks = found
+            info, chunks = _fresh(found[0]), found[1]
             headers = _headers(info) | dict(self._extra) | {"content-length": str(info.size)}
             if self._span:
                 first, last = self._span
@@ -76,9 +75,24 @@ class ObjectResponse(Response):
             await response(scope, receive, send)
 
 
+def _fresh(info: ObjectInfo | None) -> ObjectInfo:
+    """The object, where there is one and its time is not up: the sweeper may be some seconds behind."""
+    if info is None or (info.expires_at is not None and info.expires_at <= time() * 1000):
+        raise _missing()
+    return info
+
+
 def _headers(info: ObjectInfo) -> dict[str, str]:
     modified = format_datetime(info.last_modified.astimezone(UTC), usegmt=True)
-    return _HEADERS | {"etag": info.etag, "last-modified": modified}
+    return _HEADERS | {"etag": info.etag, "last-modified": modified, "cache-control": _cache_control(info)}
+
+
+def _cache_control(info: ObjectInfo) -> str:
+    """No copy outlives the file."""
+    if info.expires_at is None:
+        return f"public, max-age={_MAX_AGE_S}, immutable"
+    left_s = int(info.expires_at / 1000 - time())
+    return f"private, max-age={min(_MAX_AGE_S, max(0, left_s))}"
 
 
 def _disposition(request: Request, key: str) -> dict[str, str]:

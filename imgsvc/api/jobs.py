@@ -1,14 +1,19 @@
-"""What can be asked of an upload that was accepted: its status, its result, and to be deleted."""
+"""What can be asked of an upload that was accepted: its status and result; to be cancelled, retried, deleted."""
 
+import logging
 import re
+from time import time
 
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.context import Document, services
+from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
-from imgsvc.jobs.record import Record, files_prefix, original_key
+from imgsvc.jobs.record import RETRYABLE, Record, files_prefix, original_key
+from imgsvc.storage import StorageError
+
+log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -33,7 +38,10 @@ class Upload(HTTPEndpoint):
         upload_id = _upload_id(request)
         here = services(request)
         if not await here.queue.delete(upload_id):
-            raise _unknown()
+            # its record may have expired before its files
+            found = await here.storage.head(original_key(upload_id))
+            if not found or not await here.queue.delete(upload_id, has_files=True):
+                raise _unknown()
         await here.storage.clear(original_key(upload_id))
         await here.storage.clear(files_prefix(upload_id))
         return Response(status_code=204)
@@ -50,10 +58,49 @@ async def result(request: Request) -> Response:
     return Document(record.result_document(), status_code=202, headers={"retry-after": "1"})
 
 
+async def cancel(request: Request) -> Response:
+    """The job is over at once for its readers; its worker hears of it, and its files are removed."""
+    here, upload_id = services(request), _upload_id(request)
+    cancelled = await here.queue.cancel(upload_id)
+    if cancelled:
+        await _clear_files(upload_id, here)
+    record = await _record(request)
+    if not cancelled:
+        raise ProblemError("conflict", f"The job has ended in {record.status} already: there is nothing to cancel.")
+    return Document(record.status_document())
+
+
+async def retry(request: Request) -> Response:
+    queued = await services(request).queue.retry(_upload_id(request))
+    record = await _record(request)
+    if not queued:
+        detail = (
+            "What is left of the cancelled job is still being cleared. Try again shortly."
+            if record.status in RETRYABLE
+            else f"The job is in {record.status}: only one that failed or was cancelled can be retried."
+        )
+        raise ProblemError("conflict", detail)
+    return Document(record.status_document(), status_code=202)
+
+
+async def _clear_files(upload_id: str, here: Services) -> None:
+    try:
+        await here.storage.clear(files_prefix(upload_id))
+        await here.queue.swept(upload_id)
+    except StorageError as error:
+        log.warning("%s is cancelled; the sweeper will clear its files: %r", upload_id, error.__cause__)
+
+
 async def _record(request: Request) -> Record:
-    record = await services(request).queue.get(_upload_id(request))
+    here, upload_id = services(request), _upload_id(request)
+    record = await here.queue.get(upload_id)
     if record is None:
+        # a record is kept for some days, its files for longer
+        if await here.storage.head(original_key(upload_id)) and not await here.queue.is_deleted(upload_id):
+            raise _expired()
         raise _unknown()
+    if record.has_expired(time() * 1000):
+        raise _expired()
     return record
 
 
@@ -66,3 +113,7 @@ def _upload_id(request: Request) -> str:
 
 def _unknown() -> ProblemError:
     return ProblemError("not_found", "There is no such upload. It may have been deleted.")
+
+
+def _expired() -> ProblemError:
+    return ProblemError("expired", "This upload's time is up, and its status is no longer kept.")

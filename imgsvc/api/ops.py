@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.context import Document, Services, services
+from imgsvc.api.context import Document, Services, is_draining, services
 from imgsvc.jobs.queue import Census, QueueUnavailableError
 from imgsvc.storage import StorageError
 
@@ -16,11 +16,13 @@ async def healthz(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """503 while Redis or S3 is away. That no worker is alive is reported, and no reason to refuse uploads."""
+    """503 while Redis or S3 is away, and while this process stops. That no worker is alive is reported, and no reason
+    to refuse uploads.
+    """
     here = services(request)
-    census, storage = await asyncio.gather(_census(here), _storage(here))
+    (queue, census), storage = await asyncio.gather(_queue(here), _storage(here))
     checks: dict[str, dict[str, Any]] = {
-        "queue": {"ok": census is not None, "latency_ms": census and census.latency_ms},
+        "queue": queue,
         "storage": storage,
         "workers": {
             "ok": bool(census and census.workers),
@@ -29,9 +31,10 @@ async def readyz(request: Request) -> Response:
             "sandbox": census and _weakest({worker.sandbox for worker in census.workers}),
         },
     }
-    ready = checks["queue"]["ok"] and checks["storage"]["ok"]
-    document = {"status": "ready" if ready else "not_ready", "checks": checks}
-    return Document(document, status_code=200 if ready else 503)
+    status = "ready" if queue["ok"] and storage["ok"] else "not_ready"
+    if is_draining(request.app):
+        status = "draining"
+    return Document({"status": status, "checks": checks}, status_code=200 if status == "ready" else 503)
 
 
 def _weakest(postures: set[str]) -> str | None:
@@ -39,15 +42,16 @@ def _weakest(postures: set[str]) -> str | None:
     return ", ".join(sorted(postures - {"full"} or postures)) or None
 
 
-async def _census(here: Services) -> Census | None:
+async def _queue(here: Services) -> tuple[dict[str, Any], Census | None]:
     try:
-        return await here.queue.census()
-    except QueueUnavailableError:
-        return None
+        census = await here.queue.census()
+    except QueueUnavailableError as error:
+        return {"ok": False, "latency_ms": None} | ({"error": error.reason} if error.reason else {}), None
+    return {"ok": True, "latency_ms": census.latency_ms}, census
 
 
 async def _storage(here: Services) -> dict[str, Any]:
     try:
         return {"ok": True, "latency_ms": await here.storage.ping()}
-    except StorageError:
-        return {"ok": False, "latency_ms": None}
+    except StorageError as error:
+        return {"ok": False, "latency_ms": None} | ({"error": error.reason} if error.reason else {})

@@ -8,10 +8,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import uvloop
+from starlette.applications import Starlette
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from imgsvc.api.app import create_app
+from imgsvc.api.context import drain, is_draining
 from imgsvc.api.errors import problem
 from imgsvc.process import listen
 from imgsvc.settings import Settings
@@ -60,20 +62,35 @@ class Protocol(HttpToolsProtocol):
 
 
 class _Server(Server):
+    """uvicorn that stops in three steps: it says so in /readyz, then takes no more connections, then ends."""
+
+    def __init__(self, config: Config, app: Starlette, drain_delay_s: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain_delay_s = drain_delay_s
+
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         """uvicorn's own raises the signal again after a clean stop, and so ends with 143 where 0 is meant."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, self.handle_exit, signum, None)
+            loop.add_signal_handler(signum, self._stop, signum)
         yield
+
+    def _stop(self, signum: int) -> None:
+        if is_draining(self._app):  # told twice: at once
+            self.handle_exit(signum, None)
+            return
+        drain(self._app)
+        asyncio.get_running_loop().call_later(self._drain_delay_s, self.handle_exit, signum, None)
 
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests under way finish for `drain_s` seconds."""
     listener = listen(settings)
+    app = create_app(settings)
     config = Config(
-        create_app(settings),
+        app,
         http=Protocol,
         ws="none",
         lifespan="on",
@@ -85,4 +102,4 @@ def serve(settings: Settings) -> None:
         proxy_headers=False,
     )
     log.info("listening on http://%s:%d", settings.host, settings.port)
-    uvloop.run(_Server(config).serve(sockets=[listener]))
+    uvloop.run(_Server(config, app, settings.drain_delay_s).serve(sockets=[listener]))

@@ -1,59 +1,98 @@
 """`POST /upload`: a stream from the client to storage, then one atomic step into the queue."""
 
+import asyncio
+import hashlib
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from uuid import uuid4
 
 import anyio
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgsvc.api import options
+from imgsvc.api.budget import overloaded
 from imgsvc.api.context import Document, Services, services
-from imgsvc.api.errors import ProblemError
+from imgsvc.api.errors import RETRY_AFTER_S, ProblemError
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
-from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.queue import Admission, QueueUnavailableError
 from imgsvc.jobs.record import Source, Submission, original_key
-from imgsvc.presets import DEFAULT, PRESETS
-from imgsvc.storage import StorageError
+from imgsvc.storage import PART_BYTES, Digest, StorageError
 
 log = logging.getLogger(__name__)
 
-FIELDS = frozenset({"preset", "metadata"})
-MAX_METADATA_BYTES = 4096
+_ABANDON_AGAIN_S = 1.0
 MESSAGE = "File uploaded successfully. Processing started in the background."
+
+Sink = Callable[[AsyncIterator[bytes], str], Awaitable[Digest]]
+"""Takes the file's chunks and its media type."""
 
 
 async def upload(request: Request) -> Response:
-    """Answers 202 only when the original is durable and its job is queued."""
+    """Answers 202 only when the original is durable and its job is queued.
+
+    Whatever can be refused without the body is refused before it is read.
+    """
     here = services(request)
-    _check_length(request, here.settings.max_upload_bytes)
-    body = open_body(request, FIELDS, here.settings.body_idle_timeout_s)
-    upload_id = str(uuid4())
-    await here.queue.reserve(upload_id)  # a Redis that is away says so before a byte of the body is read
-    try:
-        submission = await _receive(upload_id, body, here)
-        await here.queue.submit(submission)
-    except BaseException:
-        with anyio.CancelScope(shield=True):
-            await _give_up(upload_id, here)
-        raise
+    length = _length(request, here.settings.max_upload_bytes)
+    key = options.idempotency_key(request)
+    body = open_body(request, options.FIELDS, here.settings.body_idle_timeout_s)
+    with here.uploads.lend(min(length, 2 * PART_BYTES)):
+        reservation = await here.queue.reserve(str(uuid4()), key)
+        match reservation.admission:
+            case Admission.RESERVED:
+                submission = await _accept(reservation.id, body, here)
+            case Admission.REPLAY:
+                submission = await _replay(reservation.id, body, here)
+            case Admission.IN_FLIGHT:
+                detail = "The first upload with this Idempotency-Key is still under way. Ask again shortly."
+                raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
+            case Admission.OVERLOADED:
+                raise overloaded("Too many jobs are waiting. Try again later.")
     return _accepted(submission)
 
 
-async def _receive(upload_id: str, body: RawBody | FormBody, here: Services) -> Submission:
-    """Streams the file to storage; its fields are checked when all of them have come."""
+async def _accept(upload_id: str, body: RawBody | FormBody, here: Services) -> Submission:
+    try:
+        async with _held(upload_id, here):
+            submission = await _receive(
+                upload_id, body, here, partial(here.storage.put_stream, original_key(upload_id))
+            )
+            await here.queue.submit(submission)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await _give_up(upload_id, here, storage_failed=isinstance(error, StorageError))
+        raise
+    return submission
+
+
+async def _replay(upload_id: str, body: RawBody | FormBody, here: Services) -> Submission:
+    """The upload that was accepted under this Idempotency-Key, provided that this one is the same."""
+    submission = await _receive(upload_id, body, here, _digest)
+    first = await here.queue.get(upload_id)
+    if first is None or first.submission != submission:
+        raise ProblemError(
+            "idempotency_mismatch",
+            "This Idempotency-Key was used for another file or other options. Use a new key for a new upload.",
+        )
+    return submission
+
+
+async def _receive(upload_id: str, body: RawBody | FormBody, here: Services, sink: Sink) -> Submission:
+    """Streams the file into `sink`; its fields are checked when all of them have come."""
     async with aclosing(at_most(body.chunks(), here.settings.max_upload_bytes)) as chunks:
         head, fmt = await _sniff(chunks)
-        digest = await here.storage.put_stream(original_key(upload_id), _chain(head, chunks), fmt.media_type)
+        digest = await sink(_chain(head, chunks), fmt.media_type)
     return Submission(
         id=upload_id,
         filename=body.filename,
-        preset=_preset(body.fields.get("preset", DEFAULT)),
+        preset=options.preset(body.fields),
         source=Source(digest.bytes, digest.sha256, fmt.name),
-        metadata=_metadata(body.fields.get("metadata", "{}")),
+        metadata=options.metadata(body.fields),
+        expires_in=options.expires_in(body.fields, here.settings.files_ttl),
     )
 
 
@@ -79,38 +118,68 @@ async def _chain(head: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[byt
         yield chunk
 
 
-async def _give_up(upload_id: str, here: Services) -> None:
-    """Leaves nothing of a failed upload. What cannot be removed now stays reserved, for the sweeper to find."""
+async def _digest(chunks: AsyncIterator[bytes], _: str) -> Digest:
+    size, sha256 = 0, hashlib.sha256()
+    async for chunk in chunks:
+        size += len(chunk)
+        sha256.update(chunk)
+    return Digest(size, sha256.hexdigest())
+
+
+@asynccontextmanager
+async def _held(upload_id: str, here: Services) -> AsyncGenerator[None]:
+    """Keeps the sweeper off while the upload is received, however slowly."""
+
+    async def hold() -> None:
+        while True:
+            await asyncio.sleep(here.settings.reservation_ttl / 3)
+            try:
+                await here.queue.hold(upload_id)
+            except QueueUnavailableError:
+                continue  # should it stay away for too long, submit will find no reservation
+
+    holding = asyncio.create_task(hold())
+    try:
+        yield
+    finally:
+        holding.cancel()
+
+
+async def _give_up(upload_id: str, here: Services, *, storage_failed: bool) -> None:
+    """Leaves nothing of a failed upload. What cannot be removed now is the sweeper's to find.
+
+    A put that was given up may still come through; then it is the sweeper's too, which comes later.
+    """
     try:
         await here.queue.abandon(upload_id)
-        await here.storage.clear(original_key(upload_id))
-        await here.queue.forget(upload_id)
-    except (QueueUnavailableError, StorageError) as error:
-        log.warning("%s failed and could not be cleared: %s", upload_id, error)
+        if not storage_failed:
+            await here.storage.clear(original_key(upload_id))
+            await here.queue.swept(upload_id)
+    except StorageError as error:
+        log.warning("%s failed and could not be cleared: %r", upload_id, error.__cause__)
+    except QueueUnavailableError:
+        here.tasks.start_soon(_abandon_at_last, upload_id, here)
 
 
-def _check_length(request: Request, max_bytes: int) -> None:
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes + FORM_OVERHEAD_BYTES:
+async def _abandon_at_last(upload_id: str, here: Services) -> None:
+    """Undoes an upload as soon as Redis is back: it may have been submitted without our hearing of it."""
+    while True:
+        await asyncio.sleep(_ABANDON_AGAIN_S)
+        try:
+            await here.queue.abandon(upload_id)
+        except QueueUnavailableError:
+            continue
+        return
+
+
+def _length(request: Request, max_bytes: int) -> int:
+    """The body's length as its sender tells it, or else the longest that it may have."""
+    text = request.headers.get("content-length", "")
+    if not text.isdecimal():
+        return max_bytes
+    if int(text) > max_bytes + FORM_OVERHEAD_BYTES:
         raise too_large(max_bytes)
-
-
-def _preset(name: str) -> str:
-    if name not in PRESETS:
-        raise ProblemError("invalid_preset", f"There is no preset {name[:80]!r}. There are: {', '.join(PRESETS)}.")
-    return name
-
-
-def _metadata(text: str) -> dict[str, str]:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
-    if len(text.encode()) > MAX_METADATA_BYTES:
-        raise ProblemError("invalid_field", f"'metadata' is longer than {MAX_METADATA_BYTES} bytes.")
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise ProblemError("invalid_field", "'metadata' must be a JSON object whose values are strings.")
-    return value
+    return int(text)
 
 
 def _accepted(submission: Submission) -> Response:

@@ -1,30 +1,56 @@
 -- What every script here shares; it is put in front of each of them.
 --
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
--- imgsvc:reserved     zset  uploads begun and not yet submitted, by the ms at which they began
 -- imgsvc:queue        zset  jobs, by the ms at which they are due; a leased job is due when its lease lapses,
 --                           so that the job of a dead worker comes back by itself
+-- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
+--                           follows from the record at that time (sweep.lua)
 -- imgsvc:workers      zset  workers, by the ms until which they count as alive
+-- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
 -- imgsvc:deleted:<id> str   tombstone of a deleted upload
 -- arq:job:<id>        str   arq's job body;  arq:retry:<id>  arq's own counter
 --
 -- Time is the server's, so that no worker's clock matters. Ids are part of key names that are not declared
 -- in KEYS: all keys live on one primary (Redis Cluster is not supported).
 
-local QUEUE, RESERVED, WORKERS = 'imgsvc:queue', 'imgsvc:reserved', 'imgsvc:workers'
+local QUEUE, SWEEP, WORKERS = 'imgsvc:queue', 'imgsvc:sweep', 'imgsvc:workers'
 local DOORBELL, REVOKED = 'imgsvc:doorbell', 'imgsvc:revoked'
+local SETTLE_MS = 2000  -- storage may still finish a put this much after its sender has gone
 
 local function record(id) return 'imgsvc:upload:' .. id end
 local function tombstone(id) return 'imgsvc:deleted:' .. id end
+local function idempotency(key) return 'imgsvc:key:' .. key end
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local function status_of(id) return redis.call('HGET', record(id), 'status') end
+
+-- Whether readers see an upload of this status.
+local function is_visible(status)
+  return status and status ~= 'RESERVED' and status ~= 'ABANDONED'
+end
+
+local function is_terminal(status)
+  return status == 'SUCCESS' or status == 'FAILURE' or status == 'CANCELLED'
+end
+
+local function enqueue(id, body)
+  redis.call('SET', 'arq:job:' .. id, body)
+  redis.call('ZADD', QUEUE, now_ms(), id)
+  redis.call('PUBLISH', DOORBELL, '')
+end
+
 local function unqueue(id)
   redis.call('ZREM', QUEUE, id)
   redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id)
+end
+
+-- Has the sweeper look at an upload at `at_ms`, or earlier where it would anyway.
+local function sweep_at(id, at_ms)
+  redis.call('ZADD', SWEEP, 'LT', at_ms, id)
 end
 
 -- The token that a claim handed out still owns the job. It no longer does once another worker has claimed
@@ -33,10 +59,50 @@ local function owns(id, token)
   return redis.call('HGET', record(id), 'owner') == token
 end
 
+-- Turns away an owner that was overtaken. Where nothing may be left of its work, it may have stored some after
+-- the rest was cleared.
+local function fence(id)
+  local status = status_of(id)
+  if not is_visible(status) or status == 'CANCELLED' then sweep_at(id, now_ms() + SETTLE_MS) end
+  return 0
+end
+
 -- Ends a job for good: record, lease and queue entry together.
-local function finish(id, status, field, value, ttl_s)
-  redis.call('HSET', record(id), 'status', status, 'progress', 100, 'finished_at', now_ms(), field, value)
+local function finish(id, status, ttl_s)
+  redis.call('HSET', record(id), 'status', status, 'finished_at', now_ms())
   redis.call('HDEL', record(id), 'owner', 'step', 'deliveries')
   redis.call('EXPIRE', record(id), ttl_s)
   unqueue(id)
+end
+
+-- Ends a job that is not to be done any more, and tells the worker that has it.
+local function cancel(id, ttl_s)
+  finish(id, 'CANCELLED', ttl_s)
+  redis.call('PUBLISH', REVOKED, id)
+end
+
+local function free_idempotency_key(id)
+  local key = redis.call('HGET', record(id), 'key')
+  if key and redis.call('GET', idempotency(key)) == id then redis.call('DEL', idempotency(key)) end
+end
+
+-- Makes sure that an upload never becomes a job. It stays known until its objects are gone from storage.
+local function abandon(id)
+  free_idempotency_key(id)
+  redis.call('DEL', record(id))
+  redis.call('HSET', record(id), 'status', 'ABANDONED')
+  unqueue(id)
+  sweep_at(id, now_ms() + SETTLE_MS)
+end
+
+-- What there was to clear of an upload is cleared.
+local function swept(id)
+  if status_of(id) == 'ABANDONED' then redis.call('DEL', record(id)) end
+  redis.call('HDEL', record(id), 'sweeping')
+  local expires_at = tonumber(redis.call('HGET', record(id), 'expires_at') or 0)
+  if expires_at > now_ms() then
+    redis.call('ZADD', SWEEP, expires_at, id)
+  else
+    redis.call('ZREM', SWEEP, id)
+  end
 end

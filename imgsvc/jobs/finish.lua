@@ -3,7 +3,9 @@
 -- another is fenced off and changes nothing.
 -- Returns 1, or 0 where the token no longer owns the job.
 -- ARGV: id, token, status, field (success or failure), value (JSON), record_ttl_s
-local id, token = ARGV[1], ARGV[2]
-if not owns(id, token) then return 0 end
-finish(id, ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+local id, token, status = ARGV[1], ARGV[2], ARGV[3]
+if not owns(id, token) then return fence(id) end
+redis.call('HSET', record(id), ARGV[4], ARGV[5])
+if status == 'SUCCESS' then redis.call('HSET', record(id), 'progress', 100) end
+finish(id, status, ARGV[6])
 return 1

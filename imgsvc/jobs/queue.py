@@ -9,13 +9,16 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
+from enum import Enum
 from importlib import resources
 from time import perf_counter, time
 from typing import Any, Self, cast
 
 import orjson
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from imgsvc.jobs.record import Failure, Record, Submission, Success
@@ -28,20 +31,62 @@ JOB_FUNCTION = "process"
 """The name under which a worker registers what a job does."""
 
 MAX_DELIVERIES = 5
+IDEMPOTENCY_TTL_S = 24 * 3600
+SWEEP_HOLD_S = 60.0
+"""How long one sweeper has for what it took, before another may take it."""
 
 _DOORBELL = b"imgsvc:doorbell"
 _REVOKED = b"imgsvc:revoked"
 _LISTEN_S = 5.0
 _LISTEN_AGAIN_S = 0.5
 _MAX_CONNECTIONS = 64
-_SCRIPTS = ("reserve", "abandon", "forget", "submit", "claim", "renew", "progress", "finish", "release", "delete")
+_SCRIPTS = (
+    *("reserve", "hold", "abandon", "submit"),
+    *("claim", "renew", "progress", "finish", "release"),
+    *("cancel", "retry", "delete", "sweep", "swept"),
+)
+# asked once more at once where the connection broke before the answer: the first call may or may not have worked
+_REPEATED = {"reserve", "submit", "abandon", "delete", "swept"}
 
 
 class QueueUnavailableError(CodedError):
-    """Redis is away, too slow, or refuses to write. The same call may succeed later."""
+    """Redis is away, too slow, or refuses to write. The same call may succeed later.
 
-    def __init__(self) -> None:
+    `reason` is set where an operator must do something about it.
+    """
+
+    def __init__(self, reason: str | None = None) -> None:
         super().__init__("queue_unavailable", "The job queue is not available at the moment. Try again shortly.")
+        self.reason = reason
+
+
+class _EvictsError(RedisError):
+    """This Redis may throw jobs away when its memory is full."""
+
+
+class Admission(Enum):
+    """What became of an upload that wants to begin."""
+
+    RESERVED = "RESERVED"
+    OVERLOADED = "OVERLOADED"
+    IN_FLIGHT = "IN_FLIGHT"
+    REPLAY = "REPLAY"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """`id` is the upload that the Idempotency-Key stands for, or else the new one."""
+
+    admission: Admission
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """An upload to be cleared from storage: its processed files, and its original too."""
+
+    id: str
+    with_original: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +121,7 @@ class Queue:
         self.connections = connections  # arq brings a client of its own
         self._redis = redis = Redis(connection_pool=connections)
         self._settings = settings
+        self._is_away = False
         self._scripts = {name: _script(redis, name) for name in _SCRIPTS}
 
     @classmethod
@@ -88,21 +134,27 @@ class Queue:
             timeout=settings.redis_timeout_s,
             socket_timeout=settings.redis_timeout_s,
             socket_connect_timeout=settings.redis_timeout_s,
+            redis_connect_func=_connect,
         )
         try:
             yield cls(pool, settings)
         finally:
             await pool.aclose()
 
-    async def reserve(self, upload_id: str) -> None:
-        await self._run("reserve", upload_id)
+    async def reserve(self, upload_id: str, idempotency_key: str = "") -> Reservation:
+        """Admits an upload, or tells why not. It must be held until it is submitted or abandoned."""
+        settings = self._settings
+        args = (self._reservation_ms, settings.max_queued, idempotency_key, IDEMPOTENCY_TTL_S)
+        admission, found = await self._run("reserve", upload_id, *args)
+        return Reservation(Admission(admission.decode()), found.decode())
+
+    async def hold(self, upload_id: str) -> None:
+        """Keeps the sweeper off an upload that is still being received, for another `reservation_ttl`."""
+        await self._run("hold", upload_id, self._reservation_ms)
 
     async def abandon(self, upload_id: str) -> None:
-        """Makes sure that the upload never becomes a job; `forget` it once its objects are gone."""
+        """Makes sure that the upload never becomes a job; say `swept` once its objects are gone."""
         await self._run("abandon", upload_id)
-
-    async def forget(self, upload_id: str) -> None:
-        await self._run("forget", upload_id)
 
     async def submit(self, submission: Submission) -> None:
         """Queues the job of a reserved upload."""
@@ -113,7 +165,8 @@ class Queue:
             "metadata": orjson.dumps(submission.metadata),
         }
         flat = [part for pair in fields.items() for part in pair]
-        if not await self._run("submit", submission.id, _job_body(), *flat):
+        expires_in_ms = "" if submission.expires_in is None else submission.expires_in * 1000
+        if not await self._run("submit", submission.id, _job_body(), expires_in_ms, *flat):
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
 
     async def claim(self, worker: str, slots: int) -> list[Claim]:
@@ -125,7 +178,7 @@ class Queue:
             slots,
             MAX_DELIVERIES,
             orjson.dumps(astuple(failure)),
-            self._settings.record_ttl_s,
+            self._settings.record_ttl,
         )
         return [Claim(name.decode(), token.decode()) for name, token in rows]
 
@@ -142,25 +195,46 @@ class Queue:
         """Ends the job. False where the claim no longer owns it."""
         status, field = ("SUCCESS", "success") if isinstance(outcome, Success) else ("FAILURE", "failure")
         value = orjson.dumps(astuple(outcome))
-        args = (claim.id, claim.token, status, field, value, self._settings.record_ttl_s)
+        args = (claim.id, claim.token, status, field, value, self._settings.record_ttl)
         return bool(await self._run("finish", *args))
 
     async def release(self, claim: Claim, delay_s: float = 0) -> bool:
         """Gives the job back. False where the claim no longer owns it."""
         return bool(await self._run("release", claim.id, claim.token, round(delay_s * 1000)))
 
-    async def delete(self, upload_id: str) -> bool:
-        """Forgets the upload. False where nothing is known of it."""
-        return bool(await self._run("delete", upload_id, self._settings.tombstone_ttl_s))
+    async def cancel(self, upload_id: str) -> bool | None:
+        """Ends the job as CANCELLED; its files are the caller's to clear. None where nothing is known of it."""
+        return _known(await self._run("cancel", upload_id, self._settings.record_ttl))
+
+    async def retry(self, upload_id: str) -> bool | None:
+        """Queues a failed or cancelled job again. None where nothing is known of it."""
+        return _known(await self._run("retry", upload_id, _job_body()))
+
+    async def delete(self, upload_id: str, *, has_files: bool = False) -> bool:
+        """Forgets the upload. False where nothing is known of it, unless it `has_files` and its record expired."""
+        return bool(await self._run("delete", upload_id, self._settings.tombstone_ttl, int(has_files)))
+
+    async def is_deleted(self, upload_id: str) -> bool:
+        async with self.outages():
+            return bool(await self._redis.exists(f"imgsvc:deleted:{upload_id}"))
+
+    async def sweep(self, limit: int) -> list[Swept]:
+        """Uploads to be cleared now; each is the caller's for SWEEP_HOLD_S."""
+        args = (round(SWEEP_HOLD_S * 1000), limit, self._settings.record_ttl)
+        return [Swept(name.decode(), what == b"all") for name, what in await self._run("sweep", *args)]
+
+    async def swept(self, upload_id: str) -> None:
+        """Says that the upload is cleared."""
+        await self._run("swept", upload_id)
 
     async def get(self, upload_id: str) -> Record | None:
-        async with _redis_errors():
+        async with self.outages():
             values = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(f"imgsvc:upload:{upload_id}"))
         return Record.from_hash(upload_id, values)
 
     async def census(self) -> Census:
         begin = perf_counter()
-        async with _redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        async with self.outages(), self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard("imgsvc:queue")
             pipe.time()
             pipe.zrange("imgsvc:workers", 0, -1, withscores=True)
@@ -191,17 +265,49 @@ class Queue:
     def _lease_ms(self) -> int:
         return round(self._settings.lease_s * 1000)
 
+    @property
+    def _reservation_ms(self) -> int:
+        return round(self._settings.reservation_ttl * 1000)
+
     async def _run(self, script: str, *args: str | bytes | float) -> Any:
-        async with _redis_errors():
+        async with self.outages():
+            try:
+                return await self._scripts[script](args=args)
+            except RedisConnectionError:
+                if script not in _REPEATED:
+                    raise
             return await self._scripts[script](args=args)
 
+    @asynccontextmanager
+    async def outages(self) -> AsyncGenerator[None]:
+        """Puts Redis's errors in our words, and logs an outage once, not once a call."""
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError) as error:
+            reason = str(error) if isinstance(error, _EvictsError) else None
+            if not self._is_away:
+                log.warning("the queue is not available: %s", reason or repr(error))
+            self._is_away = True
+            raise QueueUnavailableError(reason) from error
+        if self._is_away:
+            log.info("the queue is available again")
+        self._is_away = False
 
-@asynccontextmanager
-async def _redis_errors() -> AsyncGenerator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise QueueUnavailableError from error
+
+async def _connect(connection: AbstractConnection) -> None:
+    """Takes no Redis that may throw a job away. INFO tells: managed ones forbid CONFIG."""
+    await connection.on_connect()
+    await connection.send_command("INFO", "memory")
+    info = await connection.read_response()
+    policy = info.partition(b"maxmemory_policy:")[2].partition(b"\r\n")[0].decode()
+    if policy != "noeviction":
+        raise _EvictsError(
+            f"Redis would lose jobs when its memory is full: set maxmemory-policy noeviction, not {policy}"
+        )
+
+
+def _known(answer: int) -> bool | None:
+    return None if answer < 0 else bool(answer)
 
 
 def _job_body() -> bytes:

@@ -1,11 +1,13 @@
 """The record of an upload: its states, the moves between them, and the documents that readers see.
 
     PENDING ──claim──▶ PROGRESS ──finish──▶ SUCCESS
-       ▲                  │   ├──finish──▶ FAILURE
-       └────release───────┘   (a reader still sees PROGRESS: a status never goes backwards)
+       ▲                  │   ├──finish──▶ FAILURE ──┐
+       │                  │   └──cancel──▶ CANCELLED │
+       └────release───────┘                    │     │   (a reader still sees PROGRESS: no crash behind it
+    PENDING ◀──────────retry───────────────────┴─────┘    ever makes a status go backwards)
 
-RESERVED comes before PENDING, while the body is still being uploaded, and ABANDONED instead of it where the
-upload fails; no reader ever sees either.
+A job that is still PENDING can be cancelled too. RESERVED comes before PENDING, while the body is still being
+uploaded, and ABANDONED instead of it where the upload fails; no reader ever sees either.
 The moves themselves are made in Redis, each by one Lua script beside this file.
 """
 
@@ -30,10 +32,12 @@ class Status(StrEnum):
     PROGRESS = "PROGRESS"
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
+    CANCELLED = "CANCELLED"
 
 
 _VISIBLE = frozenset[str](Status)
-TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE})
+TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.CANCELLED})
+RETRYABLE = frozenset({Status.FAILURE, Status.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A finished upload, ready to become a job."""
+    """A finished upload, ready to become a job. It is kept for `expires_in` seconds, or until it is deleted."""
 
     id: str
     filename: str
     preset: str
     source: Source
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    expires_in: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ class Record:
     created_at: int
     started_at: int | None
     finished_at: int | None
+    expires_at: int | None
     success: Success | None
     failure: Failure | None
 
@@ -157,6 +163,7 @@ class Record:
             created_at=int(row["created_at"]),
             started_at=_int(row.get("started_at")),
             finished_at=_int(row.get("finished_at")),
+            expires_at=_int(row.get("expires_at")),
             success=_success(row.get("success")),
             failure=Failure(*orjson.loads(row["failure"])) if "failure" in row else None,
         )
@@ -164,6 +171,15 @@ class Record:
     @property
     def done(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def submission(self) -> Submission:
+        """What it was made of."""
+        expires_in = None if self.expires_at is None else (self.expires_at - self.created_at) // 1000
+        return Submission(self.id, self.filename, self.preset, self.source, self.metadata, expires_in)
+
+    def has_expired(self, now_ms: float) -> bool:
+        return self.expires_at is not None and self.expires_at <= now_ms
 
     def status_document(self) -> dict[str, Any]:
         return {
@@ -178,7 +194,7 @@ class Record:
             "created_at": timestamp(self.created_at),
             "started_at": timestamp(self.started_at),
             "finished_at": timestamp(self.finished_at),
-            "expires_at": None,
+            "expires_at": timestamp(self.expires_at),
             "error": self._error(),
             "metadata": self.metadata,
         }

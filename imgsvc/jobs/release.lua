@@ -3,7 +3,7 @@
 -- Returns 1, or 0 where the token no longer owns the job.
 -- ARGV: id, token, delay_ms
 local id, token, delay_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-if not owns(id, token) then return 0 end
+if not owns(id, token) then return fence(id) end
 redis.call('HDEL', record(id), 'owner')
 redis.call('HINCRBY', record(id), 'deliveries', -1)
 redis.call('ZADD', QUEUE, now_ms() + delay_ms, id)

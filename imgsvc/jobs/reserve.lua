@@ -1,8 +1,26 @@
 -- Notes that an upload has begun, before its body is read.
--- Guarantees: an upload is known here before any of its bytes reach storage. Safe to repeat.
--- ARGV: id
-local id = ARGV[1]
-if redis.call('HSETNX', record(id), 'status', 'RESERVED') == 1 then
-  redis.call('ZADD', RESERVED, now_ms(), id)
+-- Guarantees: an upload is known here before any of its bytes reach storage, and is swept if its receiver falls
+-- silent for `ttl_ms`. An Idempotency-Key has one upload at a time. Safe to repeat.
+-- Returns {outcome, id}: RESERVED; OVERLOADED, where `max_queued` jobs wait already; and for the key's first
+-- upload, REPLAY where it was accepted, IN_FLIGHT while it is still being received.
+-- ARGV: id, ttl_ms, max_queued, idempotency key or '', key_ttl_s
+local id, ttl_ms, max_queued, key = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local now = now_ms()
+if status_of(id) == 'RESERVED' then return {'RESERVED', id} end
+local first = key ~= '' and redis.call('GET', idempotency(key))
+if first then
+  local status = status_of(first)
+  if is_visible(status) then return {'REPLAY', first} end
+  if status == 'RESERVED' then
+    if tonumber(redis.call('ZSCORE', SWEEP, first) or 0) > now then return {'IN_FLIGHT', first} end
+    abandon(first)
+  end
 end
-return redis.status_reply('OK')
+if redis.call('ZCARD', QUEUE) >= max_queued then return {'OVERLOADED', id} end
+redis.call('HSET', record(id), 'status', 'RESERVED')
+redis.call('ZADD', SWEEP, now + ttl_ms, id)
+if key ~= '' then
+  redis.call('HSET', record(id), 'key', key)
+  redis.call('SET', idempotency(key), id, 'EX', ARGV[5])
+end
+return {'RESERVED', id}

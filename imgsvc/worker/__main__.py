@@ -14,6 +14,7 @@ from imgsvc.model import Limits
 from imgsvc.settings import Settings, SettingsError, load
 from imgsvc.storage import Storage
 from imgsvc.worker.lease import LeasedWorker
+from imgsvc.worker.sweep import Sweeper
 from imgsvc.worker.tasks import Processor
 
 log = logging.getLogger("imgsvc.worker")
@@ -33,11 +34,17 @@ async def work(settings: Settings) -> None:
     async with Queue.open(settings) as queue, Storage.open(settings) as storage, decoders:
         slots = settings.decoder_processes + _SLOTS_BEYOND_DECODERS
         processor = Processor(queue, storage, decoders)
-        worker = LeasedWorker(queue, processor, slots=slots, sandbox=decoders.posture, settings=settings)
+        worker = LeasedWorker(
+            queue, processor, storage.is_there, slots=slots, sandbox=decoders.posture, settings=settings
+        )
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
         log.info("ready: %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
-        await worker.main()
+        sweeping = asyncio.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())
+        try:
+            await worker.main()
+        finally:
+            sweeping.cancel()
     log.info("stopped")
 
 

@@ -4,6 +4,7 @@ arq's `Worker` keeps its way of running a job: function table, time limit, conte
 from the queue and gives back goes through jobs/queue.py instead, so that each job has one fenced owner:
 
 * `main` waits for a doorbell instead of polling every half second, and renews the leases of what it runs;
+* while something that jobs need is away, nothing is claimed;
 * `start_jobs` is one claim of as many jobs as there are free slots;
 * `finish_job` hands the outcome to the queue, which takes it only from the lease's owner.
 
@@ -12,9 +13,11 @@ Written against arq 0.28, which is in maintenance; tests hold the overridden sig
 
 import asyncio
 import logging
+import random
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -34,6 +37,9 @@ TICK_S = 0.5
 JOB_TIMEOUT_S = 300
 """The longest that one attempt may take, whatever it waits for."""
 
+PROBE_S = (0.6, 1.0)
+"""How long to wait, at random between these, before asking again for what is away."""
+
 GIVE_BACK_S = 3
 """How long a stopping worker tries to give back what it could not finish; after that its leases lapse."""
 
@@ -41,12 +47,16 @@ _NEVER = 2**31  # arq's own count of tries: the queue's counts are the ones that
 
 
 class LeasedWorker(Worker):
-    """Runs `perform` for each job that it can lease, at most `slots` at once."""
+    """Runs `perform` for each job that it can lease, at most `slots` at once.
+
+    Once `perform` has postponed a job, no other is claimed until `can_perform` says that it makes sense again.
+    """
 
     def __init__(
         self,
         queue: Queue,
         perform: Callable[[Claim], Awaitable[Outcome]],
+        can_perform: Callable[[], Awaitable[bool]],
         *,
         slots: int,
         sandbox: str,
@@ -54,11 +64,14 @@ class LeasedWorker(Worker):
     ) -> None:
         self._queue = queue
         self._perform = perform
+        self._can_perform = can_perform
         self._me = Alive(secrets.token_hex(4), sandbox)
         self._claims: dict[str, Claim] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._bell = asyncio.Event()
         self._renew_s = settings.lease_s / 3
+        self._renewed_at = 0.0
+        self._probe_at: float | None = None
         self._drain_s = settings.drain_s
         super().__init__(
             functions=[func(self._run, name=JOB_FUNCTION, timeout=JOB_TIMEOUT_S, keep_result=0)],
@@ -73,6 +86,7 @@ class LeasedWorker(Worker):
 
     async def main(self) -> None:
         """Claims and runs jobs until `stop`, then gives those under way `drain_s` seconds and the rest back."""
+        self._renewed_at = monotonic()
         helpers = [asyncio.create_task(self._renew()), asyncio.create_task(self._listen())]
         try:
             while self.allow_pick_jobs:
@@ -94,18 +108,33 @@ class LeasedWorker(Worker):
 
     async def _poll_iteration(self) -> None:
         free = self.max_jobs - len(self.tasks)
-        if free == 0:
+        if free == 0 or not await self._is_able():
             return
         try:
+            if monotonic() - self._renewed_at > 2 * self._renew_s:  # we froze, or Redis was away
+                await self._renew_leases()
+                await asyncio.sleep(TICK_S)  # others renew theirs too, before a lapsed one costs its job a delivery
             claims = await self._queue.claim(self._me.name, free)
-        except QueueUnavailableError as error:
-            log.warning("cannot claim: %r", error.__cause__)
+        except QueueUnavailableError:
             return
         for claim in claims:
-            if claim.id in self.tasks:  # we froze, our lease lapsed, and nobody else wanted the job: go on with it
+            if claim.id in self.tasks:  # our lease lapsed, and nobody else wanted the job: go on with it
                 self._claims[claim.id] = claim
             else:
                 self._start(claim)
+
+    async def _is_able(self) -> bool:
+        """False from a postponed job on, until what it lacked is there again."""
+        if self._probe_at is None:
+            return True
+        if monotonic() < self._probe_at:
+            return False
+        if await self._can_perform():
+            log.info("claiming again")
+            self._probe_at = None
+        else:
+            self._probe_at = _next_probe()
+        return self._probe_at is None
 
     async def finish_job(
         self,
@@ -128,8 +157,7 @@ class LeasedWorker(Worker):
                     owned = await self._queue.release(claim, outcome.delay_s)
                 else:
                     owned = await self._queue.finish(claim, outcome)
-            except QueueUnavailableError as error:
-                log.warning("cannot finish %s: %r", job_id, error.__cause__)
+            except QueueUnavailableError:
                 await asyncio.sleep(TICK_S)
             else:
                 break
@@ -142,9 +170,18 @@ class LeasedWorker(Worker):
 
     def _start(self, claim: Claim) -> None:
         self._claims[claim.id] = claim
-        task = self.loop.create_task(self.run_job(claim.id, 1))
+        task = self.loop.create_task(self._job(claim))
         self.tasks[claim.id] = task
         task.add_done_callback(lambda done: self._ended(claim, done))
+
+    async def _job(self, claim: Claim) -> None:
+        """One job from its claim to its end."""
+        try:
+            async with self._queue.outages():
+                await self.run_job(claim.id, 1)
+        except QueueUnavailableError:  # while arq read the job's body
+            self._outcomes[claim.id] = Postponed(TICK_S)
+            await self.finish_job(claim.id, False, None, None, False, None, None)
 
     def _ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
         del self.tasks[claim.id], self._claims[claim.id]
@@ -156,22 +193,29 @@ class LeasedWorker(Worker):
         """What arq runs as the job. Nothing leaves it but a cancellation."""
         claim = self._claims[ctx["job_id"]]
         try:
-            self._outcomes[claim.id] = await self._perform(claim)
+            self._outcomes[claim.id] = outcome = await self._perform(claim)
         except asyncio.CancelledError:
             raise
         except BaseException:
             log.exception("%s failed", claim.id)
             self._outcomes[claim.id] = Failure("internal_error", JOB_FAILURES["internal_error"])
+        else:
+            if isinstance(outcome, Postponed) and self._probe_at is None:
+                log.warning("claiming nothing until what jobs need is there again")
+                self._probe_at = _next_probe()
 
     async def _renew(self) -> None:
         while True:
-            tokens = {claim.id: claim.token for claim in self._claims.values()}
-            try:
-                for job_id in await self._queue.renew(self._me, tokens):
-                    self._revoke(job_id)
-            except QueueUnavailableError as error:
-                log.warning("cannot renew %d leases: %r", len(tokens), error.__cause__)
-            await asyncio.sleep(self._renew_s)
+            with suppress(QueueUnavailableError):
+                await self._renew_leases()
+            late = monotonic() - self._renewed_at > self._renew_s
+            await asyncio.sleep(min(TICK_S, self._renew_s) if late else self._renew_s)
+
+    async def _renew_leases(self) -> None:
+        tokens = {claim.id: claim.token for claim in self._claims.values()}
+        for job_id in await self._queue.renew(self._me, tokens):
+            self._revoke(job_id)
+        self._renewed_at = monotonic()
 
     async def _listen(self) -> None:
         async for revoked in self._queue.signals():
@@ -190,3 +234,7 @@ class LeasedWorker(Worker):
             return
         log.info("finishing %d jobs, for %g s at most", len(self.tasks), self._drain_s)
         await asyncio.wait(self.tasks.values(), timeout=self._drain_s)
+
+
+def _next_probe() -> float:
+    return monotonic() + random.uniform(*PROBE_S)  # noqa: S311 (no secret)

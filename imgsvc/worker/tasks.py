@@ -105,7 +105,7 @@ class Processor:
     async def _store(self, record: Record, rendered: Rendered) -> tuple[File, ...]:
         files = tuple(_file(rendition) for rendition in rendered.renditions)
         puts = [
-            self.storage.put(file.key(record.id, record.filename), rendition.data, file.content_type)
+            self.storage.put(file.key(record.id, record.filename), rendition.data, file.content_type, record.expires_at)
             for file, rendition in zip(files, rendered.renditions, strict=True)
         ]
         # wait for all of them, so that none still writes when the job has ended
@@ -158,7 +158,7 @@ def _file(rendition: Rendition) -> File:
 def _postpone(record: Record, error: StorageError) -> Outcome:
     """Storage is away: the job waits for it, longer each time, and not for ever."""
     log.warning("%s: %r", record.id, error.__cause__)
-    if time() - record.created_at / 1000 > DEADLINE_S:
+    if time() - (record.started_at or record.created_at) / 1000 > DEADLINE_S:
         return Failure(error.code, error.detail)
     least, most = _BACKOFF_S
     return Postponed(random.uniform(0.5, 1) * min(most, least * 2**record.attempt))  # noqa: S311 (jitter, no secret)

@@ -1,0 +1,57 @@
+"""What a client may ask of an upload besides its file: the fields of a form, or of the query."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+import orjson
+from starlette.requests import Request
+
+from imgsvc.api.errors import ProblemError
+from imgsvc.presets import DEFAULT, PRESETS
+
+FIELDS = frozenset({"preset", "metadata", "expires_in"})
+MAX_METADATA_BYTES = 4096
+MAX_EXPIRES_IN_S = 10 * 366 * 86_400
+
+_KEY = re.compile(r"[!-~]{1,255}")
+
+
+def preset(fields: Mapping[str, str]) -> str:
+    name = fields.get("preset", DEFAULT)
+    if name not in PRESETS:
+        raise ProblemError("invalid_preset", f"There is no preset {name[:80]!r}. There are: {', '.join(PRESETS)}.")
+    return name
+
+
+def metadata(fields: Mapping[str, str]) -> dict[str, str]:
+    text = fields.get("metadata", "{}")
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = None
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise ProblemError("invalid_field", f"'metadata' is longer than {MAX_METADATA_BYTES} bytes.")
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ProblemError("invalid_field", "'metadata' must be a JSON object whose values are strings.")
+    return value
+
+
+def expires_in(fields: Mapping[str, str], default_s: int) -> int | None:
+    """Seconds until the upload and its files are removed; None where they are kept."""
+    text = fields.get("expires_in")
+    if text is None:
+        return default_s or None
+    if not re.fullmatch(r"[1-9][0-9]{0,9}", text) or int(text) > MAX_EXPIRES_IN_S:
+        raise ProblemError("invalid_field", f"'expires_in' must be a number of seconds, 1 to {MAX_EXPIRES_IN_S}.")
+    return int(text)
+
+
+def idempotency_key(request: Request) -> str:
+    """The request's Idempotency-Key, hashed; "" where it has none."""
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return ""
+    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+        raise ProblemError("malformed_request", "Send one Idempotency-Key of 1 to 255 visible ASCII characters.")
+    return hashlib.blake2b(given[0].encode(), digest_size=16).hexdigest()

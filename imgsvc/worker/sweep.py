@@ -1,0 +1,53 @@
+"""The sweeper: clears from storage what the queue says is owed to nobody any more.
+
+Uploads whose API process died, jobs that were cancelled, files whose time is up, and what a straggler may have
+stored behind a DELETE. Every worker runs one; the queue hands each upload to one of them at a time (sweep.lua).
+"""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+
+from imgsvc.jobs.queue import Queue, QueueUnavailableError, Swept
+from imgsvc.jobs.record import files_prefix, original_key
+from imgsvc.storage import Storage, StorageError
+
+log = logging.getLogger(__name__)
+
+BATCH = 20
+"""Fewer than a sweeper clears within its hold, even from a slow storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    queue: Queue
+    storage: Storage
+    interval_s: float
+
+    async def run(self) -> None:
+        """Sweeps until it is cancelled. What cannot be cleared now is handed out again later."""
+        while True:
+            # jittered, so that many workers do not all ask at once
+            await asyncio.sleep(self.interval_s * random.uniform(0.5, 1))  # noqa: S311 (no secret)
+            try:
+                while await self.sweep() == BATCH:
+                    pass
+            except QueueUnavailableError:
+                continue  # the queue logs its own outages
+            except StorageError as error:
+                log.warning("cannot sweep now: %r", error.__cause__)
+
+    async def sweep(self) -> int:
+        """Clears what is due, a batch at most; returns how many uploads that were."""
+        batch = await self.queue.sweep(BATCH)
+        for upload in batch:
+            await self._clear(upload)
+            await self.queue.swept(upload.id)
+        return len(batch)
+
+    async def _clear(self, upload: Swept) -> None:
+        log.info("%s: clearing %s", upload.id, "all of it" if upload.with_original else "its files")
+        await self.storage.clear(files_prefix(upload.id))
+        if upload.with_original:
+            await self.storage.clear(original_key(upload.id))
