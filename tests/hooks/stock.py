@@ -1,8 +1,10 @@
-"""`python -m tests.hooks.stock MAX_JOBS`: arq's own worker, as it comes, in the database of `IMGSVC_REDIS_URL`.
+"""`python -m tests.hooks.stock MAX_JOBS [HOOK …]`: arq's own worker, as it comes, in the database `IMGSVC_REDIS_URL`.
 
-Says on its standard output which job it enters, and at which nanosecond of the monotonic clock.
+The hooks that are named, such as `on_job_start`, raise. It says on its standard output which job it enters, and at
+which nanosecond of the monotonic clock.
 """
 
+import asyncio
 import os
 import sys
 from typing import Any
@@ -17,9 +19,19 @@ async def nothing(ctx: dict[Any, Any]) -> None:
     say_entered(ctx["job_id"])
 
 
+async def sleep(ctx: dict[Any, Any], seconds: float) -> None:
+    say_entered(ctx["job_id"])
+    await asyncio.sleep(seconds)
+
+
+async def fail(_: dict[Any, Any]) -> None:
+    raise RuntimeError("a hook failed")
+
+
 def main() -> None:
     redis = RedisSettings.from_dsn(os.environ["IMGSVC_REDIS_URL"])
-    Worker([nothing], redis_settings=redis, max_jobs=int(sys.argv[1])).run()
+    hooks: dict[str, Any] = dict.fromkeys(sys.argv[2:], fail)
+    Worker([nothing, sleep], redis_settings=redis, max_jobs=int(sys.argv[1]), **hooks).run()
 
 
 if __name__ == "__main__":
