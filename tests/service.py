@@ -13,10 +13,12 @@ from typing import Any
 
 import boto3
 import httpx
+import psutil
 from redis import Redis
 
 from imgsvc.embedded import Child, Seaweed, SeaweedPorts, Services, Valkey, free_port
 from imgsvc.settings import Settings
+from tests import images
 
 DEADLINE_S = 30.0
 POLL_S = 0.01
@@ -86,7 +88,8 @@ class Service:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = dict(environment) | {"IMGSVC_PORT": str(self.port)}
+        # nobody balances load over it, unless a test says so
+        self.environment = {"IMGSVC_DRAIN_DELAY_S": "0"} | dict(environment) | {"IMGSVC_PORT": str(self.port)}
         self.client = httpx.AsyncClient(base_url=self.url, timeout=DEADLINE_S)
         self.workers: list[Child] = []
         self.api: Child
@@ -146,7 +149,7 @@ class Service:
 
     async def ended(self, upload_id: str) -> dict[str, Any]:
         """The status document once the job has ended."""
-        return await self.until_status(upload_id, "SUCCESS", "FAILURE")
+        return await self.until_status(upload_id, "SUCCESS", "FAILURE", "CANCELLED")
 
     async def until_status(self, upload_id: str, *wanted: str) -> dict[str, Any]:
         document: dict[str, Any] = {}
@@ -172,6 +175,23 @@ class Service:
 
     async def _process(self, name: str, *arguments: str) -> Child:
         return await Child.start(name, [sys.executable, *arguments], os.environ | self.environment)
+
+
+def decoders(worker: Child) -> list[psutil.Process]:
+    return psutil.Process(worker.pid).children()
+
+
+async def begun(service: Service) -> str:
+    """An upload whose job has begun and does not end, because its worker's decoders stand still."""
+    for decoder in decoders(service.workers[0]):
+        decoder.suspend()
+    upload_id = await service.upload(images.photo())
+
+    async def at_the_decoder() -> bool:
+        return (await service.status(upload_id))["step"] == "decode"
+
+    await until(at_the_decoder)
+    return upload_id
 
 
 async def until(condition: Any, deadline_s: float = DEADLINE_S) -> float:

@@ -9,30 +9,12 @@ import arq.constants
 import psutil
 from arq.worker import Worker
 
-from imgsvc.embedded import Child
 from imgsvc.worker.lease import LeasedWorker
 from tests import images
-from tests.service import Servers, Service, freeze, thaw, until
+from tests.service import Servers, Service, begun, decoders, freeze, thaw
 
 PHOTO = images.photo()
 LEASE_S = 1.0
-
-
-def decoders(worker: Child) -> list[psutil.Process]:
-    return psutil.Process(worker.pid).children()
-
-
-async def begun(service: Service) -> str:
-    """An upload whose job has begun and does not end, because its worker's decoders stand still."""
-    for decoder in decoders(service.workers[0]):
-        decoder.suspend()
-    upload_id = await service.upload(PHOTO)
-
-    async def at_the_decoder() -> bool:
-        return (await service.status(upload_id))["step"] == "decode"
-
-    await until(at_the_decoder)
-    return upload_id
 
 
 async def test_a_killed_workers_job_is_run_again_by_another(servers: Servers) -> None:

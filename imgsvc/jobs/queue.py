@@ -298,12 +298,10 @@ async def _connect(connection: AbstractConnection) -> None:
     """Takes no Redis that may throw a job away. INFO tells: managed ones forbid CONFIG."""
     await connection.on_connect()
     await connection.send_command("INFO", "memory")
-    info = await connection.read_response()
+    info = cast("bytes", await connection.read_response())
     policy = info.partition(b"maxmemory_policy:")[2].partition(b"\r\n")[0].decode()
     if policy != "noeviction":
-        raise _EvictsError(
-            f"Redis would lose jobs when its memory is full: set maxmemory-policy noeviction, not {policy}"
-        )
+        raise _EvictsError(f"with maxmemory-policy {policy}, Redis may throw jobs away: set it to noeviction")
 
 
 def _known(answer: int) -> bool | None:

@@ -24,9 +24,13 @@ async def perform(claim: Claim) -> Outcome:
     return DONE
 
 
+async def nothing_lacks() -> bool:
+    return True
+
+
 async def work(settings: Settings, slots: int) -> None:
     async with Queue.open(settings) as queue:
-        worker = LeasedWorker(queue, perform, slots=slots, sandbox="off", settings=settings)
+        worker = LeasedWorker(queue, perform, nothing_lacks, slots=slots, sandbox="off", settings=settings)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.main()
 

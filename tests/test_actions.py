@@ -1,0 +1,105 @@
+"""What a client may do to its upload: cancel it, and have it tried again."""
+
+from collections.abc import AsyncGenerator
+from uuid import uuid4
+
+import psutil
+import pytest_asyncio
+
+from tests import images
+from tests.service import Servers, Service, begun, decoders, leftovers, until
+
+PHOTO = images.photo()
+DAMAGED = PHOTO[: len(PHOTO) // 2]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def one(servers: Servers) -> AsyncGenerator[Service]:
+    """One worker with one decoder, for tests that leave both as they found them."""
+    async with Service.start(servers.environment(), decoders=1) as started:
+        yield started
+
+
+async def test_q17_a_running_job_is_cancelled_within_a_second_and_leaves_no_file(one: Service) -> None:
+    (busy,) = decoders(one.workers[0])
+    upload_id = await begun(one)
+    answer = await one.client.post(f"/upload/{upload_id}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (200, "CANCELLED")
+    assert not psutil.wait_procs([busy], timeout=1)[1], "its decoder is stopped"
+    result = await one.client.get(f"/upload/{upload_id}/result")
+    assert (result.status_code, result.json()) == (200, {"status": "CANCELLED", "result": None, "error": None})
+    assert leftovers(one.environment)["objects"] == [f"originals/{upload_id}"]
+    await one.client.delete(f"/upload/{upload_id}")
+
+
+async def test_q17_a_queued_job_is_cancelled_and_never_begins(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0) as service:
+        upload_id = await service.upload(PHOTO)
+        assert (await service.client.post(f"/upload/{upload_id}/cancel")).json()["status"] == "CANCELLED"
+        await service.start_worker()
+        assert (await service.ended(await service.upload(PHOTO)))["status"] == "SUCCESS"
+        status = await service.status(upload_id)
+        assert (status["status"], status["attempt"], status["started_at"]) == ("CANCELLED", 0, None)
+
+
+async def test_a_cancelled_job_can_be_retried(one: Service) -> None:
+    upload_id = await begun(one)
+    await one.client.post(f"/upload/{upload_id}/cancel")
+    answer = await one.client.post(f"/upload/{upload_id}/retry")
+    assert answer.status_code == 202
+    assert (answer.json()["status"], answer.json()["progress"]) == ("PENDING", 0)
+    assert (await one.ended(upload_id))["status"] == "SUCCESS"
+    assert await one.file(upload_id, "thumbnail")
+
+
+async def test_a_failed_job_can_be_retried(one: Service) -> None:
+    upload_id = await one.upload(DAMAGED)
+    first = await one.ended(upload_id)
+    assert first["error"]["code"] == "decode_failed"
+    again = (await one.client.post(f"/upload/{upload_id}/retry")).json()
+    assert (again["status"], again["error"], again["finished_at"]) == ("PENDING", None, None)
+    second = await one.ended(upload_id)
+    assert (second["error"], second["attempt"]) == (first["error"], 2)
+
+
+async def test_an_ended_job_cannot_be_cancelled_nor_a_successful_one_retried(one: Service) -> None:
+    upload_id = await one.upload(PHOTO)
+    await one.ended(upload_id)
+    for action in ("cancel", "retry"):
+        answer = await one.client.post(f"/upload/{upload_id}/{action}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+        assert "SUCCESS" in answer.json()["detail"]
+    assert (await one.status(upload_id))["status"] == "SUCCESS"
+
+
+async def test_a_job_under_way_cannot_be_retried(one: Service) -> None:
+    upload_id = await begun(one)
+    answer = await one.client.post(f"/upload/{upload_id}/retry")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    await one.client.delete(f"/upload/{upload_id}")
+
+
+async def test_what_was_never_uploaded_can_neither_be_cancelled_nor_retried(one: Service) -> None:
+    for action in ("cancel", "retry"):
+        answer = await one.client.post(f"/upload/{uuid4()}/{action}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_files_that_a_straggler_stores_for_a_cancelled_job_are_swept(servers: Servers) -> None:
+    environment = servers.environment()
+    async with Service.start(environment, sweep_interval_s=0.2, decoders=1) as service:
+        upload_id = await begun(service)
+        (decoder,) = decoders(service.workers[0])
+        worker = psutil.Process(service.workers[0].pid)
+        worker.suspend()  # it does not hear that the job is cancelled, and has the image when it wakes
+        decoder.resume()
+        await service.client.post(f"/upload/{upload_id}/cancel")
+        worker.resume()
+
+        async def only_the_original_is_left() -> bool:
+            found = leftovers(environment)
+            swept = not any(key.startswith("imgsvc:sweep") for key in found["keys"])
+            return swept and found["objects"] == [f"originals/{upload_id}"]
+
+        await until(only_the_original_is_left)
+        assert (await service.status(upload_id))["status"] == "CANCELLED"

@@ -1,0 +1,105 @@
+"""Under too much load, and at the end: what cannot be served is said at once, what was begun is finished."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+
+from tests import images
+from tests.service import Servers, Service, leftovers, until
+
+PHOTO = images.photo()
+JPEG = {"content-type": "image/jpeg"}
+
+
+class Body:
+    """A photo of which the last byte is sent when told."""
+
+    def __init__(self) -> None:
+        self.asked_for = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.asked_for.set()
+        yield PHOTO[:-1]
+        await self.go_on.wait()
+        yield PHOTO[-1:]
+
+
+async def test_h24_uploads_are_refused_before_their_body_while_too_many_jobs_wait(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0, max_queued=2) as service:
+        waiting = [await service.upload(PHOTO) for _ in range(2)]
+        head = b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\ncontent-length: 1000000\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(head)  # and nothing of the body
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), 5)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: " in answer
+        assert b'"code":"overloaded"' in answer
+        await service.start_worker()
+        for upload_id in waiting:
+            assert (await service.ended(upload_id))["status"] == "SUCCESS"
+        assert (await service.post(PHOTO)).status_code == 202
+
+
+async def test_h24_uploads_are_refused_while_others_hold_all_the_memory(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0, max_uploads_bytes=len(PHOTO) * 3 // 2) as service:
+        body = Body()
+        headers = JPEG | {"content-length": str(len(PHOTO))}
+        first = asyncio.create_task(service.client.post("/upload", content=body, headers=headers))
+        await body.asked_for.wait()
+
+        async def refused() -> bool:
+            return (await service.client.post("/upload", content=PHOTO, headers=JPEG)).status_code == 503
+
+        await until(refused)
+        answer = await service.client.post("/upload", content=PHOTO, headers=JPEG)
+        assert (answer.json()["code"], "retry-after" in answer.headers) == ("overloaded", True)
+        body.go_on.set()
+        assert (await first).status_code == 202
+        assert (await service.client.post("/upload", content=PHOTO, headers=JPEG)).status_code == 202
+
+
+async def test_h25_a_stopping_api_says_so_first_and_finishes_its_uploads(servers: Servers) -> None:
+    async with Service.start(servers.environment(), drain_delay_s=1) as service:
+        bodies = [Body() for _ in range(10)]
+        uploads = [asyncio.create_task(service.client.post("/upload", content=body, headers=JPEG)) for body in bodies]
+        await asyncio.gather(*(body.asked_for.wait() for body in bodies))
+        stopping = asyncio.create_task(service.api.stop(30))
+
+        async def draining() -> bool:
+            answer = await service.client.get("/readyz")
+            return (answer.status_code, answer.json()["status"]) == (503, "draining")
+
+        await until(draining, 1)
+
+        async def closed() -> bool:
+            try:
+                async with httpx.AsyncClient(base_url=service.url) as other:
+                    await other.get("/healthz")
+            except httpx.TransportError:
+                return True
+            return False
+
+        await until(closed)
+        for body in bodies:
+            body.go_on.set()
+        answers = await asyncio.gather(*uploads)
+        assert [answer.status_code for answer in answers] == [202] * 10
+        assert await stopping == 0
+        await service.start_api()
+        await service.until_ready(1)
+        for answer in answers:
+            assert (await service.ended(answer.json()["id"]))["status"] == "SUCCESS"
+
+
+async def test_an_upload_that_outlasts_the_grace_is_cut_off_and_leaves_nothing(servers: Servers) -> None:
+    environment = servers.environment()
+    async with Service.start(environment, drain_s=1) as service:
+        body = Body()
+        upload = asyncio.create_task(service.client.post("/upload", content=body, headers=JPEG))
+        await body.asked_for.wait()
+        assert await service.api.stop(20) == 0
+        upload.cancel()
+        assert leftovers(environment)["objects"] == leftovers(environment)["uploads"] == []
