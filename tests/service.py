@@ -114,8 +114,8 @@ class Service:
     async def start_api(self) -> None:
         self.api = await self._process("api", "-m", "imgsvc", "api")
 
-    async def start_worker(self) -> Child:
-        worker = await self._process("worker", "-m", "imgsvc.worker")
+    async def start_worker(self, module: str = "imgsvc.worker", *arguments: str) -> Child:
+        worker = await self._process("worker", "-m", module, *arguments)
         self.workers.append(worker)
         return worker
 

@@ -11,71 +11,10 @@ from arq.worker import Worker
 
 from imgsvc.worker.lease import LeasedWorker
 from tests import images
-from tests.service import Servers, Service, begun, decoders, freeze, thaw
+from tests.service import Servers, Service, begun, decoders
 
 PHOTO = images.photo()
 LEASE_S = 1.0
-
-
-async def test_a_killed_workers_job_is_run_again_by_another(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=2, lease_s=LEASE_S) as service:
-        doomed, other = service.workers
-        freeze(other)
-        upload_id = await begun(service)
-        children = decoders(doomed)
-        await doomed.kill()
-        thaw(other)
-        status = await service.ended(upload_id)
-        assert (status["status"], status["attempt"]) == ("SUCCESS", 2)
-        assert not psutil.wait_procs(children, timeout=1)[1], "its decoders died with it"
-
-
-async def test_the_only_worker_is_killed_and_a_new_one_goes_on(servers: Servers) -> None:
-    async with Service.start(servers.environment(), lease_s=LEASE_S) as service:
-        upload_id = await begun(service)
-        await service.workers[0].kill()
-        await service.start_worker()
-        status = await service.ended(upload_id)
-        assert (status["status"], status["attempt"]) == ("SUCCESS", 2)
-
-
-async def test_a_frozen_worker_that_wakes_ends_nothing_twice(servers: Servers) -> None:
-    async with Service.start(servers.environment(), lease_s=LEASE_S) as service:
-        zombie = service.workers[0]
-        upload_id = await begun(service)
-        freeze(zombie)
-        await service.start_worker()
-        first = await service.ended(upload_id)
-        assert (first["status"], first["attempt"]) == ("SUCCESS", 2)
-        for decoder in decoders(zombie):
-            decoder.resume()
-        thaw(zombie)
-        await service.until_ready(2)  # it has heard that its lease is lost
-        assert await service.status(upload_id) == first
-
-
-async def test_sigterm_lets_jobs_finish_and_exits_with_0(servers: Servers) -> None:
-    async with Service.start(servers.environment()) as service:
-        worker = service.workers[0]
-        upload_id = await begun(service)
-        stopping = asyncio.create_task(worker.stop(30))
-        later = await service.upload(PHOTO)
-        for decoder in decoders(worker):
-            decoder.resume()
-        assert await stopping == 0
-        status = await service.status(upload_id)
-        assert (status["status"], status["attempt"]) == ("SUCCESS", 1)
-        assert (await service.status(later))["status"] in {"PENDING", "SUCCESS"}, "never half done"
-
-
-async def test_a_job_longer_than_the_drain_is_given_back_at_once(servers: Servers) -> None:
-    async with Service.start(servers.environment(), drain_s=0.1, lease_s=60) as service:
-        upload_id = await begun(service)
-        assert await service.workers[0].stop(30) == 0
-        assert (await service.status(upload_id))["status"] == "PROGRESS", "a status never goes backwards"
-        await service.start_worker()
-        status = await service.ended(upload_id)  # sooner than the lease would have lapsed
-        assert (status["status"], status["attempt"]) == ("SUCCESS", 2)
 
 
 async def test_a_bad_image_among_good_ones_harms_nobody(servers: Servers) -> None:

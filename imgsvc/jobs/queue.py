@@ -104,6 +104,10 @@ class Alive:
     name: str
     sandbox: str
 
+    @property
+    def heartbeat(self) -> str:
+        return f"{self.name} {self.sandbox}"
+
 
 @dataclass(frozen=True, slots=True)
 class Census:
@@ -185,8 +189,12 @@ class Queue:
     async def renew(self, worker: Alive, tokens: Mapping[str, str]) -> list[str]:
         """Renews the leases of `tokens` (id → token); the ids that come back are lost."""
         flat = [part for pair in tokens.items() for part in pair]
-        beat = f"{worker.name} {worker.sandbox}"
-        return [name.decode() for name in await self._run("renew", beat, self._lease_ms, *flat)]
+        return [name.decode() for name in await self._run("renew", worker.heartbeat, self._lease_ms, *flat)]
+
+    async def leave(self, worker: Alive) -> None:
+        """The worker no longer counts as alive."""
+        async with self.outages():
+            await self._redis.zrem("imgsvc:workers", worker.heartbeat)
 
     async def progress(self, claim: Claim, progress: int, step: str) -> None:
         await self._run("progress", claim.id, claim.token, progress, step)

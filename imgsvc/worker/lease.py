@@ -100,6 +100,8 @@ class LeasedWorker(Worker):
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=GIVE_BACK_S)
+            with suppress(QueueUnavailableError):  # then it is forgotten when its heartbeat lapses
+                await self._queue.leave(self._me)
 
     def stop(self) -> None:
         """Claims nothing more; `main` returns when the jobs under way are done."""
