@@ -64,7 +64,7 @@ async def _accept(upload_id: str, body: RawBody | FormBody, here: Services) -> S
             await here.queue.submit(submission)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
-            await _give_up(upload_id, here, storage_failed=isinstance(error, StorageError))
+            await _give_up(upload_id, here, in_doubt=isinstance(error, StorageError | QueueUnavailableError))
         raise
     return submission
 
@@ -145,14 +145,15 @@ async def _held(upload_id: str, here: Services) -> AsyncGenerator[None]:
         holding.cancel()
 
 
-async def _give_up(upload_id: str, here: Services, *, storage_failed: bool) -> None:
+async def _give_up(upload_id: str, here: Services, *, in_doubt: bool) -> None:
     """Leaves nothing of a failed upload. What cannot be removed now is the sweeper's to find.
 
-    A put that was given up may still come through; then it is the sweeper's too, which comes later.
+    Where it is in doubt whether a put or the submit went through after all, that may still leave something behind:
+    the sweeper comes later, and clears everything.
     """
     try:
         await here.queue.abandon(upload_id)
-        if not storage_failed:
+        if not in_doubt:
             await here.storage.clear(original_key(upload_id))
             await here.queue.swept(upload_id)
     except StorageError as error:

@@ -17,8 +17,8 @@ local function is_ready(id)
   end
   if not owner then return true end
   if deliveries >= max_deliveries then
-    redis.call('HSET', record(id), 'failure', ARGV[5])
     finish(id, 'FAILURE', ARGV[6])
+    redis.call('HSET', record(id), 'failure', ARGV[5])
     return false
   end
   if deliveries == 1 then return true end

@@ -63,16 +63,18 @@ end
 -- the rest was cleared.
 local function fence(id)
   local status = status_of(id)
+  if not is_visible(status) or is_terminal(status) then unqueue(id) end
   if not is_visible(status) or status == 'CANCELLED' then sweep_at(id, now_ms() + SETTLE_MS) end
   return 0
 end
 
--- Ends a job for good: record, lease and queue entry together.
+-- Ends a job for good: record, lease and queue entry together. It begins with what frees memory, since from then
+-- on a Redis that is full lets a script write.
 local function finish(id, status, ttl_s)
-  redis.call('HSET', record(id), 'status', status, 'finished_at', now_ms())
-  redis.call('HDEL', record(id), 'owner', 'step', 'deliveries')
-  redis.call('EXPIRE', record(id), ttl_s)
   unqueue(id)
+  redis.call('HDEL', record(id), 'owner', 'step', 'deliveries')
+  redis.call('HSET', record(id), 'status', status, 'finished_at', now_ms())
+  redis.call('EXPIRE', record(id), ttl_s)
 end
 
 -- Ends a job that is not to be done any more, and tells the worker that has it.
@@ -86,12 +88,14 @@ local function free_idempotency_key(id)
   if key and redis.call('GET', idempotency(key)) == id then redis.call('DEL', idempotency(key)) end
 end
 
--- Makes sure that an upload never becomes a job. It stays known until its objects are gone from storage.
+-- Makes sure that an upload never becomes a job, and stops the one that it may have become. It stays known until
+-- its objects are gone from storage.
 local function abandon(id)
   free_idempotency_key(id)
+  unqueue(id)
   redis.call('DEL', record(id))
   redis.call('HSET', record(id), 'status', 'ABANDONED')
-  unqueue(id)
+  redis.call('PUBLISH', REVOKED, id)
   sweep_at(id, now_ms() + SETTLE_MS)
 end
 

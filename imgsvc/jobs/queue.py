@@ -5,8 +5,9 @@ guarantees; the methods here hand it its arguments and turn what Redis can do wr
 """
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from enum import Enum
@@ -17,9 +18,8 @@ from typing import Any, Self, cast
 import orjson
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from imgsvc.jobs.record import Failure, Record, Submission, Success
 from imgsvc.problems import JOB_FAILURES, CodedError
@@ -123,10 +123,10 @@ class Queue:
 
     def __init__(self, connections: ConnectionPool, settings: Settings) -> None:
         self.connections = connections  # arq brings a client of its own
-        self._redis = redis = Redis(connection_pool=connections)
+        self._redis = Redis(connection_pool=connections)
         self._settings = settings
-        self._is_away = False
-        self._scripts = {name: _script(redis, name) for name in _SCRIPTS}
+        self._outage = ""
+        self._scripts = {name: _script(name) for name in _SCRIPTS}
 
     @classmethod
     @asynccontextmanager
@@ -258,15 +258,14 @@ class Queue:
         """
         while True:
             try:
-                async with self._redis.pubsub() as pubsub:
+                async with self.outages(), self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(_DOORBELL, _REVOKED)
                     yield None
                     while True:
                         message: Any = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_LISTEN_S)
                         if message:
                             yield message["data"].decode() if message["channel"] == _REVOKED else None
-            except (RedisError, OSError) as error:
-                log.warning("doorbell lost, listening again: %r", error)
+            except QueueUnavailableError:
                 await asyncio.sleep(_LISTEN_AGAIN_S)
 
     @property
@@ -280,11 +279,19 @@ class Queue:
     async def _run(self, script: str, *args: str | bytes | float) -> Any:
         async with self.outages():
             try:
-                return await self._scripts[script](args=args)
+                return await self._call(script, args)
             except RedisConnectionError:
                 if script not in _REPEATED:
                     raise
-            return await self._scripts[script](args=args)
+            return await self._call(script, args)
+
+    async def _call(self, script: str, args: Sequence[str | bytes | float]) -> Any:
+        text, sha = self._scripts[script]
+        redis = cast("Any", self._redis)
+        try:
+            return await redis.evalsha(sha, 0, *args)
+        except NoScriptError:  # forgotten, or never known: this runs it and loads it
+            return await redis.eval(text, 0, *args)
 
     @asynccontextmanager
     async def outages(self) -> AsyncGenerator[None]:
@@ -293,13 +300,13 @@ class Queue:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             reason = str(error) if isinstance(error, _EvictsError) else None
-            if not self._is_away:
-                log.warning("the queue is not available: %s", reason or repr(error))
-            self._is_away = True
+            if not self._outage or (reason and reason != self._outage):
+                self._outage = reason or repr(error)
+                log.warning("the queue is not available: %s", self._outage)
             raise QueueUnavailableError(reason) from error
-        if self._is_away:
+        if self._outage:
             log.info("the queue is available again")
-        self._is_away = False
+        self._outage = ""
 
 
 async def _connect(connection: AbstractConnection) -> None:
@@ -321,7 +328,8 @@ def _job_body() -> bytes:
     return orjson.dumps({"f": JOB_FUNCTION, "a": [], "k": {}, "t": None, "et": round(time() * 1000)})
 
 
-def _script(redis: Redis, name: str) -> AsyncScript:
+def _script(name: str) -> tuple[str, str]:
+    """The script's text, and the hash that Redis knows it by."""
     folder = resources.files("imgsvc.jobs")
     text = "\n".join((folder / f"{part}.lua").read_text() for part in ("common", name))
-    return redis.register_script(text)
+    return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (Redis's own choice, and no secret)

@@ -149,11 +149,11 @@ class LeasedWorker(Worker):
         keep_in_progress: float | None,
     ) -> None:
         """Ends or gives back a job, as often as it takes: until Redis answers, its outcome is only here."""
-        claim = self._claims[job_id]
         # arq cancelled it (shutdown, lost lease) where there is neither an outcome nor an end
         stopped = Postponed(0) if not finish else Failure("internal_error", JOB_FAILURES["internal_error"])
         outcome = self._outcomes.pop(job_id, stopped)
         while True:
+            claim = self._claims[job_id]
             try:
                 if isinstance(outcome, Postponed):
                     owned = await self._queue.release(claim, outcome.delay_s)
@@ -163,6 +163,7 @@ class LeasedWorker(Worker):
                 await asyncio.sleep(TICK_S)
             else:
                 break
+        del self._claims[job_id]
         if not owned:
             log.warning("%s was no longer ours: its outcome counts for nothing", job_id)
 
@@ -181,12 +182,16 @@ class LeasedWorker(Worker):
         try:
             async with self._queue.outages():
                 await self.run_job(claim.id, 1)
-        except QueueUnavailableError:  # while arq read the job's body
-            self._outcomes[claim.id] = Postponed(TICK_S)
-            await self.finish_job(claim.id, False, None, None, False, None, None)
+        except (QueueUnavailableError, asyncio.CancelledError) as error:
+            if claim.id in self._claims:  # while arq read the job's body: it gives nothing back then
+                self._outcomes[claim.id] = Postponed(TICK_S)
+                await self.finish_job(claim.id, False, None, None, False, None, None)
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     def _ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
-        del self.tasks[claim.id], self._claims[claim.id]
+        del self.tasks[claim.id]
+        self._claims.pop(claim.id, None)
         if not task.cancelled() and (error := task.exception()):
             log.error("%s: arq failed; another attempt follows when its lease lapses", claim.id, exc_info=error)
         self._bell.set()  # a slot is free
