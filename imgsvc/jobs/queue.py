@@ -140,6 +140,7 @@ class Queue:
             socket_connect_timeout=settings.redis_timeout_s,
             redis_connect_func=_connect,
         )
+        pool.connection_class = type("Connection", (_SaysWhenItIsClosed, pool.connection_class), {})
         try:
             yield cls(pool, settings)
         finally:
@@ -307,6 +308,16 @@ class Queue:
         if self._outage:
             log.info("the queue is available again")
         self._outage = ""
+
+
+class _SaysWhenItIsClosed(AbstractConnection):
+    """A connection that its peer has closed raises what it should, also under uvloop."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:  # uvloop's, where asyncio's own transports let it pass
+            raise RedisConnectionError("closed by its peer") from error
 
 
 async def _connect(connection: AbstractConnection) -> None:
