@@ -5,10 +5,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from io import BytesIO
 from time import monotonic
 from typing import Any
 
-import httpx
+import aiohttp
 import psutil
 
 from imgsvc.imaging.render import render
@@ -57,14 +58,17 @@ class Ledger:
         return [entry for entry in self.entries if entry.status == 202]
 
     async def post(self, data: bytes, filename: str = "sample.jpg") -> Entry:
-        """Uploads, whatever comes of it."""
+        """Uploads on a connection of its own, whatever comes of it."""
+        form = aiohttp.FormData()
+        form.add_field("file", BytesIO(data), filename=filename)
         begin = monotonic()
         try:
-            answer = await self.service.post(data, filename)
-        except httpx.TransportError as error:
-            entry = Entry(data, None, {"error": repr(error)}, monotonic() - begin)
-        else:
-            entry = Entry(data, answer.status_code, answer.json(), monotonic() - begin)
+            # hears an answer that comes before all of the body is sent, as httpx does not
+            async with aiohttp.request("POST", f"{self.service.url}/upload", data=form) as answer:
+                status, document = answer.status, await answer.json(content_type=None)
+        except (aiohttp.ClientError, OSError) as error:
+            status, document = None, {"error": repr(error)}
+        entry = Entry(data, status, document, monotonic() - begin)
         self.entries.append(entry)
         return entry
 

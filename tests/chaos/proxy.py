@@ -22,8 +22,8 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: close() sends RST
 class Fault:
     """What goes wrong, on connections that are open already too.
 
-    It strikes every request and its answer; or only those that contain `on` (in HTTP: in the head), or a random
-    `share` of them, or the first `times`. A request is what a Redis client writes at once, or one HTTP request.
+    It strikes every request and its answer; or only those in which the pattern `on` is found (in HTTP: in the head),
+    or a random `share` of them, or the first `times`. A request is what a Redis client writes at once, or one of HTTP.
     """
 
     on: bytes = b""
@@ -112,7 +112,9 @@ class Proxy:
 
     def strikes(self, request: bytes) -> bool:
         fault = self._fault
-        struck = fault.on in request and self.struck < fault.times and self._random.random() < fault.share
+        struck = (
+            bool(re.search(fault.on, request)) and self.struck < fault.times and self._random.random() < fault.share
+        )
         self.struck += struck
         return struck
 
