@@ -118,9 +118,7 @@ async def test_s2_a_silent_s3_hangs_no_upload_job_or_download(servers: Servers) 
         await until_postponed(ledger, waiting)
         s3.fault = Fault(on=b"PUT /", silent=True)  # whole files, and parts
         refused = await asyncio.gather(*(ledger.post(data) for data in (PHOTO, BIG)))
-        print(
-            f"S2: said after {', '.join(f'{entry.seconds:.2f} s' for entry in refused)} with a deadline of {deadline_s} s"
-        )
+        print(f"S2: said after {seconds(refused)} with a deadline of {deadline_s:g} s")
         assert [said(entry) for entry in refused] == [UNAVAILABLE] * 2
         assert max(entry.seconds for entry in refused) < 2 * 2 * deadline_s
         s3.fault = NONE

@@ -5,8 +5,8 @@ import hashlib
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import datetime
 from importlib import resources
 from time import monotonic, time
@@ -46,10 +46,7 @@ async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Val
 
 @pytest.fixture
 def environment(servers: Servers, valkey: Valkey) -> dict[str, str]:
-    """Settings for one more service, on the Valkey that may be killed."""
-    with admin(valkey) as redis:
-        redis.flushall()
-    return servers.environment() | {"IMGSVC_REDIS_URL": valkey.url}
+    return environment_of(servers, valkey)
 
 
 @pytest_asyncio.fixture
@@ -58,8 +55,68 @@ async def proxy(valkey: Valkey) -> AsyncGenerator[Proxy]:
         yield proxy
 
 
-def admin(valkey: Valkey) -> closing[Redis]:
-    return closing(Redis.from_url(valkey.url))
+@pytest_asyncio.fixture(scope="module")
+async def workers_proxy(valkey: Valkey) -> AsyncGenerator[Proxy]:
+    async with Proxy.to("127.0.0.1", valkey.port, seed=1) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture(scope="module")
+async def lasting(servers: Servers, valkey: Valkey, workers_proxy: Proxy) -> AsyncGenerator[Ledger]:
+    """One service that lives through several rows; its worker has a proxy to itself."""
+    environment = environment_of(servers, valkey)
+    async with Service.start(environment, workers=0, lease_s=LEASE_S, decoders=1, **SWEEPING) as service:
+        service.environment["IMGSVC_REDIS_URL"] = workers_proxy.url(environment["IMGSVC_REDIS_URL"])
+        await service.start_worker()
+        service.environment["IMGSVC_REDIS_URL"] = environment["IMGSVC_REDIS_URL"]
+        await service.until_ready(1)
+        yield Ledger(service)
+
+
+@pytest.fixture
+def ledger(lasting: Ledger, workers_proxy: Proxy) -> Generator[Ledger]:
+    yield lasting
+    workers_proxy.fault = NONE
+
+
+def environment_of(servers: Servers, valkey: Valkey) -> dict[str, str]:
+    """Settings for one more service, in a database of its own of the Valkey that may be killed."""
+    given = servers.environment()
+    database = given["IMGSVC_REDIS_URL"].rpartition("/")[2]
+    return given | {"IMGSVC_REDIS_URL": f"{valkey.url.rpartition('/')[0]}/{database}"}
+
+
+def redis_of(environment: Mapping[str, str]) -> closing[Redis]:
+    return closing(Redis.from_url(environment["IMGSVC_REDIS_URL"]))
+
+
+@asynccontextmanager
+async def killed(valkey: Valkey) -> AsyncGenerator[None]:
+    """Gone as by `kill -9`; it is up again when the block is left."""
+    await valkey.kill()
+    try:
+        yield
+    finally:
+        await valkey.start()
+
+
+@contextmanager
+def frozen(valkey: Valkey) -> Generator[None]:
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+
+
+@contextmanager
+def configured(redis: Redis, name: str, value: object) -> Generator[None]:
+    before: Any = redis.config_get(name)
+    redis.config_set(name, value)  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        redis.config_set(name, before[name])
 
 
 def script(name: str) -> bytes:
@@ -105,13 +162,6 @@ async def posted_and_ended(ledger: Ledger) -> tuple[Entry, dict[str, Any]]:
     return entry, await ledger.service.ended(entry.id)
 
 
-def has_accepted(ledger: Ledger, count: int) -> Condition:
-    async def condition() -> bool:
-        return len(ledger.accepted) >= count
-
-    return condition
-
-
 def has_struck(proxy: Proxy, count: int) -> Condition:
     async def condition() -> bool:
         return proxy.struck >= count
@@ -123,9 +173,8 @@ async def accepts(ledger: Ledger) -> bool:
     return (await post(ledger, SMALL)).status == 202
 
 
-async def reserved(valkey: Valkey) -> bool:
-    """An upload is being received."""
-    with admin(valkey) as redis:
+async def being_received(environment: Mapping[str, str]) -> bool:
+    with redis_of(environment) as redis:
         return redis.zcard("imgsvc:sweep") == 1
 
 
@@ -135,23 +184,35 @@ def disconnect_all(redis: Redis) -> None:
 
 
 @asynccontextmanager
-async def load(ledger: Ledger, clients: int = 3) -> AsyncGenerator[None]:
-    """Uploads one after the other, until the block is left."""
+async def load(ledger: Ledger, clients: int = 3) -> AsyncGenerator[list[Entry]]:
+    """Uploads one after the other, until the block is left; hands out what becomes of them."""
+    entries: list[Entry] = []
     going = True
 
     async def client() -> None:
         while going:
-            entry = await post(ledger, SMALL)
-            if entry.status != 202:
+            entries.append(await post(ledger, SMALL))
+            if entries[-1].status != 202:
                 await asyncio.sleep(0.05)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
             group.create_task(client())
         try:
-            yield
+            yield entries
         finally:
             going = False
+
+
+async def until_accepted(entries: list[Entry], count: int) -> None:
+    async def accepted() -> bool:
+        return sum(entry.status == 202 for entry in entries) >= count
+
+    await until(accepted)
+
+
+def tally(entries: list[Entry]) -> Counter[str | int | None]:
+    return Counter(entry.code or entry.status for entry in entries)
 
 
 async def timed(call: Awaitable[Any]) -> tuple[Any, float]:
@@ -206,14 +267,6 @@ def memory(pid: int) -> float:
     return psutil.Process(pid).memory_info().rss / MIB
 
 
-def freeze(valkey: Valkey) -> None:
-    os.kill(valkey.pid, signal.SIGSTOP)
-
-
-def thaw(valkey: Valkey) -> None:
-    os.kill(valkey.pid, signal.SIGCONT)
-
-
 def started_at(status: dict[str, Any]) -> float:
     return datetime.fromisoformat(status["started_at"]).timestamp()
 
@@ -221,47 +274,43 @@ def started_at(status: dict[str, Any]) -> float:
 async def test_r1_a_killed_redis_loses_no_acknowledged_job(environment: dict[str, str], valkey: Valkey) -> None:
     async with Service.start(environment, decoders=1, **SWEEPING) as service:
         ledger = Ledger(service)
-        (decoder,) = decoders(service.workers[0])
-        decoder.suspend()
-        async with load(ledger):
-            await until(has_accepted(ledger, 20))
-            await valkey.kill()
-            decoder.resume()  # what it was at is done while Redis is away
-            await asyncio.sleep(2)
-            await valkey.start()
+        suspend(service.workers[0])
+        async with load(ledger) as entries:
+            await until_accepted(entries, 20)
+            async with killed(valkey):
+                resume(service.workers[0])  # what it was at is done while Redis is away
+                await asyncio.sleep(2)
             up_at = time()
             await service.until_ready(1)
         await ledger.settle()
         starts = [started_at(await service.status(entry.id)) for entry in ledger.accepted]
         first_claim_s = min(start for start in starts if start > up_at) - up_at
-        answers = Counter(entry.code or entry.status for entry in ledger.entries)
-        print(f"first claim {first_claim_s:.2f} s after Redis is up; {dict(answers)}; none lost")
+        print(f"first claim {first_claim_s:.2f} s after Redis is up; {tally(entries)}; none lost")
         assert first_claim_s < 2 * 1.0
-        assert answers.keys() <= {202, "queue_unavailable"}
+        assert tally(entries).keys() == {202, "queue_unavailable"}
 
 
 @pytest.mark.parametrize("down_s", [2.0, pytest.param(30.0, marks=pytest.mark.slow)])
 async def test_r2_a_redis_that_is_down_is_said_before_the_body_is_read(
-    environment: dict[str, str], valkey: Valkey, down_s: float
+    ledger: Ledger, valkey: Valkey, down_s: float
 ) -> None:
-    async with Service.start(environment, **SWEEPING) as service:
-        ledger = Ledger(service)
-        entry = await post(ledger, PHOTO)
-        file_url = (await service.result(entry.id))["result"]["thumbnail"]
-        await valkey.kill()
+    service = ledger.service
+    entry = await post(ledger, PHOTO)
+    file_url = (await service.result(entry.id))["result"]["thumbnail"]
+    async with killed(valkey):
         before = memory(service.api.pid)
         (status, headers), seconds = await timed(answer_to_headers_alone(service))
         longest_s = await while_away(service, down_s, entry.id, file_url)
         grown = memory(service.api.pid) - before
-        await valkey.start()
-        _, back_s = await timed(service.until_ready(1))
-        await post(ledger, PHOTO)
-        await ledger.settle()
-        print(f"503 to the headers alone after {seconds * 1000:.0f} ms, longest call {longest_s:.2f} s, ", end="")
-        print(f"API {grown:+.1f} MiB, ready {back_s:.2f} s after it is up")
-        assert (status, int(headers["retry-after"]) > 0) == (503, True)
-        assert max(seconds, longest_s) < 2 * REDIS_TIMEOUT_S
-        assert grown < 10
+    _, back_s = await timed(service.until_ready(1))
+    await post(ledger, PHOTO)
+    await ledger.settle()
+    print(f"503 to the headers alone after {seconds * 1000:.0f} ms, longest call {longest_s:.2f} s, ", end="")
+    print(f"API {grown:+.1f} MiB, ready {back_s:.2f} s after it is up")
+    assert status == 503
+    assert int(headers["retry-after"]) > 0
+    assert max(seconds, longest_s) < 2 * REDIS_TIMEOUT_S
+    assert grown < 10
 
 
 async def test_r3_a_worker_cut_off_for_longer_than_its_lease_ends_nothing(
@@ -278,7 +327,7 @@ async def test_r3_a_worker_cut_off_for_longer_than_its_lease_ends_nothing(
         service.environment["IMGSVC_REDIS_URL"] = direct
         await service.start_worker()
         first = await service.ended(entry.id)
-        resume(lonely)  # it has done its work, and nobody to tell
+        resume(lonely)  # it does its work, and has nobody to tell
         await proxy.accept()
         await service.until_ready(2)
         assert await lonely.stop(10) == 0, "it got rid of its outcome"
@@ -294,46 +343,43 @@ async def test_r3_jobs_that_run_through_an_outage_longer_than_a_lease_end_once(
         ledger = Ledger(service)
         for worker in service.workers:
             suspend(worker)
-        entries = [await post(ledger, SMALL) for _ in range(8)]  # more than they take at once
+        entries = [await post(ledger, SMALL) for _ in range(8)]  # more than the two take at once
         for entry in entries[:6]:
             await service.until_status(entry.id, "PROGRESS")
-        await valkey.kill()
-        await asyncio.sleep(3 * LEASE_S)
-        for worker in service.workers:
-            resume(worker)
-        await valkey.start()
+        async with killed(valkey):
+            await asyncio.sleep(3 * LEASE_S)
+            for worker in service.workers:
+                resume(worker)
         await ledger.settle()
         attempts = Counter([(await service.status(entry.id))["attempt"] for entry in entries])
         print(f"jobs by attempts: {dict(attempts)}")
 
 
 @pytest.mark.parametrize("frozen_s", [2.0, pytest.param(10.0, marks=pytest.mark.slow)])
-async def test_r4_a_frozen_redis_hangs_nobody(environment: dict[str, str], valkey: Valkey, frozen_s: float) -> None:
-    async with Service.start(environment, **SWEEPING) as service:
-        ledger = Ledger(service)
-        entry = await post(ledger, PHOTO)
-        file_url = (await service.result(entry.id))["result"]["thumbnail"]
-        half_sent = asyncio.Event()
+async def test_r4_a_frozen_redis_hangs_nobody(ledger: Ledger, valkey: Valkey, frozen_s: float) -> None:
+    service = ledger.service
+    entry = await post(ledger, PHOTO)
+    file_url = (await service.result(entry.id))["result"]["thumbnail"]
+    half_sent = asyncio.Event()
 
-        async def freezing() -> AsyncGenerator[bytes]:
-            yield PHOTO[:9999]
-            await half_sent.wait()
-            yield PHOTO[9999:]
+    async def body() -> AsyncGenerator[bytes]:
+        yield PHOTO[:9999]
+        await half_sent.wait()
+        yield PHOTO[9999:]
 
-        headers = {"content-type": "image/jpeg"}
-        late = asyncio.create_task(service.client.post("/upload", content=freezing(), headers=headers))
-        await until(lambda: reserved(valkey))
-        freeze(valkey)
+    headers = {"content-type": "image/jpeg"}
+    late = asyncio.create_task(service.client.post("/upload", content=body(), headers=headers))
+    await until(lambda: being_received(service.environment))
+    with frozen(valkey):
         half_sent.set()
         longest_s = await while_away(service, frozen_s, entry.id, file_url)
         answer, late_s = await timed(late)
-        thaw(valkey)
-        await service.until_ready(1)
-        await post(ledger, PHOTO)
-        await ledger.settle()  # the upload that was refused became no job, though Redis had its submit to read
-        print(f"longest call {longest_s:.2f} s")
-        assert (answer.status_code, answer.json()["code"]) == (503, "queue_unavailable")
-        assert max(longest_s, late_s) <= 6
+    await service.until_ready(1)
+    await post(ledger, PHOTO)
+    await ledger.settle()  # the upload that was refused became no job, though Redis found its submit when it woke
+    print(f"longest call {longest_s:.2f} s")
+    assert (answer.status_code, answer.json()["code"]) == (503, "queue_unavailable")
+    assert max(longest_s, late_s) <= 6
 
 
 async def test_r5_a_cut_before_the_reply_of_reserve_or_submit_loses_nothing_in_silence(
@@ -350,113 +396,90 @@ async def test_r5_a_cut_before_the_reply_of_reserve_or_submit_loses_nothing_in_s
             cuts += proxy.struck
         proxy.fault = NONE
         await ledger.settle()
-        answers = Counter(entry.code or entry.status for entry in ledger.entries)
-        print(f"{cuts} cuts in {len(ledger.entries)} uploads: {dict(answers)}, silent losses 0")
+        answers = tally(ledger.entries)
+        print(f"{cuts} cuts in {len(ledger.entries)} uploads: {answers}, silent losses 0")
         assert cuts >= 200
-        assert answers.keys() == {202, "queue_unavailable"}
+        assert answers.keys() == {202, "queue_unavailable"}, "repeated, or refused where that was cut too"
 
 
 @pytest.mark.parametrize("name", ["claim", "finish"])
 async def test_r6_a_cut_on_the_reply_of_a_claim_or_an_end_costs_a_lease_at_most(
-    environment: dict[str, str], proxy: Proxy, name: str
+    ledger: Ledger, workers_proxy: Proxy, name: str
 ) -> None:
-    environment["IMGSVC_REDIS_URL"] = proxy.url(environment["IMGSVC_REDIS_URL"])
-    async with Service.start(environment, lease_s=LEASE_S) as service:
-        ledger = Ledger(service)
-        proxy.fault = Fault(on=script(name), times=1, drop_reply=True)
-        (entry, status), seconds = await timed(posted_and_ended(ledger))
-        print(f"cut on {name}: done after {seconds:.2f} s, attempt {status['attempt']}")
-        assert proxy.struck == 1
-        assert seconds < 2 * (LEASE_S + TICK_S)
-        await ledger.settle()
-        assert await service.status(entry.id) == status
+    workers_proxy.fault = Fault(on=script(name), times=1, drop_reply=True)
+    (entry, status), seconds = await timed(posted_and_ended(ledger))
+    print(f"cut on {name}: done after {seconds:.2f} s, attempt {status['attempt']}")
+    await until(has_struck(workers_proxy, 1))
+    assert seconds < 2 * (LEASE_S + TICK_S)
+    await ledger.settle()
+    assert await ledger.service.status(entry.id) == status
 
 
-async def test_r6_a_job_goes_on_while_the_renewals_of_its_lease_are_cut(
-    environment: dict[str, str], proxy: Proxy
-) -> None:
-    environment["IMGSVC_REDIS_URL"] = proxy.url(environment["IMGSVC_REDIS_URL"])
-    async with Service.start(environment, lease_s=LEASE_S, decoders=1) as service:
-        ledger = Ledger(service)
-        entry = await rendering(ledger)
-        attempts: list[int] = []
-        for fault in (Fault(on=script("renew"), drop_reply=True), Fault(on=script("renew"), cut_after=0)):
-            proxy.fault = fault
-            await until(has_struck(proxy, 5))  # longer than a lease
-            attempts.append((await service.status(entry.id))["attempt"])
-        proxy.fault = NONE
+async def test_r6_a_job_goes_on_while_the_renewals_of_its_lease_are_cut(ledger: Ledger, workers_proxy: Proxy) -> None:
+    service = ledger.service
+    entry = await rendering(ledger)
+    attempts: list[int] = []
+    for fault in (Fault(on=script("renew"), drop_reply=True), Fault(on=script("renew"), cut_after=0)):
+        workers_proxy.fault = fault
+        await until(has_struck(workers_proxy, 5))  # longer than a lease
+        attempts.append((await service.status(entry.id))["attempt"])
+    workers_proxy.fault = NONE
+    resume(service.workers[0])
+    _, seconds = await timed(service.ended(entry.id))
+    print(f"attempts {attempts}, done {seconds:.2f} s after the last cut")
+    assert attempts[0] == 1, "Redis heard its renewals"
+    assert seconds < 2 * (LEASE_S + TICK_S)
+    await ledger.settle()
+
+
+async def test_r7_a_redis_that_is_full_refuses_uploads_and_lets_running_jobs_finish(ledger: Ledger) -> None:
+    service = ledger.service
+    entry = await rendering(ledger)
+    with redis_of(service.environment) as redis, configured(redis, "maxmemory", 1):
+        refused = await post(ledger, PHOTO)
         resume(service.workers[0])
-        _, seconds = await timed(service.ended(entry.id))
-        print(f"attempts {attempts}, done {seconds:.2f} s after the last cut")
-        assert attempts[0] == 1
-        assert seconds < 2 * (LEASE_S + TICK_S)
-        await ledger.settle()
-
-
-async def test_r7_a_redis_that_is_full_refuses_uploads_and_lets_running_jobs_finish(
-    environment: dict[str, str], valkey: Valkey
-) -> None:
-    async with Service.start(environment, decoders=1, **SWEEPING) as service:
-        ledger = Ledger(service)
-        entry = await rendering(ledger)
-        with admin(valkey) as redis:
-            redis.config_set("maxmemory", 1)
-            try:
-                refused = await post(ledger, PHOTO)
-                resume(service.workers[0])
-                status, seconds = await timed(service.ended(entry.id))
-            finally:
-                redis.config_set("maxmemory", 0)
-        await until(lambda: accepts(ledger))
-        await ledger.settle()
-        print(f"a running job ended in {status['status']} after {seconds:.2f} s with no memory left")
-        assert (refused.status, refused.code) == (503, "queue_unavailable")
-        assert status["attempt"] == 1
+        status, seconds = await timed(service.ended(entry.id))
+    await until(lambda: accepts(ledger))
+    await ledger.settle()
+    print(f"a running job ended in {status['status']} after {seconds:.2f} s with no memory left")
+    assert (refused.status, refused.code) == (503, "queue_unavailable")
+    assert status["attempt"] == 1
 
 
 async def test_r8_a_redis_that_may_throw_jobs_away_is_not_worked_with_until_it_is_set_right(
-    environment: dict[str, str], valkey: Valkey, capfd: pytest.CaptureFixture[str]
+    ledger: Ledger, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async with Service.start(environment, workers=0) as service:
-        ledger = Ledger(service)
-        entry = await post(ledger, PHOTO)
-        await service.start_worker()
-        await service.until_ready(1)
-        await service.ended(entry.id)
-        with admin(valkey) as redis:
-            redis.config_set("maxmemory-policy", "allkeys-lru")
-            try:
-                disconnect_all(redis)
-                refused = [await post(ledger, PHOTO) for _ in range(5)]
-                ready = await service.client.get("/readyz")
-                queued = str(uuid4())
-                redis.zadd("imgsvc:queue", {queued: 1})  # a claim would drop it, since there is no such upload
-                redis.publish("imgsvc:doorbell", "")
-                await asyncio.sleep(3 * TICK_S)
-                assert redis.zscore("imgsvc:queue", queued) is not None, "nothing is claimed"
-            finally:
-                redis.config_set("maxmemory-policy", "noeviction")
+    service = ledger.service
+    with redis_of(service.environment) as redis:
+        with configured(redis, "maxmemory-policy", "allkeys-lru"):
+            disconnect_all(redis)
+            refused = [await post(ledger, PHOTO) for _ in range(5)]
+            ready = await service.client.get("/readyz")
+            nobody = str(uuid4())
+            redis.zadd("imgsvc:queue", {nobody: 1})  # a claim would drop it, since there is no such upload
+            await asyncio.sleep(3 * TICK_S)
+            assert redis.zscore("imgsvc:queue", nobody) is not None, "nothing is claimed"
         _, seconds = await timed(service.until_ready(1))
-        await post(ledger, PHOTO)
-        await ledger.settle()
-        errors = capfd.readouterr().err.splitlines()
-        lines = [line for line in errors if "imgsvc.jobs.queue" in line and "maxmemory-policy" in line]
-        print("\n".join(lines), f"ready {seconds:.2f} s after it is set right", sep="\n")
-        assert {(entry.status, entry.code) for entry in refused} == {(503, "queue_unavailable")}
-        assert ready.status_code == 503
-        assert "noeviction" in ready.json()["checks"]["queue"]["error"]
-        assert len(lines) == 2, "one of the API, one of the worker"
+    await post(ledger, PHOTO)
+    await ledger.settle()
+    errors = capfd.readouterr().err.splitlines()
+    lines = [line for line in errors if "imgsvc.jobs.queue" in line and "maxmemory-policy" in line]
+    print("\n".join(lines), f"ready {seconds:.2f} s after it is set right", sep="\n")
+    assert {(entry.status, entry.code) for entry in refused} == {(503, "queue_unavailable")}
+    assert ready.status_code == 503
+    assert "noeviction" in ready.json()["checks"]["queue"]["error"]
+    assert len(lines) == 2, "one of the API, one of the worker"
 
 
-async def test_r9_a_redis_that_is_emptied_crashes_nothing(environment: dict[str, str], valkey: Valkey) -> None:
+async def test_r9_a_redis_that_is_emptied_crashes_nothing(environment: dict[str, str]) -> None:
     async with Service.start(environment, decoders=1, **SWEEPING) as service:
         ledger = Ledger(service)
         running = await rendering(ledger)
-        async with load(ledger):
-            await until(has_accepted(ledger, 10))
-            with admin(valkey) as redis:
-                redis.flushall()
-            lost = ledger.accepted
+        async with load(ledger) as entries:
+            await until_accepted(entries, 10)
+            with redis_of(environment) as redis:
+                redis.flushdb()  # all that is this service's
+            lost = [*ledger.accepted]
         resume(service.workers[0])
         for entry in lost:
             answer = await service.client.get(f"/upload/{entry.id}/status")
@@ -469,23 +492,20 @@ async def test_r9_a_redis_that_is_emptied_crashes_nothing(environment: dict[str,
         seconds = await until(swept)
         assert (await service.ended((await post(ledger, PHOTO)).id))["status"] == "SUCCESS"
         assert all(child.running for child in (service.api, *service.workers))
-        answers = Counter(entry.code or entry.status for entry in ledger.entries)
-        print(f"{dict(answers)}; what a running job left was swept after {seconds:.2f} s")
+        print(f"{tally(entries)}; what a running job left was swept after {seconds:.2f} s")
 
 
-async def test_r10_scripts_that_redis_forgets_are_loaded_again(environment: dict[str, str], valkey: Valkey) -> None:
-    async with Service.start(environment) as service:
-        ledger = Ledger(service)
-        flushed = 0
-        with admin(valkey) as redis:
-            async with load(ledger):
-                while len(ledger.entries) < 30:
-                    redis.script_flush()
-                    flushed += 1
-                    await asyncio.sleep(0.02)
-        await ledger.settle()
-        print(f"{len(ledger.entries)} uploads while the scripts were forgotten {flushed} times")
-        assert {entry.status for entry in ledger.entries} == {202}
+async def test_r10_scripts_that_redis_forgets_are_loaded_again(ledger: Ledger) -> None:
+    flushed = 0
+    with redis_of(ledger.service.environment) as redis:
+        async with load(ledger) as entries:
+            while len(entries) < 30:
+                redis.script_flush()
+                flushed += 1
+                await asyncio.sleep(0.02)
+    await ledger.settle()
+    print(f"{tally(entries)} while the scripts were forgotten {flushed} times")
+    assert tally(entries).keys() == {202}
 
 
 @pytest.mark.parametrize("hours", [1, pytest.param(-1, marks=pytest.mark.slow)])
