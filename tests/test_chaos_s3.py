@@ -23,6 +23,8 @@ from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy
 from tests.service import Servers, Service, decoders, leftovers, memory_peak, settings_of, until
 
+pytestmark = pytest.mark.slow  # together with the other rows they take longer than a push should wait
+
 PHOTO = images.photo()
 BIG = PHOTO + random.Random(0).randbytes(4 * PART_BYTES)  # five parts; a decoder stops where the picture ends
 UNAVAILABLE = 503, "storage_unavailable"
@@ -126,7 +128,7 @@ async def test_s2_a_silent_s3_hangs_no_upload_job_or_download(servers: Servers) 
 
 
 async def test_s2_no_task_is_left_of_a_call_that_a_silent_s3_never_answered(servers: Servers) -> None:
-    environment = servers.environment() | {"IMGSVC_S3_TIMEOUT_S": "0.5"}
+    environment = servers.environment() | {"IMGSVC_S3_TIMEOUT_S": "2"}
     async with Proxy.to("127.0.0.1", servers.seaweed.ports.s3) as s3:
         settings = settings_of(environment | {"IMGSVC_S3_ENDPOINT_URL": s3.url(servers.seaweed.url)})
         async with Storage.open(settings) as storage:

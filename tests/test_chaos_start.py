@@ -11,6 +11,8 @@ from tests import images
 from tests.chaos.ledger import Ledger
 from tests.service import Service, until
 
+pytestmark = pytest.mark.slow  # together with the other rows they take longer than a push should wait
+
 PHOTO = images.photo()
 
 

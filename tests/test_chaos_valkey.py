@@ -22,7 +22,9 @@ from imgsvc.embedded import Child, Valkey
 from tests import images
 from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy
-from tests.service import Servers, Service, decoders, leftovers, until
+from tests.service import Servers, Service, decoders, freeze, leftovers, thaw, until
+
+pytestmark = pytest.mark.slow  # together with the other rows they take longer than a push should wait
 
 PHOTO = images.photo()
 SMALL = images.photo(64, 48)
@@ -155,11 +157,6 @@ async def rendering(ledger: Ledger) -> Entry:
 
     await until(at_the_decoder)
     return entry
-
-
-async def posted_and_ended(ledger: Ledger) -> tuple[Entry, dict[str, Any]]:
-    entry = await post(ledger, PHOTO)
-    return entry, await ledger.service.ended(entry.id)
 
 
 def has_struck(proxy: Proxy, count: int) -> Condition:
@@ -382,8 +379,9 @@ async def test_r4_a_frozen_redis_hangs_nobody(ledger: Ledger, valkey: Valkey, fr
     assert max(longest_s, late_s) <= 6
 
 
+@pytest.mark.parametrize("cuts_of_each", [30, pytest.param(100, marks=pytest.mark.slow)])
 async def test_r5_a_cut_before_the_reply_of_reserve_or_submit_loses_nothing_in_silence(
-    environment: dict[str, str], proxy: Proxy
+    environment: dict[str, str], proxy: Proxy, cuts_of_each: int
 ) -> None:
     environment["IMGSVC_REDIS_URL"] = proxy.url(environment["IMGSVC_REDIS_URL"])
     async with Service.start(environment, **SWEEPING) as service:
@@ -392,27 +390,32 @@ async def test_r5_a_cut_before_the_reply_of_reserve_or_submit_loses_nothing_in_s
         for name in ("reserve", "submit"):
             proxy.fault = Fault(on=script(name), share=0.6, drop_reply=True)
             async with load(ledger, clients=2):
-                await until(has_struck(proxy, 100))
+                await until(has_struck(proxy, cuts_of_each))
             cuts += proxy.struck
         proxy.fault = NONE
         await ledger.settle()
         answers = tally(ledger.entries)
         print(f"{cuts} cuts in {len(ledger.entries)} uploads: {answers}, silent losses 0")
-        assert cuts >= 200
         assert answers.keys() == {202, "queue_unavailable"}, "repeated, or refused where that was cut too"
 
 
-@pytest.mark.parametrize("name", ["claim", "finish"])
+@pytest.mark.parametrize(("name", "attempts"), [("claim", 2), ("finish", 1)])
 async def test_r6_a_cut_on_the_reply_of_a_claim_or_an_end_costs_a_lease_at_most(
-    ledger: Ledger, workers_proxy: Proxy, name: str
+    ledger: Ledger, workers_proxy: Proxy, name: str, attempts: int
 ) -> None:
+    service = ledger.service
+    (worker,) = service.workers
+    freeze(worker)  # so that its next claim is one of this job
+    entry = await post(ledger, PHOTO)
     workers_proxy.fault = Fault(on=script(name), times=1, drop_reply=True)
-    (entry, status), seconds = await timed(posted_and_ended(ledger))
-    print(f"cut on {name}: done after {seconds:.2f} s, attempt {status['attempt']}")
+    thaw(worker)
+    status, seconds = await timed(service.ended(entry.id))
     await until(has_struck(workers_proxy, 1))
+    print(f"cut on {name}: done after {seconds:.2f} s, attempt {status['attempt']}")
+    assert status["attempt"] == attempts
     assert seconds < 2 * (LEASE_S + TICK_S)
     await ledger.settle()
-    assert await ledger.service.status(entry.id) == status
+    assert await service.status(entry.id) == status
 
 
 async def test_r6_a_job_goes_on_while_the_renewals_of_its_lease_are_cut(ledger: Ledger, workers_proxy: Proxy) -> None:
@@ -447,21 +450,23 @@ async def test_r7_a_redis_that_is_full_refuses_uploads_and_lets_running_jobs_fin
 
 
 async def test_r8_a_redis_that_may_throw_jobs_away_is_not_worked_with_until_it_is_set_right(
-    ledger: Ledger, capfd: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str], environment: dict[str, str]
 ) -> None:
-    service = ledger.service
-    with redis_of(service.environment) as redis:
-        with configured(redis, "maxmemory-policy", "allkeys-lru"):
-            disconnect_all(redis)
-            refused = [await post(ledger, PHOTO) for _ in range(5)]
-            ready = await service.client.get("/readyz")
-            nobody = str(uuid4())
-            redis.zadd("imgsvc:queue", {nobody: 1})  # a claim would drop it, since there is no such upload
-            await asyncio.sleep(3 * TICK_S)
-            assert redis.zscore("imgsvc:queue", nobody) is not None, "nothing is claimed"
-        _, seconds = await timed(service.until_ready(1))
-    await post(ledger, PHOTO)
-    await ledger.settle()
+    async with Service.start(environment, lease_s=LEASE_S) as service:
+        ledger = Ledger(service)
+        await service.ended((await post(ledger, PHOTO)).id)
+        with redis_of(environment) as redis:
+            with configured(redis, "maxmemory-policy", "allkeys-lru"):
+                disconnect_all(redis)
+                refused = [await post(ledger, PHOTO) for _ in range(5)]
+                ready = await service.client.get("/readyz")
+                nobody = str(uuid4())
+                redis.zadd("imgsvc:queue", {nobody: 1})  # a claim would drop it, since there is no such upload
+                await asyncio.sleep(3 * TICK_S)
+                assert redis.zscore("imgsvc:queue", nobody) is not None, "nothing is claimed"
+            _, seconds = await timed(service.until_ready(1))
+        await post(ledger, PHOTO)
+        await ledger.settle()
     errors = capfd.readouterr().err.splitlines()
     lines = [line for line in errors if "imgsvc.jobs.queue" in line and "maxmemory-policy" in line]
     print("\n".join(lines), f"ready {seconds:.2f} s after it is set right", sep="\n")
