@@ -7,10 +7,12 @@ import asyncio
 import hashlib
 import io
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -38,6 +40,8 @@ _PAUSES_S = (0.05, 0.5)
 _EXPIRES_AT = "expires-at"
 _REFUSED = "S3 refuses the credentials: check the access key, its secret, and what it may do with the bucket"
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
+_on_sent: ContextVar[Callable[[int], None]] = ContextVar("on_sent")
+"""Told by a body how much of it is sent. aiohttp sends it in a task of its own, which inherits the caller's."""
 
 
 class StorageError(CodedError):
@@ -90,7 +94,7 @@ class Storage:
         )
         config = AioConfig(
             connect_timeout=settings.s3_timeout_s,
-            read_timeout=settings.s3_timeout_s,
+            read_timeout=3 * settings.s3_timeout_s,  # _call comes first
             max_pool_connections=_CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": 1},  # _again has the say
             s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
@@ -259,9 +263,13 @@ class Storage:
 
     @asynccontextmanager
     async def _call(self) -> AsyncGenerator[None]:
-        """The deadline and the errors of one exchange with S3."""
+        """The deadline and the errors of one exchange with S3.
+
+        The deadline is one of silence: as long as S3 takes some of a large body, it is put off.
+        """
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                _on_sent.set(partial(_put_off, deadline, self._timeout_s))
                 yield
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in _MISSING:
@@ -328,9 +336,16 @@ class _Slices:
     async def __aiter__(self) -> AsyncGenerator[memoryview]:
         for at in range(0, len(self._body), _SLICE_BYTES):
             yield self._body[at : at + _SLICE_BYTES]
+            _on_sent.get()(at)
 
     def seek(self, _: int) -> None:
         """botocore rewinds a body before it is sent again; this one begins anew by itself."""
+
+
+def _put_off(deadline: asyncio.Timeout, timeout_s: float, sent: int) -> None:
+    """What is sent may still stand in the sockets' buffers, so the more it is, the longer its answer may take."""
+    with suppress(RuntimeError):  # it has passed already
+        deadline.reschedule(asyncio.get_running_loop().time() + timeout_s * (1 + sent / PART_BYTES))
 
 
 def _again(attempts: int, response: Any, caught_exception: Exception | None, **_: Any) -> float | None:

@@ -213,6 +213,16 @@ async def test_s3_a_crawling_s3_slows_its_clients_down_and_nobody_else(servers: 
         assert len(ledger.accepted) == 9
 
 
+async def test_s3_a_part_may_take_longer_than_the_deadline_while_s3_takes_it(servers: Servers) -> None:
+    async with behind_proxy(servers, s3_timeout_s=1) as (ledger, s3):
+        s3.fault = Fault(on=b"partNumber=", bytes_per_s=PART_BYTES / 2)
+        entry = await ledger.post(BIG[: PART_BYTES + MIB])
+        print(f"S3: uploaded in {entry.seconds:.2f} s")
+        assert entry.seconds > 2
+        assert entry.status == 202
+        await ledger.settle()
+
+
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_s4_uploads_and_jobs_get_through_an_s3_that_fails_three_calls_in_ten(
     servers: Servers, count: int
