@@ -17,5 +17,5 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Se
 @pytest_asyncio.fixture(scope="session")
 async def service(servers: Servers) -> AsyncGenerator[Service]:
     """One API and one worker, for tests that leave them as they are."""
-    async with Service.start(servers.environment()) as started:
+    async with Service.start(servers.environment(lasting=True)) as started:
         yield started

@@ -44,13 +44,13 @@ class Servers:
         finally:
             await asyncio.gather(valkey.stop(), seaweed.stop())
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, *, lasting: bool = False) -> dict[str, str]:
         """Settings for one more service.
 
-        The first keeps its database; the others take turns with the 15 that Valkey has left.
+        The one that is `lasting` keeps its database; the others take turns with the 15 that Valkey has left.
         """
         number, self._given = self._given, self._given + 1
-        url = self.valkey.url.rpartition("/")[0] + f"/{number if number == 0 else number % 15 + 1}"
+        url = self.valkey.url.rpartition("/")[0] + f"/{0 if lasting else number % 15 + 1}"
         with closing(Redis.from_url(url)) as redis:
             redis.flushdb()
         services = Services(url, self.seaweed.url, self.seaweed.access_key_id, self.seaweed.secret_access_key)
