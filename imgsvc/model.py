@@ -5,26 +5,50 @@ Dimensions are pixels, sizes bytes.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Fit = Literal["inside", "cover", "contain", "fill"]
+Gravity = Literal["center", "top", "bottom", "left", "right", "entropy"]
+OutputFormat = Literal["jpeg", "webp", "avif", "png", "gif", "keep"]
+Frames = Literal["first", "all"]
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One output image: the box that it fits inside, and how it is encoded."""
+    """One output image: its box, how the original goes into it, and how it is encoded.
+
+    At least one of `width` and `height` is set; the other one follows from the original's shape. `quality` None is
+    the format's own default, `background` None transparent where the format can be, else white (as `#rrggbb`).
+    `blur` and `sharpen` are Gaussian radii in pixels of the output.
+    """
 
     name: str
-    width: int
-    height: int
-    format: str = "jpeg"
-    quality: int = 85
+    width: int | None
+    height: int | None
+    fit: Fit = "inside"
+    gravity: Gravity = "center"
+    format: OutputFormat = "jpeg"
+    quality: int | None = None
+    background: str | None = None
+    enlarge: bool = False
+    blur: float = 0.0
+    sharpen: float = 0.0
+    grayscale: bool = False
+    strip: bool = True
+    frames: Frames = "first"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an image may be at most; judged from its header, before any pixel is decoded."""
+    """What an image may be at most; judged from its header, before any pixel is decoded.
+
+    `max_animation_pixels` are those of all frames together.
+    """
 
     max_pixels: int
     max_side: int
     max_frames: int
+    max_animation_pixels: int = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +62,16 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True)
+class Placeholder:
+    """What stands in for an image until it is loaded: its ThumbHash (base64) and its main colour (`#rrggbb`)."""
+
+    thumbhash: str
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rendition:
-    """A variant made of one original: the encoded file and its size in pixels."""
+    """A variant made of one original: the encoded file, its format and its size in pixels."""
 
     variant: str
     width: int
@@ -52,3 +84,4 @@ class Rendition:
 class Rendered:
     original: Original
     renditions: tuple[Rendition, ...]
+    placeholder: Placeholder | None = None
