@@ -4,6 +4,7 @@ What a file is gets judged by its first bytes alone; names and declared types ar
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 SNIFF_BYTES = 64
 """How many leading bytes `sniff` wants to see; fewer are judged as they are."""
@@ -23,8 +24,14 @@ WEBP = Format("webp", "image/webp", "webp")
 AVIF = Format("avif", "image/avif", "avif")
 TIFF = Format("tiff", "image/tiff", "tiff")
 BMP = Format("bmp", "image/bmp", "bmp")
+HEIF = Format("heif", "image/heic", "heic")  # phones' photos
 
-FORMATS: dict[str, Format] = {f.name: f for f in (JPEG, PNG, GIF, WEBP, AVIF, TIFF, BMP)}
+HEIF_READER = "pillow_heif"
+"""The package that reads HEIF, of the extra `heif`."""
+
+_BUILT_IN = (JPEG, PNG, GIF, WEBP, AVIF, TIFF, BMP)
+FORMATS: dict[str, Format] = {f.name: f for f in (*_BUILT_IN, *((HEIF,) if find_spec(HEIF_READER) else ()))}
+"""What can be read here, by name."""
 
 _PREFIXES: tuple[tuple[bytes, Format], ...] = (
     (b"\xff\xd8\xff", JPEG),
@@ -35,6 +42,7 @@ _PREFIXES: tuple[tuple[bytes, Format], ...] = (
     (b"MM\x00*", TIFF),
 )
 _AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis"}
 
 
 def sniff(head: bytes) -> Format | None:
@@ -50,8 +58,12 @@ def sniff(head: bytes) -> Format | None:
     # BM alone begins many texts: a real header has zeros in its reserved field
     if head[:2] == b"BM" and len(head) >= 14 and head[6:10] == bytes(4):
         return BMP
-    if head[4:8] == b"ftyp" and not _AVIF_BRANDS.isdisjoint(_brands(head)):
-        return AVIF
+    if head[4:8] == b"ftyp":
+        brands = _brands(head)
+        if not _AVIF_BRANDS.isdisjoint(brands):
+            return AVIF
+        if not _HEIF_BRANDS.isdisjoint(brands):
+            return FORMATS.get(HEIF.name)
     return None
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 Fit = Literal["inside", "cover", "contain", "fill"]
 Gravity = Literal["center", "top", "bottom", "left", "right", "entropy"]
-OutputFormat = Literal["jpeg", "webp", "avif", "png", "gif", "keep"]
+FileFormat = Literal["jpeg", "webp", "avif", "png", "gif"]
+OutputFormat = Literal[FileFormat, "keep"]
 Frames = Literal["first", "all"]
 
 
@@ -48,7 +49,7 @@ class Limits:
     max_pixels: int
     max_side: int
     max_frames: int
-    max_animation_pixels: int = 200_000_000
+    max_animation_pixels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +85,4 @@ class Rendition:
 class Rendered:
     original: Original
     renditions: tuple[Rendition, ...]
-    placeholder: Placeholder | None = None
+    placeholder: Placeholder

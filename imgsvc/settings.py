@@ -97,6 +97,9 @@ class Settings(LocalSettings):
     max_pixels: PositiveInt = Field(50_000_000, description="Largest image in pixels.")
     max_side: PositiveInt = Field(16_384, description="Longest side of an image in pixels.")
     max_frames: PositiveInt = Field(300, description="Most frames of an animation.")
+    max_animation_pixels: PositiveInt = Field(
+        200_000_000, description="Most pixels of an animation, all its frames together."
+    )
 
     lease_s: PositiveFloat = Field(4.0, description="Seconds until the job of a silent worker is given to another.")
     drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process gives to work under way.")
@@ -117,6 +120,9 @@ class Settings(LocalSettings):
     decoders: int = Field(0, ge=0, le=256, description="Decoder processes of a worker; 0 means one per core.")
     decode_timeout_s: PositiveFloat = Field(20.0, description="Seconds that one image may take a decoder.")
     decoder_memory_bytes: PositiveInt = Field(1024 * MIB, description="Memory in bytes that a decoder may use.")
+    decoding_bytes: PositiveInt = Field(
+        1024 * MIB, description="Memory in bytes that a worker's images may take while decoded; further ones wait."
+    )
     sandbox: Literal["require", "auto", "off"] = Field(
         "auto",
         description="Lock decoders down: `require` all of it, `auto` what the kernel can, or `off`.",

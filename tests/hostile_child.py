@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imgsvc.decoder import child
-from imgsvc.imaging.render import OnStep, render
-from imgsvc.model import Limits, Original, Rendered, Rendition, Variant
+from imgsvc.imaging.render import Admit, OnStep, render
+from imgsvc.model import Limits, Original, Placeholder, Rendered, Rendition, Variant
 
 REPLIES_FD = 4  # where the child has moved its stdout to, see child.Channel
 MIB = 1024 * 1024
@@ -65,8 +65,9 @@ def say(message: object) -> None:
 
 def lie_about_a_length() -> None:
     original = {"width": 1, "height": 1, "format": "jpeg", "frames": 1}
-    results = [{"width": 10, "height": 10, "size_bytes": 10_000_000_000}]
-    say({"Done": {"original": original, "results": results}})
+    results = [{"width": 10, "height": 10, "format": "jpeg", "size_bytes": 10_000_000_000}]
+    placeholder = {"thumbhash": "AAAAAAAA", "color": "#000000"}
+    say({"Done": {"original": original, "results": results, "placeholder": placeholder}})
 
 
 def report_steps_for_ever() -> None:
@@ -147,14 +148,20 @@ ACTS: dict[bytes, Callable[[], object]] = {
 }
 
 
-def hostile_render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep) -> Rendered:
+def hostile_render(
+    source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep, admit: Admit
+) -> Rendered:
     if source == b"escape":
-        return Rendered(Original(1, 1, "jpeg", 1), (Rendition(variants[0].name, 1, 1, "jpeg", escape()),))
+        return answer([Rendition(variants[0].name, 1, 1, "jpeg", escape())])
     if source in ACTS:
         on_step("decode", 0, len(variants) + 1)
         ACTS[source]()
-        return Rendered(Original(1, 1, "jpeg", 1), tuple(Rendition(v.name, 1, 1, "jpeg", b"x") for v in variants))
-    return render(source, variants, limits, on_step)
+        return answer([Rendition(v.name, 1, 1, "jpeg", b"x") for v in variants])
+    return render(source, variants, limits, on_step, admit)
+
+
+def answer(renditions: Sequence[Rendition]) -> Rendered:
+    return Rendered(Original(1, 1, "jpeg", 1), tuple(renditions), Placeholder("AAAAAAAA", "#000000"))
 
 
 if __name__ == "__main__":

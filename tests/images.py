@@ -6,7 +6,15 @@ from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 
+import pillow_heif
 from PIL import Image, ImageCms
+
+from imgsvc.model import Limits
+
+pillow_heif.register_heif_opener()
+
+LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300, max_animation_pixels=200_000_000)
+"""What the settings allow where nobody says otherwise."""
 
 JPEG_ORIENTATION_TAG = 0x0112
 # How each EXIF orientation's camera stores a scene: what undoes the turn that a viewer makes

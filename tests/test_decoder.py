@@ -18,12 +18,12 @@ import pytest
 from imgsvc.decoder import pool as pool_module
 from imgsvc.decoder import wire
 from imgsvc.decoder.pool import DecoderError, DecoderPool, DecoderStartError
-from imgsvc.model import Limits, Variant
+from imgsvc.model import Variant
 from imgsvc.presets import PRESETS
 from tests import images
+from tests.images import LIMITS
 
 LINUX = sys.platform == "linux"
-LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300)
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 VARIANTS = (Variant("small", 100, 100),)
@@ -42,7 +42,13 @@ def hostile_pool(
     command: Sequence[str] = HOSTILE,
 ) -> DecoderPool:
     return DecoderPool(
-        processes=processes, wall_s=wall_s, memory_bytes=memory, limits=LIMITS, sandbox=sandbox, command=command
+        processes=processes,
+        wall_s=wall_s,
+        memory_bytes=memory,
+        room_bytes=GIB,
+        limits=LIMITS,
+        sandbox=sandbox,
+        command=command,
     )
 
 
@@ -50,7 +56,9 @@ def hostile_pool(
 async def pool() -> AsyncIterator[DecoderPool]:
     """Two children of the real kind, for tests that do no harm."""
     sandbox = "require" if LINUX else "auto"
-    async with DecoderPool(processes=2, wall_s=20, memory_bytes=GIB, limits=LIMITS, sandbox=sandbox) as opened:
+    async with DecoderPool(
+        processes=2, wall_s=20, memory_bytes=GIB, room_bytes=GIB, limits=LIMITS, sandbox=sandbox
+    ) as opened:
         yield opened
 
 

@@ -2,24 +2,26 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from imgsvc.formats import FORMATS
-from imgsvc.imaging.render import fitted, render
+from imgsvc.imaging.geometry import place
+from imgsvc.imaging.render import render
 from imgsvc.model import Limits, Rendered, Variant
 from imgsvc.presets import PRESETS
 from imgsvc.problems import JobError
 from tests import images
+from tests.images import LIMITS
 
-LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300)
 SMALL = Variant("small", 120, 120)
 
 
 def rendered(source: bytes, variants: Sequence[Variant] = (SMALL,), limits: Limits = LIMITS) -> Rendered:
-    return render(source, variants, limits, lambda _step, _done, _total: None)
+    return render(source, variants, limits, lambda _step, _done, _total: None, lambda _bytes: None)
 
 
 def one(source: bytes, variant: Variant = SMALL) -> Image.Image:
@@ -165,13 +167,15 @@ def test_a_side_never_shrinks_to_nothing(size: tuple[int, int], wanted: tuple[in
 def test_an_image_keeps_its_shape_inside_the_box(
     whole: tuple[int, int], box: tuple[int, int], wanted: tuple[int, int]
 ) -> None:
-    assert fitted(whole, Variant("box", *box)) == wanted
+    assert place(whole, Variant("box", *box)).size == wanted
 
 
 def test_variants_come_in_the_order_asked_and_are_made_from_the_largest_on() -> None:
     steps: list[tuple[str, int, int]] = []
     asked = [Variant("s", 50, 50), Variant("l", 400, 400), Variant("m", 300, 300)]
-    result = render(images.photo(), asked, LIMITS, lambda step, done, total: steps.append((step, done, total)))
+    result = render(
+        images.photo(), asked, LIMITS, lambda step, done, total: steps.append((step, done, total)), lambda _: None
+    )
     assert [(r.variant, r.width) for r in result.renditions] == [("s", 50), ("l", 400), ("m", 300)]
     assert steps == [("decode", 0, 4), ("encode:l", 1, 4), ("encode:m", 2, 4), ("encode:s", 3, 4)]
 
@@ -207,15 +211,15 @@ def test_an_mpo_is_its_first_picture() -> None:
 def test_an_animation_gives_its_first_frame_and_counts_them(fmt: str) -> None:
     source = images.animation(5, fmt)
     assert rendered(source).original.frames == 5
-    assert code_of(source, Limits(1000, 1000, 4)) == "too_many_frames"
+    assert code_of(source, replace(LIMITS, max_frames=4)) == "too_many_frames"
 
 
 def test_the_header_decides_before_a_pixel_is_decoded() -> None:
     for bomb in (images.png_header_bomb(), images.webp_header_bomb()):
         assert code_of(bomb) == "image_too_large"
-    assert code_of(images.photo(480, 320), Limits(480 * 320 - 1, 1000, 1)) == "image_too_large"
-    assert code_of(images.photo(480, 320), Limits(1_000_000, 479, 1)) == "image_too_large"
-    assert rendered(images.photo(480, 320), limits=Limits(480 * 320, 480, 1)).original.width == 480
+    assert code_of(images.photo(480, 320), replace(LIMITS, max_pixels=480 * 320 - 1)) == "image_too_large"
+    assert code_of(images.photo(480, 320), replace(LIMITS, max_side=479)) == "image_too_large"
+    assert rendered(images.photo(480, 320), limits=Limits(480 * 320, 480, 1, 480 * 320)).original.width == 480
 
 
 @pytest.mark.parametrize("source", [b"", b"%PDF-1.7", b"<svg xmlns='...'/>", b"SIMPLE  =  T", b"8BPS\x00\x01"])
@@ -243,7 +247,7 @@ def test_damaged_images_give_an_image_or_a_typed_error(name: str) -> None:
         for _ in range(8):
             damaged[chance.randrange(16, len(damaged))] ^= 1 << chance.randrange(8)
         try:
-            rendered(bytes(damaged), limits=Limits(1_000_000, 4096, 300))
+            rendered(bytes(damaged), limits=replace(LIMITS, max_pixels=1_000_000, max_side=4096))
         except JobError as error:
             assert error.code in {"decode_failed", "image_too_large", "too_many_frames", "unsupported_format"}  # noqa: PT017
 

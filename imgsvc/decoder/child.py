@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from imgsvc.decoder import lockdown, wire
-from imgsvc.imaging.render import OnStep, render
+from imgsvc.imaging.render import Admit, OnStep, render
 from imgsvc.imaging.warmup import warm_up
 from imgsvc.model import Limits, Rendered, Variant
 from imgsvc.problems import JobError
@@ -19,7 +19,7 @@ from imgsvc.problems import JobError
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEEP_BYTES = 128 * 1024 * 1024
 
-Render = Callable[[bytes, Sequence[Variant], Limits, OnStep], Rendered]
+Render = Callable[[bytes, Sequence[Variant], Limits, OnStep, Admit], Rendered]
 
 
 class Channel:
@@ -70,16 +70,22 @@ def _serve(channel: Channel, request: wire.Request, limits: Limits, render: Rend
     def on_step(step: str, done: int, total: int) -> None:
         channel.send(wire.Step(step, done, total))
 
+    def admit(size_bytes: int) -> None:
+        channel.send(wire.Need(size_bytes))
+        if channel.receive_header() is None:
+            raise EOFError("the parent hung up before there was room")
+
     source = channel.receive(request.source_bytes)
     try:
-        rendered = render(source, request.variants, limits, on_step)
+        rendered = render(source, request.variants, limits, on_step, admit)
     except JobError as error:
         channel.send(wire.Failed(error.code))
     except MemoryError:
         channel.send(wire.Failed("decoder_oom"))
     else:
-        results = tuple(wire.Result(r.width, r.height, len(r.data)) for r in rendered.renditions)
-        channel.send(wire.Done(rendered.original, results), *(r.data for r in rendered.renditions))
+        results = tuple(wire.Result(r.width, r.height, r.format, len(r.data)) for r in rendered.renditions)
+        done = wire.Done(rendered.original, results, rendered.placeholder)
+        channel.send(done, *(r.data for r in rendered.renditions))
 
 
 def _keep_freed_memory() -> None:

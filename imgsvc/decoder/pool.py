@@ -11,6 +11,7 @@ from typing import Self
 
 from imgsvc.decoder import wire
 from imgsvc.decoder.process import COMMAND, Decoder, DecoderError, DecoderGoneError, DecoderStartError, OnStep
+from imgsvc.decoder.room import Room
 from imgsvc.model import Limits, Rendered, Variant
 
 __all__ = ["DecoderError", "DecoderPool", "DecoderStartError"]
@@ -34,6 +35,7 @@ class DecoderPool:
         processes: how many children, and so how many images at a time.
         wall_s: seconds that one image may take, from the moment a child is given it.
         memory_bytes: address space that a child may use.
+        room_bytes: memory that the images being decoded may take together, by their headers; further ones wait.
         limits: what an image may be.
         sandbox: `require`, `auto` or `off`; see lockdown.py.
         command: what to run as a child; another one in tests only.
@@ -47,6 +49,7 @@ class DecoderPool:
         processes: int,
         wall_s: float,
         memory_bytes: int,
+        room_bytes: int,
         limits: Limits,
         sandbox: str,
         command: Sequence[str] = COMMAND,
@@ -56,6 +59,7 @@ class DecoderPool:
         self._command = tuple(command)
         cpu_s = int(2 * wall_s * MAX_IMAGES_PER_CHILD) + 1
         self._greeting = wire.Greeting(os.getpid(), memory_bytes, cpu_s, sandbox, limits)
+        self._room = Room(room_bytes)
         self._posture = ""
         self._decoders: set[Decoder] = set()
         self._idle: deque[Decoder] = deque()
@@ -114,8 +118,14 @@ class DecoderPool:
 
     async def _render_on(self, decoder: Decoder, request: wire.Request, source: bytes, on_step: OnStep) -> Rendered:
         try:
-            async with asyncio.timeout(self._wall_s):
-                rendered = await decoder.render(request, source, on_step)
+            async with self._room.guest() as guest, asyncio.timeout(self._wall_s) as wall:
+
+                async def admit(size_bytes: int) -> None:
+                    wall.reschedule(None)  # waiting for others is no fault of this image
+                    await guest.take(size_bytes)
+                    wall.reschedule(asyncio.get_running_loop().time() + self._wall_s)
+
+                rendered = await decoder.render(request, source, on_step, admit)
         except TimeoutError as error:
             decoder.kill()
             raise DecoderError("decode_timeout") from error

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -18,6 +18,8 @@ from imgsvc.model import Rendered, Rendition
 from imgsvc.problems import JobError
 
 OnStep = Callable[[str, int, int], None]
+Admit = Callable[[int], Awaitable[None]]
+"""Waits until there is room for so many bytes of pixels."""
 
 COMMAND = (sys.executable, "-I", "-W", "ignore", "-m", "imgsvc.decoder.child")
 
@@ -117,7 +119,7 @@ class Decoder:
         how = f"exit status {status}" if status is None or status >= 0 else signal.Signals(-status).name
         return f"{how}; its last words: {words!r}"
 
-    async def render(self, request: wire.Request, source: bytes, on_step: OnStep) -> Rendered:
+    async def render(self, request: wire.Request, source: bytes, on_step: OnStep, admit: Admit) -> Rendered:
         """Have the child make the variants of one image.
 
         It is of no more use, and is to be killed, when this ends in anything but a return or a DecoderError.
@@ -131,7 +133,7 @@ class Decoder:
             self.asked += 1
             try:
                 first = await self._ask(request, source)
-                reply = await self._reply(first, request, on_step)
+                reply = await self._reply(first, request, on_step, admit)
                 renditions = await self._renditions(reply, request) if isinstance(reply, wire.Done) else ()
             except wire.WireError as error:
                 self.kill()
@@ -140,7 +142,7 @@ class Decoder:
                 raise DecoderError(await self._cause_of_death()) from error
         if isinstance(reply, wire.Failed):
             raise DecoderError(reply.code)
-        return Rendered(reply.original, renditions)
+        return Rendered(reply.original, renditions, reply.placeholder)
 
     async def _ask(self, request: wire.Request, source: bytes) -> bytes:
         """Hand the image over; the header that comes back first tells that the child has it."""
@@ -151,22 +153,27 @@ class Decoder:
         except _HungUpError as error:
             raise DecoderGoneError from error
 
-    async def _reply(self, header: bytes, request: wire.Request, on_step: OnStep) -> wire.Done | wire.Failed:
+    async def _reply(
+        self, header: bytes, request: wire.Request, on_step: OnStep, admit: Admit
+    ) -> wire.Done | wire.Failed:
         # bounded, or a child that only ever reports steps would keep the event loop to itself
-        for _ in range(len(request.variants) + 2):
+        for _ in range(len(request.variants) + 3):
             match wire.read_reply(header, request):
                 case wire.Step(step, done, total):
                     on_step(step, done, total)
-                    header = await self._header()
+                case wire.Need(size_bytes):
+                    await admit(size_bytes)
+                    await _write(self._requests, wire.frame(wire.Go()))
                 case reply:
                     return reply
+            header = await self._header()
         raise wire.WireError("more steps than there are")
 
     async def _renditions(self, reply: wire.Done, request: wire.Request) -> tuple[Rendition, ...]:
         made: list[Rendition] = []
         for variant, result in zip(request.variants, reply.results, strict=True):
             data = await _read(self._replies, result.size_bytes)
-            made.append(Rendition(variant.name, result.width, result.height, variant.format, data))
+            made.append(Rendition(variant.name, result.width, result.height, result.format, data))
         return tuple(made)
 
     async def _header(self) -> bytes:

@@ -8,10 +8,14 @@ bounded before anything is allocated, and every value checked.
     Greeting                     →
                                  ←  Hello
     Request, source file         →
-                                 ←  Step … (the first before it looks into the file)
-                                 ←  Done, one file a rendition   or   Failed
+                                 ←  Step (before it looks into the file)
+                                 ←  Need (from the header, before any pixel)
+    Go                           →
+                                 ←  Step …
+                                 ←  Done, one file a rendition   or   Failed, also instead of a Need
 """
 
+import re
 import struct
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
@@ -20,7 +24,7 @@ from typing import Any
 import orjson
 
 from imgsvc.formats import FORMATS
-from imgsvc.model import Limits, Original, Variant
+from imgsvc.model import Limits, Original, Placeholder, Variant
 
 PREFIX = struct.Struct("!I")
 MAX_HEADER_BYTES = 64 * 1024
@@ -32,6 +36,10 @@ DECODER_CODES = frozenset(
 
 _MAX_POSTURE_CHARS = 200
 _ENCODER_OVERHEAD_BYTES = 64 * 1024
+_MAX_RESULT_BYTES = 256 * 1024 * 1024
+_MAX_SIDE = 2**16
+_THUMBHASH = re.compile(r"[A-Za-z0-9+/]{8,60}={0,2}")
+_COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
 class WireError(Exception):
@@ -61,6 +69,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """How much memory decoding the image will take, about."""
+
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """There is that much."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     step: str
     done: int
@@ -73,6 +93,7 @@ class Result:
 
     width: int
     height: int
+    format: str
     size_bytes: int
 
 
@@ -80,6 +101,7 @@ class Result:
 class Done:
     original: Original
     results: tuple[Result, ...]
+    placeholder: Placeholder
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +109,7 @@ class Failed:
     code: str
 
 
-Message = Greeting | Hello | Request | Step | Done | Failed
+Message = Greeting | Hello | Request | Need | Go | Step | Done | Failed
 Header = dict[str, Any]
 
 
@@ -134,7 +156,7 @@ def read_hello(raw: bytes) -> Hello:
     return Hello(posture)
 
 
-def read_reply(raw: bytes, request: Request) -> Step | Done | Failed:
+def read_reply(raw: bytes, request: Request) -> Step | Need | Done | Failed:
     """A child's frame in answer to `request`.
 
     Raises:
@@ -144,6 +166,8 @@ def read_reply(raw: bytes, request: Request) -> Step | Done | Failed:
     match kind:
         case "Step":
             return _step(body, request.variants)
+        case "Need":
+            return Need(_whole(body.get("size_bytes"), 0, 2**48))
         case "Done":
             return _done(body, request.variants)
         case "Failed":
@@ -176,7 +200,9 @@ def _done(body: Header, variants: Sequence[Variant]) -> Done:
     results = body.get("results")
     if not isinstance(results, list) or len(results) != len(variants):
         raise WireError("not one result a variant")
-    return Done(_original(_object(body.get("original"))), tuple(map(_result, results, variants)))
+    original = _original(_object(body.get("original")))
+    made = tuple(_result(item, variant, original.frames) for item, variant in zip(results, variants, strict=True))
+    return Done(original, made, _placeholder(_object(body.get("placeholder"))))
 
 
 def _original(body: Header) -> Original:
@@ -189,12 +215,18 @@ def _original(body: Header) -> Original:
     )
 
 
-def _result(item: object, variant: Variant) -> Result:
+def _result(item: object, variant: Variant, frames: int) -> Result:
     body = _object(item)
-    width = _whole(body.get("width"), 1, variant.width)
-    height = _whole(body.get("height"), 1, variant.height)
+    width = _whole(body.get("width"), 1, variant.width or _MAX_SIDE)
+    height = _whole(body.get("height"), 1, variant.height or _MAX_SIDE)
     # no encoder makes a file larger than its raw pixels and some headers
-    return Result(width, height, _whole(body.get("size_bytes"), 1, width * height * 4 + _ENCODER_OVERHEAD_BYTES))
+    most = width * height * 4 * (frames if variant.frames == "all" else 1) + _ENCODER_OVERHEAD_BYTES
+    size_bytes = _whole(body.get("size_bytes"), 1, min(most, _MAX_RESULT_BYTES))
+    return Result(width, height, _one_of(body.get("format"), FORMATS.keys()), size_bytes)
+
+
+def _placeholder(body: Header) -> Placeholder:
+    return Placeholder(_like(body.get("thumbhash"), _THUMBHASH), _like(body.get("color"), _COLOR))
 
 
 def _object(value: object) -> Header:
@@ -212,4 +244,10 @@ def _whole(value: object, low: int, high: int) -> int:
 def _one_of(value: object, known: Set[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise WireError("an unknown name")
+    return value
+
+
+def _like(value: object, pattern: re.Pattern[str]) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise WireError("a text of another shape")
     return value

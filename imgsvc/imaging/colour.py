@@ -1,51 +1,68 @@
-"""Colour: from whatever a file holds to opaque 8-bit pixels, and from there to sRGB."""
+"""Colour: from whatever a file holds to 8 bits a channel, from there to sRGB, and onto a background."""
 
+from functools import lru_cache
 from io import BytesIO
 
 from PIL import Image, ImageCms
 
-_WHITE = "white"
-_KEPT_MODES = frozenset({"L", "RGB", "CMYK"})
-_GREY_ALPHA_MODES = frozenset({"LA", "La"})
+WITH_ALPHA = frozenset({"LA", "RGBA"})
+_KEPT_MODES = frozenset({"L", "RGB", "CMYK"}) | WITH_ALPHA
 # The descriptions under which cameras, phones and editors embed sRGB itself: 12 ms a megapixel saved
 _SRGB_NAMES = frozenset({"sRGB", "sRGB IEC61966-2.1", "sRGB built-in"})
 
 
-def opaque(image: Image.Image) -> Image.Image:
-    """`image` as L, RGB or CMYK of 8 bits a channel; transparency is laid on white."""
+def eight_bits(image: Image.Image) -> Image.Image:
+    """`image` as L, LA, RGB, RGBA or CMYK of 8 bits a channel."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return _eight_bits(image)
+        return _scaled(image)
     if image.has_transparency_data:
-        return _on_white(image)
+        return image if image.mode in WITH_ALPHA else image.convert("LA" if image.mode in {"L", "La"} else "RGBA")
     if image.mode == "1":
         return image.convert("L")
     return image if image.mode in _KEPT_MODES else image.convert("RGB")
 
 
 def to_srgb(pixels: Image.Image, profile: bytes | None) -> Image.Image:
-    """Pixels in sRGB (RGB, or L as it is), read through the ICC `profile` where that works.
+    """Pixels in sRGB (L, LA, RGB or RGBA), read through the ICC `profile` where that works.
 
     A broken profile, or one of another colour model than the pixels', counts as none.
     """
-    if profile:
-        try:
-            return _through_profile(pixels, profile)
-        except (ImageCms.PyCMSError, OSError):
-            pass  # counts as none
+    if pixels.mode in WITH_ALPHA:
+        converted = to_srgb(pixels.convert(pixels.mode.removesuffix("A")), profile)
+        converted.putalpha(pixels.getchannel("A"))
+        return converted
+    transform = _transform(profile, pixels.mode) if profile else None
+    if transform is not None:
+        converted = ImageCms.applyTransform(pixels, transform)
+        assert converted is not None  # None only when it converts in place
+        converted.info.clear()  # holds the sRGB profile, which a browser assumes anyway
+        return converted.convert("L") if pixels.mode == "L" else converted
     return pixels.convert("RGB") if pixels.mode == "CMYK" else pixels
 
 
-def _through_profile(pixels: Image.Image, profile: bytes) -> Image.Image:
-    source = ImageCms.ImageCmsProfile(BytesIO(profile))
-    if pixels.mode == "RGB" and ImageCms.getProfileDescription(source).strip() in _SRGB_NAMES:
+def flat(pixels: Image.Image, background: str) -> Image.Image:
+    """`pixels` laid on a background colour (`#rrggbb`), without alpha."""
+    if pixels.mode not in WITH_ALPHA:
         return pixels
-    converted = ImageCms.profileToProfile(pixels, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    assert converted is not None  # None only when it converts in place
-    converted.info.clear()  # holds the sRGB profile, which a browser assumes anyway
-    return converted
+    grey = pixels.mode == "LA" and len({background[1:3], background[3:5], background[5:7]}) == 1
+    canvas = Image.new("L" if grey else "RGB", pixels.size, background)
+    canvas.paste(pixels if grey else pixels.convert("RGBA"), mask=pixels.getchannel("A"))
+    return canvas
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+@lru_cache(maxsize=2)  # an animation asks again for each frame, and making one takes milliseconds
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The way from `profile` to sRGB; None where there is none, or none is needed."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if mode == "RGB" and ImageCms.getProfileDescription(source).strip() in _SRGB_NAMES:
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None  # broken
+
+
+def _scaled(image: Image.Image) -> Image.Image:
     """Grey of 16 or more bits as L. Pillow's own conversion clips at 255 where this scales."""
     if image.mode.startswith("I;16"):
         low, high = 0.0, 65535.0
@@ -64,12 +81,3 @@ def _extrema(image: Image.Image) -> tuple[float, float]:
     assert not isinstance(low, tuple)
     assert not isinstance(high, tuple)
     return float(low), float(high)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Composited before any resize: the colours under transparent pixels must not bleed into opaque ones."""
-    grey = image.mode in _GREY_ALPHA_MODES
-    layer = image if image.mode in {"LA", "RGBA"} else image.convert("LA" if grey else "RGBA")
-    canvas = Image.new("L" if grey else "RGB", image.size, _WHITE)
-    canvas.paste(layer, mask=layer)
-    return canvas

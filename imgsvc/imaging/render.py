@@ -1,64 +1,44 @@
 """The way of an image through the decoder: bytes in, one encoded file a variant out.
 
-Once per image: open → limits → decode (source.py). Then per variant, the largest first, the steps below.
-Every step leaves alone what an earlier variant has done already, so a smaller variant starts from a larger one.
+Once per image: open → limits → decode (source.py). Then per variant, the largest first, the steps below (steps.py),
+and last the encoder (encode.py). The scaled pictures are kept, so that a smaller variant starts from a larger one;
+a step leaves alone what is done already.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
 
 from PIL import Image
 
-from imgsvc.imaging import colour
-from imgsvc.imaging.encode import encode
-from imgsvc.imaging.source import Picture, Size, decode, open_source, turned
+from imgsvc.imaging.encode import ANIMATED, Frame, actual_format, encode, encode_animation
+from imgsvc.imaging.geometry import WHOLE, Placement, Size, place, turned
+from imgsvc.imaging.interest import busiest
+from imgsvc.imaging.metadata import safe_exif
+from imgsvc.imaging.placeholder import placeholder
+from imgsvc.imaging.source import Picture, Source, decode, frames, open_source
+from imgsvc.imaging.steps import Plan, Step, background, blur, grayscale, scale, sharpen, to_srgb, upright
 from imgsvc.model import Limits, Rendered, Rendition, Variant
+from imgsvc.problems import JobError
+
+# The costly steps work on few pixels: turning and converting come after the scaling
+SCALING: tuple[Step, ...] = (scale, upright, to_srgb)
+FINISHING: tuple[Step, ...] = (grayscale, blur, sharpen, background)
 
 OnStep = Callable[[str, int, int], None]
 """Called as a step begins: its name, and how many of how many steps are done."""
 
-Step = Callable[[Picture, Variant], Picture]
+Admit = Callable[[int], None]
+"""Called before any pixel is decoded, with the bytes that it will take; returns when there is room for them."""
 
-_TURNS: dict[int, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_MAX_OUTPUT_PIXELS = 8192 * 8192
+_MAX_OUTPUT_SIDE = 16_383  # WebP's
+_GLANCE = Variant("glance", 128, 128)
+"""What is looked at to choose a crop, a main colour and a thumbhash."""
 
 
-def fit(picture: Picture, variant: Variant) -> Picture:
-    """Shrink to fit inside the variant's box; never enlarge."""
-    size = turned(fitted(picture.whole, variant), picture.orientation)
-    width = picture.pixels.width
-    if size == picture.pixels.size:
-        return picture
-    # Below 2:1 LANCZOS takes 30 ms for a photo of 1024 x 836 and BICUBIC 19, both 37.6 dB from a full-size LANCZOS.
-    # Above, reducing first by whole numbers (reducing_gap) takes 3.5 ms for a thumbnail instead of 8, at -0.4 dB.
-    filter_ = Image.Resampling.LANCZOS if width >= 2 * size[0] else Image.Resampling.BICUBIC
-    return replace(picture, pixels=picture.pixels.resize(size, filter_, reducing_gap=2.0))
-
-
-def upright(picture: Picture, _variant: Variant) -> Picture:
-    """Turn and flip as the EXIF orientation says."""
-    turn = _TURNS.get(picture.orientation)
-    return picture if turn is None else replace(picture, pixels=picture.pixels.transpose(turn), orientation=1)
-
-
-def to_srgb(picture: Picture, _variant: Variant) -> Picture:
-    """Convert to the colour space that every viewer assumes of an image without a profile."""
-    return replace(picture, pixels=colour.to_srgb(picture.pixels, picture.profile), profile=None)
-
-
-# The costly steps work on few pixels: turning and converting come after the fit
-STEPS: tuple[Step, ...] = (fit, upright, to_srgb)
-
-
-def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep) -> Rendered:
+def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep, admit: Admit) -> Rendered:
     """Make every variant of an image file.
 
     Args:
@@ -66,6 +46,7 @@ def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: 
         variants: what to make; their names must differ. The renditions come in this order.
         limits: what the file may be, judged before any pixel is decoded.
         on_step: called with "decode", then with "encode:<variant>" for each variant, largest first.
+        admit: asked before any pixel is decoded.
 
     Raises:
         JobError: unsupported_format, image_too_large, too_many_frames or decode_failed.
@@ -73,46 +54,102 @@ def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: 
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of flaws in files; a client reads errors only
-        return _render(source, variants, limits, on_step)
+        return _render(source, variants, limits, on_step, admit)
 
 
-def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep) -> Rendered:
+def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep, admit: Admit) -> Rendered:
     total = 1 + len(variants)
     on_step("decode", 0, total)
     opened = open_source(source, limits)
-    whole = (opened.original.width, opened.original.height)
-    largest_first = sorted(variants, key=lambda variant: fitted(whole, variant), reverse=True)
+    plans = sorted((_plan(opened, variant) for variant in variants), key=lambda plan: plan.place.scaled, reverse=True)
+    need = _need(plans)
+    admit(opened.decoding_bytes(need))
+    exif = None if all(variant.strip for variant in variants) else safe_exif(opened.image)
 
-    made = [decode(opened, fitted(whole, largest_first[0]))]
+    studio = _Studio(opened, exif, [decode(opened, need)])
     renditions: dict[str, Rendition] = {}
-    for done, variant in enumerate(largest_first, start=1):
-        on_step(f"encode:{variant.name}", done, total)
-        picture = _start(made, fitted(whole, variant))
-        for step in STEPS:
-            picture = step(picture, variant)
-        made.append(picture)
-        renditions[variant.name] = _rendition(picture, variant)
-    return Rendered(opened.original, tuple(renditions[variant.name] for variant in variants))
+    for done, plan in enumerate(plans, start=1):
+        on_step(f"encode:{plan.variant.name}", done, total)
+        renditions[plan.variant.name] = studio.rendition(plan)
+    in_order = tuple(renditions[variant.name] for variant in variants)
+    return Rendered(opened.original, in_order, placeholder(studio.glance()))
 
 
-def _rendition(picture: Picture, variant: Variant) -> Rendition:
-    width, height = picture.pixels.size
-    data = encode(picture.pixels, variant.format, variant.quality)
-    return Rendition(variant.name, width, height, variant.format, data)
+def _plan(source: Source, variant: Variant) -> Plan:
+    placed = place(source.whole, variant)
+    width, height = placed.canvas
+    if width * height > _MAX_OUTPUT_PIXELS or max(width, height) > _MAX_OUTPUT_SIDE:
+        raise JobError("image_too_large")
+    fmt = actual_format(variant.format, source.original.format, transparent=source.image.has_transparency_data)
+    animated = variant.frames == "all" and source.is_animated and fmt in ANIMATED
+    if animated and width * height * source.original.frames > source.limits.max_animation_pixels:
+        raise JobError("too_many_frames")
+    return Plan(variant, placed, fmt, animated)
 
 
-def fitted(whole: Size, variant: Variant) -> Size:
-    """The size of an image inside the variant's box: its shape kept, at least 1 pixel a side, never enlarged."""
-    width, height = whole
-    scale = min(variant.width / width, variant.height / height, 1.0)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+def _need(plans: Sequence[Plan]) -> Size:
+    """The scale at which all that is planned can be made."""
+    scaled = [plan.place.scaled for plan in plans]
+    return ceil(max(width for width, _ in scaled)), ceil(max(height for _, height in scaled))
 
 
-def _start(made: Sequence[Picture], size: Size) -> Picture:
-    """The smallest picture to make `size` from without a loss: that very size, or at least twice it."""
-    width, height = size
-    for picture in reversed(made):
-        has = turned(picture.pixels.size, picture.orientation)
-        if has == size or (has[0] >= 2 * width and has[1] >= 2 * height):
-            return picture
-    return made[0]
+@dataclass(frozen=True, slots=True)
+class _Studio:
+    """One image, and the pictures made of it so far, from the decoded one down."""
+
+    source: Source
+    exif: bytes | None
+    made: list[Picture]
+
+    def rendition(self, plan: Plan) -> Rendition:
+        plan = self._focused(plan)
+        data = self._animation(plan) if plan.animated else self._still(plan)
+        return Rendition(plan.variant.name, *plan.place.canvas, plan.format, data)
+
+    def glance(self) -> Image.Image:
+        """A small picture of all of it."""
+        return self._scaled(Plan(_GLANCE, place(self.source.whole, _GLANCE), "png")).pixels
+
+    def _still(self, plan: Plan) -> bytes:
+        picture = _through(FINISHING, self._scaled(plan), plan)
+        return encode(picture.pixels, plan.format, plan.variant.quality, self._exif(plan))
+
+    def _animation(self, plan: Plan) -> bytes:
+        def shots() -> Generator[Frame]:
+            for picture, duration in frames(self.source):
+                yield Frame(_through((*SCALING, *FINISHING), picture, plan).pixels, duration)
+
+        count, plays = self.source.original.frames, self.source.plays
+        return encode_animation(shots(), count, plays, plan.format, plan.variant.quality, self._exif(plan))
+
+    def _exif(self, plan: Plan) -> bytes | None:
+        return None if plan.variant.strip else self.exif
+
+    def _scaled(self, plan: Plan) -> Picture:
+        picture = _through(SCALING, self._start(plan.place), plan)
+        if plan.place.box == WHOLE and plan.variant.fit != "fill":
+            self.made.append(picture)
+        return picture
+
+    def _start(self, wanted: Placement) -> Picture:
+        """The smallest picture to make it from without a loss: of that very scale, or at least twice it."""
+        width, height = wanted.scaled
+        for picture in reversed(self.made):
+            has = turned(picture.pixels.size, picture.orientation)
+            if has == (width, height) or (has[0] >= 2 * width and has[1] >= 2 * height):
+                return picture
+        return self.made[0]
+
+    def _focused(self, plan: Plan) -> Plan:
+        """The plan, with its crop where the picture is busiest if that is what it asks for."""
+        if plan.variant.gravity != "entropy" or plan.place.box == WHOLE:
+            return plan
+        left, top, right, bottom = plan.place.box
+        focus = busiest(self.glance(), (right - left, bottom - top))
+        return replace(plan, place=place(self.source.whole, plan.variant, focus))
+
+
+def _through(steps: Sequence[Step], picture: Picture, plan: Plan) -> Picture:
+    for step in steps:
+        picture = step(picture, plan)
+    return picture

@@ -1,4 +1,4 @@
-"""From bytes to pixels: what the file is, whether it may be decoded, and its first picture, decoded.
+"""From bytes to pixels: what the file is, whether it may be decoded, and its pictures, decoded.
 
 Nothing here trusts the file. Its format is judged by its first bytes, its limits by its header, and only then
 are pixels decoded, at the smallest scale that still covers what is asked for.
@@ -12,23 +12,24 @@ from io import BytesIO
 from PIL import ExifTags, Image, ImageFile
 
 from imgsvc.formats import SNIFF_BYTES, sniff
-from imgsvc.imaging.colour import opaque
+from imgsvc.imaging.colour import eight_bits
+from imgsvc.imaging.geometry import Size, turned
 from imgsvc.model import Limits, Original
 from imgsvc.problems import JobError
 
-Size = tuple[int, int]
-
-SIDEWAYS = frozenset({5, 6, 7, 8})
-"""EXIF orientations that swap width and height."""
-
 _OUR_FAULT = (JobError, MemoryError, ImportError)
+_ANIMATED = frozenset({"gif", "webp", "png", "avif"})
+
+_BYTES_A_PIXEL = 4  # of Pillow's pixels in colour; less is used for other modes
+_JPEG_COEFFICIENT_BYTES = 6  # a pixel, of a progressive file at 4:4:4: all of it is held until the last scan
+_DECODE_COPIES = 4  # the codec's own picture, Pillow's, one on its way to another mode, one being scaled
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Opaque pixels of 8 bits a channel (L, RGB or CMYK), and what is still to be done to them.
+    """Pixels of 8 bits a channel (L, LA, RGB, RGBA or CMYK), and what is still to be done to them.
 
-    `whole` is the size of the original as an upright viewer sees it, whatever size `pixels` has by now.
+    They show all of the original, whose size is `whole` as an upright viewer sees it, at whatever scale.
     """
 
     pixels: Image.Image
@@ -44,6 +45,34 @@ class Source:
     image: ImageFile.ImageFile
     original: Original
     orientation: int
+    limits: Limits
+
+    @property
+    def whole(self) -> Size:
+        return self.original.width, self.original.height
+
+    @property
+    def is_animated(self) -> bool:
+        return self.original.frames > 1 and self.original.format in _ANIMATED
+
+    @property
+    def plays(self) -> int:
+        """How often an animation is shown; 0 is for ever."""
+        loop = self.image.info.get("loop")
+        if self.original.format == "gif":  # whose number counts the repeats, and is absent for none
+            return 1 if loop is None else loop + 1 if loop else 0
+        return int(loop or 0)
+
+    def decoding_bytes(self, need: Size) -> int:
+        """About how much memory it takes to decode it with `need` pixels."""
+        width, height = self.whole
+        pixels = width * height
+        held = 0
+        if self.original.format == "jpeg":
+            held = pixels * _JPEG_COEFFICIENT_BYTES if self.image.info.get("progressive") else 0
+            scale = min(8, max(1, min(width // max(1, need[0]), height // max(1, need[1]))))
+            pixels //= (1 << (scale.bit_length() - 1)) ** 2
+        return held + pixels * _BYTES_A_PIXEL * _DECODE_COPIES
 
 
 @contextmanager
@@ -72,14 +101,14 @@ def open_source(source: bytes, limits: Limits) -> Source:
     if fmt is None:
         raise JobError("unsupported_format")
     with damage_is_typed():
-        # Pillow refuses twice this figure, for WebP before it allocates the canvas; `_check_size` is exact
+        # Pillow refuses twice this figure, for WebP before it allocates the canvas; `check_size` is exact
         Image.MAX_IMAGE_PIXELS = limits.max_pixels
         image = Image.open(BytesIO(source), formats=[fmt.name.upper()])
-        _check_size(image.size, limits)
+        check_size(image.size, limits)
         frames = _count_frames(image, limits)
         orientation = _orientation(image)
     width, height = turned(image.size, orientation)
-    return Source(image, Original(width, height, fmt.name, frames), orientation)
+    return Source(image, Original(width, height, fmt.name, frames), orientation, limits)
 
 
 def decode(source: Source, need: Size) -> Picture:
@@ -89,36 +118,61 @@ def decode(source: Source, need: Size) -> Picture:
         JobError: decode_failed.
         MemoryError: the pixels do not fit in the memory that this process may use.
     """
-    image = source.image
     with damage_is_typed():
         # a JPEG can be decoded at 1/2, 1/4 or 1/8 scale for a fraction of the work; others ignore this
-        image.draft(None, turned(need, source.orientation))
-        image.load()
-        profile = image.info.get("icc_profile")
-        pixels = opaque(image)
-    # what is left here would find its way into the output: Pillow copies a JPEG's comment
-    pixels.info.clear()
-    return Picture(pixels, (source.original.width, source.original.height), source.orientation, profile)
+        source.image.draft(None, turned(need, source.orientation))
+        source.image.load()
+        return _picture(source)
 
 
-def turned(size: Size, orientation: int) -> Size:
-    """`size` as it is before or after turning it upright."""
-    width, height = size
-    return (height, width) if orientation in SIDEWAYS else (width, height)
+def frames(source: Source) -> Generator[tuple[Picture, int]]:
+    """Decode all pictures of an animation, one at a time, each with its duration in milliseconds.
+
+    Raises:
+        JobError: decode_failed, or image_too_large where a later frame is.
+        MemoryError: as `decode`.
+    """
+    image, canvas = source.image, turned(source.whole, source.orientation)
+    for number in range(source.original.frames):
+        with damage_is_typed():
+            image.seek(number)
+            check_size(image.size, source.limits)
+            image.load()
+            picture = _picture(source, None if image.size == canvas else canvas)  # a GIF's later frames may be larger
+            duration = round(image.info.get("duration", 0))
+        yield picture, duration
 
 
-def _check_size(size: Size, limits: Limits) -> None:
+def check_size(size: Size, limits: Limits) -> None:
+    """Hold an image's size against the limits.
+
+    Raises:
+        JobError: image_too_large.
+    """
     width, height = size
     if width * height > limits.max_pixels or max(size) > limits.max_side:
         raise JobError("image_too_large")
 
 
+def _picture(source: Source, crop: Size | None = None) -> Picture:
+    image = source.image
+    profile = image.info.get("icc_profile")
+    pixels = eight_bits(image.crop((0, 0, *crop)) if crop else image)
+    if pixels is image and source.is_animated:
+        pixels = image.copy()  # the next frame is decoded into the same image
+    # what is left here would find its way into the output: Pillow copies a JPEG's comment
+    pixels.info = {}
+    return Picture(pixels, source.whole, source.orientation, profile)
+
+
 def _count_frames(image: ImageFile.ImageFile, limits: Limits) -> int:
     # the further pictures of an MPO are previews and other eyes, not frames
-    frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-    if frames > limits.max_frames:
+    count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    if count > limits.max_frames or count * image.width * image.height > max(
+        limits.max_animation_pixels, limits.max_pixels
+    ):
         raise JobError("too_many_frames")
-    return frames
+    return count
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

@@ -5,7 +5,8 @@ from io import BytesIO
 
 from PIL import AvifImagePlugin, Image, ImageCms
 
-from imgsvc.formats import FORMATS
+from imgsvc.formats import FORMATS, HEIF, HEIF_READER
+from imgsvc.imaging.encode import OUTPUTS
 from imgsvc.imaging.render import render
 from imgsvc.model import Limits, Variant
 
@@ -14,23 +15,34 @@ _LATE_IMPORTS = (
     *("TiffImagePlugin", "WebPImagePlugin", "ImageColor", "ImageOps", "ImagePalette", "ImageSequence"),
 )
 
-_SIZE = (16, 16)
-_LIMITS = Limits(max_pixels=256, max_side=16, max_frames=1)
-_VARIANTS = (Variant("whole", 16, 16), Variant("large", 12, 12), Variant("small", 2, 2))
+_SIDE = 64  # the least that every codec takes
+_LIMITS = Limits(max_pixels=_SIDE**2, max_side=_SIDE, max_frames=2, max_animation_pixels=2 * _SIDE**2)
+_VARIANTS = (
+    *(Variant(f"whole_{fmt}", _SIDE, _SIDE, format=fmt, frames="all") for fmt in OUTPUTS),
+    Variant("all_steps", 4, 8, fit="cover", gravity="entropy", blur=1, sharpen=1, grayscale=True, strip=False),
+    Variant("small", 2, 2),
+)
 
 
 def warm_up() -> None:
-    """Decode and encode a tiny image of every format, through an ICC profile."""
+    """Read a tiny picture of every format, through an ICC profile, write it in every format, and an animation too."""
     # one decoder process a core is the parallelism; libavif would start a thread a core in each
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     for name in _LATE_IMPORTS:
         importlib.import_module(f"PIL.{name}")
+    if HEIF.name in FORMATS:
+        importlib.import_module(HEIF_READER).register_heif_opener(thumbnails=False)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     for name in FORMATS:
-        render(_sample(name, profile), _VARIANTS, _LIMITS, lambda _step, _done, _total: None)
+        _render(_sample(name, icc_profile=profile))
+    _render(_sample("gif", save_all=True, append_images=[Image.new("RGB", (_SIDE, _SIDE), "red")]))
 
 
-def _sample(name: str, profile: bytes) -> bytes:
+def _render(source: bytes) -> None:
+    render(source, _VARIANTS, _LIMITS, lambda _step, _done, _total: None, lambda _bytes: None)
+
+
+def _sample(name: str, **options: object) -> bytes:
     file = BytesIO()
-    Image.new("RGB", _SIZE).save(file, name.upper(), icc_profile=profile)
+    Image.new("RGB", (_SIDE, _SIDE)).save(file, name.upper(), **options)
     return file.getvalue()

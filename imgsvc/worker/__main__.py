@@ -28,7 +28,8 @@ async def work(settings: Settings) -> None:
         processes=settings.decoder_processes,
         wall_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
-        limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames),
+        room_bytes=settings.decoding_bytes,
+        limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),
         sandbox=settings.sandbox,
     )
     async with Queue.open(settings) as queue, Storage.open(settings) as storage, decoders:

@@ -13,9 +13,8 @@ import aiohttp
 import psutil
 
 from imgsvc.imaging.render import render
-from imgsvc.model import Limits
 from imgsvc.presets import DEFAULT, PRESETS
-from imgsvc.settings import Settings
+from tests.images import LIMITS
 from tests.service import Service, leftovers, until
 
 SPARE = 5
@@ -138,8 +137,7 @@ def sha256(data: bytes) -> str:
 @cache
 def variants_of(source: bytes) -> dict[str, str]:
     """SHA-256 of each variant, rendered here by the same steps."""
-    limits = {name: Settings.model_fields[name].default for name in ("max_pixels", "max_side", "max_frames")}
-    rendered = render(source, PRESETS[DEFAULT], Limits(**limits), lambda _step, _done, _total: None)
+    rendered = render(source, PRESETS[DEFAULT], LIMITS, lambda _step, _done, _total: None, lambda _bytes: None)
     return {rendition.variant: sha256(rendition.data) for rendition in rendered.renditions}
 
 

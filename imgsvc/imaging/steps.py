@@ -1,0 +1,104 @@
+"""The steps that a picture goes through on its way to a variant: small, pure, each of use by itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from PIL import Image, ImageFilter
+
+from imgsvc.imaging import colour, geometry
+from imgsvc.imaging.encode import has_alpha
+from imgsvc.imaging.geometry import WHOLE, Placement, turned
+from imgsvc.imaging.source import Picture
+from imgsvc.model import FileFormat, Variant
+
+_WHITE = "#ffffff"
+
+_TURNS: dict[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a variant comes to for one image."""
+
+    variant: Variant
+    place: Placement
+    format: FileFormat
+    animated: bool = False
+
+
+Step = Callable[[Picture, Plan], Picture]
+
+
+def scale(picture: Picture, plan: Plan) -> Picture:
+    """Cut out what is shown, and bring it to its size."""
+    pixels = picture.pixels
+    size = turned(plan.place.size, picture.orientation)
+    if size == pixels.size and plan.place.box == WHOLE:
+        return picture
+    left, top, right, bottom = geometry.stored(plan.place.box, picture.orientation)
+    box = left * pixels.width, top * pixels.height, right * pixels.width, bottom * pixels.height
+    # Below 2:1 LANCZOS takes 30 ms for a photo of 1024 x 836 and BICUBIC 19, both 37.6 dB from a full-size LANCZOS.
+    # Above, reducing first by whole numbers (reducing_gap) takes 3.5 ms for a thumbnail instead of 8, at -0.4 dB.
+    filter_ = Image.Resampling.LANCZOS if box[2] - box[0] >= 2 * size[0] else Image.Resampling.BICUBIC
+    # premultiplied, or the colours under transparent pixels would bleed into opaque ones
+    mode = pixels.mode.replace("A", "a")
+    scaled = pixels.convert(mode).resize(size, filter_, box, reducing_gap=2.0).convert(pixels.mode)
+    return replace(picture, pixels=scaled)
+
+
+def upright(picture: Picture, _plan: Plan) -> Picture:
+    """Turn and flip as the EXIF orientation says."""
+    turn = _TURNS.get(picture.orientation)
+    return picture if turn is None else replace(picture, pixels=picture.pixels.transpose(turn), orientation=1)
+
+
+def to_srgb(picture: Picture, _plan: Plan) -> Picture:
+    """Convert to the colour space that every viewer assumes of an image without a profile."""
+    return replace(picture, pixels=colour.to_srgb(picture.pixels, picture.profile), profile=None)
+
+
+def grayscale(picture: Picture, plan: Plan) -> Picture:
+    if not plan.variant.grayscale:
+        return picture
+    return replace(picture, pixels=picture.pixels.convert("LA" if picture.pixels.mode in colour.WITH_ALPHA else "L"))
+
+
+def blur(picture: Picture, plan: Plan) -> Picture:
+    if not plan.variant.blur:
+        return picture
+    pixels = picture.pixels
+    premultiplied = pixels.convert(pixels.mode.replace("A", "a"))
+    blurred = premultiplied.filter(ImageFilter.GaussianBlur(plan.variant.blur))
+    return replace(picture, pixels=blurred.convert(pixels.mode))
+
+
+def sharpen(picture: Picture, plan: Plan) -> Picture:
+    if not plan.variant.sharpen:
+        return picture
+    pixels = picture.pixels
+    sharp = pixels.filter(ImageFilter.UnsharpMask(plan.variant.sharpen, percent=100, threshold=0))
+    if pixels.mode in colour.WITH_ALPHA:
+        sharp.putalpha(pixels.getchannel("A"))
+    return replace(picture, pixels=sharp)
+
+
+def background(picture: Picture, plan: Plan) -> Picture:
+    """Lay it on its background where it has one or the format wants one, then on its canvas."""
+    variant, pixels = plan.variant, picture.pixels
+    opaque = variant.background is not None or not has_alpha(plan.format)
+    fill = variant.background or _WHITE
+    if opaque:
+        pixels = colour.flat(pixels, fill)
+    if plan.place.canvas != plan.place.size:
+        canvas = Image.new("RGB", plan.place.canvas, fill) if opaque else Image.new("RGBA", plan.place.canvas)
+        canvas.paste(pixels.convert(canvas.mode), geometry.offset(plan.place, variant))
+        pixels = canvas
+    return replace(picture, pixels=pixels)
