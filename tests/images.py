@@ -7,7 +7,7 @@ from functools import cache
 from io import BytesIO
 
 import pillow_heif
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms, ImageStat
 
 from imgsvc.model import Limits
 
@@ -51,6 +51,23 @@ def opened(data: bytes) -> Image.Image:
     image = Image.open(BytesIO(data))
     image.load()
     return image
+
+
+def distance(one: Image.Image, other: Image.Image) -> float:
+    """Mean difference of two images of one size, in levels of 255."""
+    assert one.size == other.size
+    means = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean
+    return sum(means) / len(means)
+
+
+def pixel(image: Image.Image, across: float = 0.5, down: float = 0.5) -> tuple[int, ...]:
+    value = image.convert("RGB").getpixel((int(image.width * across), int(image.height * down)))
+    assert isinstance(value, tuple)
+    return tuple(int(level) for level in value)
+
+
+def near(pixel: tuple[int, ...], wanted: tuple[int, int, int], by: int = 4) -> bool:
+    return all(abs(is_ - should) <= by for is_, should in zip(pixel, wanted, strict=True))
 
 
 @cache

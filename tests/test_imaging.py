@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image
 
 from imgsvc.formats import FORMATS
 from imgsvc.imaging.geometry import place
@@ -15,7 +15,7 @@ from imgsvc.model import Limits, Rendered, Variant
 from imgsvc.presets import PRESETS
 from imgsvc.problems import JobError
 from tests import images
-from tests.images import LIMITS
+from tests.images import LIMITS, distance, near, pixel
 
 SMALL = Variant("small", 120, 120)
 
@@ -32,23 +32,6 @@ def code_of(source: bytes, limits: Limits = LIMITS) -> str:
     with pytest.raises(JobError) as caught:
         rendered(source, limits=limits)
     return caught.value.code
-
-
-def distance(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference of two images of one size, in levels of 255."""
-    assert one.size == other.size
-    means = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean
-    return sum(means) / len(means)
-
-
-def pixel(image: Image.Image, across: float = 0.5, down: float = 0.5) -> tuple[int, ...]:
-    value = image.convert("RGB").getpixel((int(image.width * across), int(image.height * down)))
-    assert isinstance(value, tuple)
-    return tuple(int(level) for level in value)
-
-
-def near(pixel: tuple[int, ...], wanted: tuple[int, int, int], by: int = 4) -> bool:
-    return all(abs(is_ - should) <= by for is_, should in zip(pixel, wanted, strict=True))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

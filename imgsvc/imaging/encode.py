@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 from imgsvc.imaging.colour import WITH_ALPHA
 from imgsvc.model import FileFormat, OutputFormat
 
-ANIMATED: frozenset[FileFormat] = frozenset({"gif", "webp", "png"})
+ANIMATED: frozenset[FileFormat] = frozenset({"gif", "webp"})
 """The formats that an animation can be written in."""
 
 _OPAQUE: FileFormat = "jpeg"  # the one format without transparency
