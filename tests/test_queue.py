@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from imgsvc.jobs.queue import MAX_DELIVERIES, Alive, Claim, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Source, Status, Submission, Success
+from imgsvc.presets import PRESETS
 from tests.service import Servers, settings_of, until
 
 SUCCESS = Success(4, 3, 1, (File("thumbnail", 4, 3, 9, "ab", "jpeg"),))
@@ -51,7 +52,7 @@ class World:
 
 
 def submission(upload_id: str) -> Submission:
-    return Submission(upload_id, "a.jpg", "default", Source(9, "ab", "jpeg"), {"k": "v"})
+    return Submission(upload_id, "a.jpg", "default", PRESETS["default"], Source(9, "ab", "jpeg"), {"k": "v"})
 
 
 @pytest_asyncio.fixture(scope="module")
