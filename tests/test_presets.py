@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncGenerator
@@ -229,6 +230,20 @@ async def test_a_wrong_preset_is_said_in_one_line_before_anything_starts(tmp_pat
         "shop.card.format must be one of jpeg, webp, avif, png, gif, keep\n"
     )
     assert not data.exists(), "nothing was started"
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_readme_lists_every_field_and_its_examples_are_right(tmp_path: Path) -> None:
+    section = README.partition("\n## Presets\n")[2].partition("\n## ")[0]
+    table = section.partition("| field | default | what it is |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert [name for row in table.splitlines() for name in re.findall("`(.+?)`", row.split("|")[1])] == list(EVERYTHING)
+    file = tmp_path / "presets.toml"
+    file.write_text(section.partition("```toml\n")[2].partition("```")[0])
+    assert [variant.name for variant in load(file)["shop"]] == ["card", "icon"]
+    (variants,) = re.findall(r"-F 'variants=(.*?)'", section)
+    assert read("variants", orjson.loads(variants)) == (Variant("card", width=640, height=480, fit="cover"),)
 
 
 # What is kept of it
