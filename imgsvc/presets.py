@@ -192,9 +192,9 @@ def _variant(where: str, name: str, written: object) -> Variant:
 
 def _value(path: str, field: str, value: object) -> Any:
     if field not in _RULES:
-        near = get_close_matches(field, _RULES, n=1)
+        near = get_close_matches(field, _RULES, n=1, cutoff=0.7)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_RULES)}"
-        raise PresetError(f"{path}.{field[:80]} is not a field of a variant; {hint}")
+        raise PresetError(f"{path}.{field[:80]} is not a field of a variant ({hint})")
     rule = _RULES[field]
     kept = rule.read(value)
     if kept is None:

@@ -73,9 +73,9 @@ def test_a_background_is_kept_as_rrggbb(written: str, kept: str) -> None:
     assert variant.background == kept
 
 
-@pytest.mark.parametrize("frames", ["webp", "gif", "keep"])
-def test_all_frames_are_kept_by_what_can_move(frames: str) -> None:
-    (variant,) = read("variants", {"card": {"width": 1, "format": frames, "frames": "all"}})
+@pytest.mark.parametrize("fmt", ["webp", "gif", "keep"])
+def test_all_frames_can_be_asked_of_what_can_move(fmt: str) -> None:
+    (variant,) = read("variants", {"card": {"width": 1, "format": fmt, "frames": "all"}})
     assert variant.frames == "all"
 
 
@@ -106,8 +106,9 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"width": 10, "enlarge": 1}, ".enlarge must be true or false"),
     ({"width": 10, "grayscale": "yes"}, ".grayscale must be true or false"),
     ({"width": 10, "strip": 0}, ".strip must be true or false"),
-    ({"width": 10, "heigth": 10}, ".heigth is not a field of a variant; did you mean height?"),
-    ({"width": 10, "rotation": None}, ".rotation is not a field of a variant; there are width, height, fit"),
+    ({"width": 10, "heigth": 10}, ".heigth is not a field of a variant (did you mean height?)"),
+    ({"width": 10, "colour": "red"}, ".colour is not a field of a variant (there are width, height, fit"),
+    ({"width": 10, "rotation": None}, ".rotation is not a field of a variant (there are width, height, fit"),
     ({"width": 10, "name": "other"}, ".name is not a field of a variant"),
     ({}, ".width must be given, or height, or both"),
     ({"width": None, "quality": 80}, ".width must be given, or height, or both"),
@@ -363,7 +364,7 @@ async def test_an_upload_gets_the_files_of_its_own_variants(service: Service) ->
         ('{"card": {"width": 0}}', "variants.card.width must be a whole number from 1 to 8192."),
         ('{"card": {"width": 100000000000000000000}}', "variants.card.width must be a whole number from 1 to 8192."),
         ('{"card": {"width": 9, "fit": "cover"}}', "variants.card.height must be given: fit cover needs both"),
-        ('{"card": {"widht": 9}}', "variants.card.widht is not a field of a variant; did you mean width?"),
+        ('{"card": {"widht": 9}}', "variants.card.widht is not a field of a variant (did you mean width?)."),
         ('{"ca/rd": {"width": 9}}', "variants.ca/rd is no name for a variant"),
         ("{}", "variants must have 1 to 10 variants"),
         ("[]", "variants must have 1 to 10 variants"),
