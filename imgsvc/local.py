@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from imgsvc.embedded import Child, Embedded, EmbeddedError
-from imgsvc.process import listen
+from imgsvc.process import listen, load_presets
 from imgsvc.settings import PREFIX, LocalSettings
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,9 @@ async def run(settings: LocalSettings) -> None:
         EmbeddedError, SettingsError: with a line that says what to do, when something cannot start or go on.
     """
     begin = perf_counter()
-    listen(settings).close()  # before anything starts, say that the port is taken
+    # before anything starts, say that a preset is wrong, or the port taken
+    load_presets(settings)
+    listen(settings).close()
     async with Embedded(settings.data_dir) as embedded:
         # nobody balances load over a single API: it need not announce its end
         env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | os.environ | embedded.services.environment()

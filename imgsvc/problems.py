@@ -25,6 +25,7 @@ HTTP_PROBLEMS: dict[str, HTTPStatus] = {
     "unknown_field": HTTPStatus.UNPROCESSABLE_ENTITY,
     "invalid_field": HTTPStatus.UNPROCESSABLE_ENTITY,
     "invalid_preset": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "invalid_variants": HTTPStatus.UNPROCESSABLE_ENTITY,
     "idempotency_mismatch": HTTPStatus.UNPROCESSABLE_ENTITY,
     "queue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "storage_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,10 +1,11 @@
-"""How a process of ours is set up before it does anything: its log, its allocator, its socket."""
+"""How a process of ours is set up before it does anything: its log, its allocator, its presets, its socket."""
 
 import ctypes
 import logging
 import os
 import socket
 
+from imgsvc.presets import PresetError, Presets, load
 from imgsvc.settings import PREFIX, LocalSettings, SettingsError
 
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -29,6 +30,18 @@ def _keep_big_buffers_apart() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # other C libraries have no such threshold
         mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
+
+
+def load_presets(settings: LocalSettings) -> Presets:
+    """The presets that uploads can ask for.
+
+    Raises:
+        SettingsError: with one line that says what is wrong with the file of presets, and where in it.
+    """
+    try:
+        return load(settings.presets_file)
+    except PresetError as error:
+        raise SettingsError(f"{PREFIX}PRESETS_FILE is wrong: {error}") from error
 
 
 def listen(settings: LocalSettings) -> socket.socket:

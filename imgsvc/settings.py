@@ -58,6 +58,7 @@ class LocalSettings(BaseSettings):
         default_factory=lambda: user_data_path("imgsvc"),
         description="Folder where `python -m imgsvc` keeps everything (default: the platform's user data folder).",
     )
+    presets_file: Path | None = Field(None, description="TOML file of presets, read when the API starts.")
 
     @model_validator(mode="after")
     def _open_means_loopback(self) -> Self:

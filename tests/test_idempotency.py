@@ -30,13 +30,23 @@ async def test_h19_the_same_upload_sent_again_gets_the_same_answer_and_one_job(s
         assert originals == [f"originals/{first.json()['id']}"]
 
 
-@pytest.mark.parametrize("fields", [{"metadata": '{"a": "c"}'}, {"expires_in": "60"}])
+@pytest.mark.parametrize(
+    "fields", [{"metadata": '{"a": "c"}'}, {"expires_in": "60"}, {"variants": '{"thumbnail": {"width": 200}}'}]
+)
 async def test_h19_the_key_of_another_upload_is_refused(service: Service, fields: dict[str, str]) -> None:
     key = f"mismatch-{'-'.join(fields)}"
     first = await post(service, key)
     for answer in (await post(service, key, OTHER), await post(service, key, PHOTO, **fields)):
         assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_mismatch")
     assert (await service.ended(first.json()["id"]))["status"] == "SUCCESS"
+
+
+async def test_h19_variants_of_its_own_are_part_of_an_upload(service: Service) -> None:
+    first = await post(service, "own", variants='{"card": {"width": 64, "height": 64}}')
+    again = await post(service, "own", variants='{"card": {"height": 64, "width": 64, "blur": 0}}')
+    other = await post(service, "own", variants='{"card": {"width": 64, "height": 65}}')
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
 
 
 async def test_h19_fifty_at_once_make_one_job(servers: Servers) -> None:

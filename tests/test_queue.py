@@ -10,9 +10,12 @@ from redis.asyncio import Redis
 
 from imgsvc.jobs.queue import MAX_DELIVERIES, Alive, Claim, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Source, Status, Submission, Success
+from imgsvc.model import Placeholder
+from imgsvc.presets import PRESETS
 from tests.service import Servers, settings_of, until
 
 SUCCESS = Success(4, 3, 1, (File("thumbnail", 4, 3, 9, "ab", "jpeg"),))
+PLACEHOLDER = Placeholder("YJqGPQw7sFlslqhFafSE+Q6oJ1h2iHB2Rw==", "#7a6b52")
 FAILURE = Failure("decode_failed", "broken")
 LEASE_S = 0.3
 
@@ -51,7 +54,7 @@ class World:
 
 
 def submission(upload_id: str) -> Submission:
-    return Submission(upload_id, "a.jpg", "default", Source(9, "ab", "jpeg"), {"k": "v"})
+    return Submission(upload_id, "a.jpg", "default", PRESETS["default"], Source(9, "ab", "jpeg"), {"k": "v"})
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -251,8 +254,8 @@ async def test_a_redis_that_is_away_is_said_within_its_deadline() -> None:
 async def test_a_record_costs_less_than_1500_bytes(world: World) -> None:
     files = tuple(File(name, 1024, 768, 146098, "a" * 64, "jpeg") for name in ("resized_compressed", "thumbnail"))
     upload_id = await world.submitted()
-    await world.queue.finish(await world.claimed(), Success(2725, 2225, 1, files))
-    size = await world.redis.memory_usage(f"imgsvc:upload:{upload_id}")
+    await world.queue.finish(await world.claimed(), Success(2725, 2225, 1, files, PLACEHOLDER))
+    size = await world.redis.memory_usage(f"imgsvc:upload:{upload_id}", samples=0)  # of all fields, not of some
     print(f"a finished record takes {size} bytes in Redis")
     assert size is not None
     assert size < 1500

@@ -11,12 +11,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from imgsvc.api import files, jobs, ops, uploads
+from imgsvc.api import files, jobs, ops, presets, uploads
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import RequestId
 from imgsvc.jobs.queue import Queue
+from imgsvc.presets import Presets
 from imgsvc.settings import Settings
 from imgsvc.storage import Storage, StorageError
 
@@ -29,6 +30,7 @@ ROUTES = [
     Route("/upload/{id}/result", jobs.result, methods=["GET"]),
     Route("/upload/{id}/cancel", jobs.cancel, methods=["POST"]),
     Route("/upload/{id}/retry", jobs.retry, methods=["POST"]),
+    Route("/presets", presets.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
@@ -41,7 +43,7 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, known: Presets) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
         async with (
@@ -51,7 +53,8 @@ def create_app(settings: Settings) -> Starlette:
         ):
             tasks.start_soon(_ensure_bucket, storage)
             try:
-                yield {"services": Services(settings, queue, storage, Budget(settings.max_uploads_bytes), tasks)}
+                budget = Budget(settings.max_uploads_bytes)
+                yield {"services": Services(settings, known, queue, storage, budget, tasks)}
             finally:
                 tasks.cancel_scope.cancel()
 

@@ -1,4 +1,4 @@
-"""What a request handler needs to reach: the settings and the open services."""
+"""What a request handler needs to reach: the settings, the presets and the open services."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from imgsvc.api.budget import Budget
 from imgsvc.jobs.queue import Queue
+from imgsvc.presets import Presets
 from imgsvc.settings import Settings
 from imgsvc.storage import Storage
 
@@ -19,6 +20,7 @@ class Services:
     """`tasks` are what goes on behind the answers; they end with the process."""
 
     settings: Settings
+    presets: Presets
     queue: Queue
     storage: Storage
     uploads: Budget

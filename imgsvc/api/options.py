@@ -8,20 +8,38 @@ import orjson
 from starlette.requests import Request
 
 from imgsvc.api.errors import ProblemError
-from imgsvc.presets import DEFAULT, PRESETS
+from imgsvc.presets import CUSTOM, DEFAULT, Preset, PresetError, Presets, read
 
-FIELDS = frozenset({"preset", "metadata", "expires_in"})
+FIELDS = frozenset({"preset", "variants", "metadata", "expires_in"})
+MAX_VARIANTS_BYTES = 8192
 MAX_METADATA_BYTES = 4096
 MAX_EXPIRES_IN_S = 10 * 366 * 86_400
 
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
-def preset(fields: Mapping[str, str]) -> str:
+def preset(fields: Mapping[str, str], presets: Presets) -> tuple[str, Preset]:
+    """What is to be made of the upload, and by which name: that of a preset, or CUSTOM for variants of its own."""
+    text = fields.get("variants")
+    if text is not None:
+        if "preset" in fields:
+            raise ProblemError("invalid_variants", "Give either 'preset' or 'variants', not both.")
+        return CUSTOM, _variants(text)
     name = fields.get("preset", DEFAULT)
-    if name not in PRESETS:
-        raise ProblemError("invalid_preset", f"There is no preset {name[:80]!r}. There are: {', '.join(PRESETS)}.")
-    return name
+    if name not in presets:
+        raise ProblemError("invalid_preset", f"There is no preset {name[:80]!r}. There are: {', '.join(presets)}.")
+    return name, presets[name]
+
+
+def _variants(text: str) -> Preset:
+    if len(text.encode()) > MAX_VARIANTS_BYTES:
+        raise ProblemError("invalid_variants", f"'variants' is longer than {MAX_VARIANTS_BYTES} bytes.")
+    try:
+        return read("variants", orjson.loads(text))
+    except orjson.JSONDecodeError as error:
+        raise ProblemError("invalid_variants", f"'variants' is no JSON: {error}.") from None
+    except PresetError as error:
+        raise ProblemError("invalid_variants", f"{error}.") from None
 
 
 def metadata(fields: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from imgsvc.api.app import create_app
 from imgsvc.api.context import drain, is_draining
 from imgsvc.api.errors import problem
-from imgsvc.process import listen
+from imgsvc.process import listen, load_presets
 from imgsvc.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -87,8 +87,9 @@ class _Server(Server):
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests under way finish for `drain_s` seconds."""
+    presets = load_presets(settings)
     listener = listen(settings)
-    app = create_app(settings)
+    app = create_app(settings, presets)
     config = Config(
         app,
         http=Protocol,

@@ -73,7 +73,7 @@ async def _replay(upload_id: str, body: RawBody | FormBody, here: Services) -> S
     """The upload that was accepted under this Idempotency-Key, provided that this one is the same."""
     submission = await _receive(upload_id, body, here, _digest)
     first = await here.queue.get(upload_id)
-    if first is None or first.submission != submission:
+    if first is None or not first.submission.is_repeated_by(submission):
         raise ProblemError(
             "idempotency_mismatch",
             "This Idempotency-Key was used for another file or other options. Use a new key for a new upload.",
@@ -86,10 +86,12 @@ async def _receive(upload_id: str, body: RawBody | FormBody, here: Services, sin
     async with aclosing(at_most(body.chunks(), here.settings.max_upload_bytes)) as chunks:
         head, fmt = await _sniff(chunks)
         digest = await sink(_chain(head, chunks), fmt.media_type)
+    preset, variants = options.preset(body.fields, here.presets)
     return Submission(
         id=upload_id,
         filename=body.filename,
-        preset=options.preset(body.fields),
+        preset=preset,
+        variants=variants,
         source=Source(digest.bytes, digest.sha256, fmt.name),
         metadata=options.metadata(body.fields),
         expires_in=options.expires_in(body.fields, here.settings.files_ttl),

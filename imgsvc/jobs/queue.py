@@ -22,6 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from imgsvc.jobs.record import Failure, Record, Submission, Success
+from imgsvc.presets import compact
 from imgsvc.problems import JOB_FAILURES, CodedError
 from imgsvc.settings import Settings
 
@@ -166,6 +167,7 @@ class Queue:
         fields = {
             "filename": submission.filename,
             "preset": submission.preset,
+            "variants": orjson.dumps(compact(submission.variants)),
             "source": orjson.dumps(astuple(submission.source)),
             "metadata": orjson.dumps(submission.metadata),
         }

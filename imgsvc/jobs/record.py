@@ -13,7 +13,7 @@ The moves themselves are made in Redis, each by one Lua script beside this file.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -23,6 +23,8 @@ from urllib.parse import quote
 import orjson
 
 from imgsvc.formats import FORMATS
+from imgsvc.model import Placeholder
+from imgsvc.presets import CUSTOM, DEFAULT, PRESETS, Preset, expand
 
 _UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
 
@@ -55,14 +57,24 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A finished upload, ready to become a job. It is kept for `expires_in` seconds, or until it is deleted."""
+    """A finished upload, ready to become a job. It is kept for `expires_in` seconds, or until it is deleted.
+
+    `variants` are what is to be made of it, whatever becomes of the presets meanwhile; `preset` is but their name.
+    """
 
     id: str
     filename: str
     preset: str
+    variants: Preset
     source: Source
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     expires_in: int | None = None
+
+    def is_repeated_by(self, other: Self) -> bool:
+        """Whether `other` asks for the same. What a named preset stands for may have changed in between."""
+        if self.preset != CUSTOM:
+            other = replace(other, variants=self.variants)
+        return self == other
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,7 @@ class Success:
     height: int
     frames: int
     files: tuple[File, ...]
+    placeholder: Placeholder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +145,7 @@ class Record:
     status: Status
     filename: str
     preset: str
+    variants: Preset
     source: Source
     metadata: dict[str, str]
     progress: int
@@ -155,6 +169,7 @@ class Record:
             status=Status(row["status"]),
             filename=row["filename"],
             preset=row["preset"],
+            variants=expand(orjson.loads(row["variants"])) if "variants" in row else PRESETS[DEFAULT],
             source=Source(*orjson.loads(row["source"])),
             metadata=orjson.loads(row.get("metadata", "{}")),
             progress=int(row.get("progress", 0)),
@@ -176,7 +191,7 @@ class Record:
     def submission(self) -> Submission:
         """What it was made of."""
         expires_in = None if self.expires_at is None else (self.expires_at - self.created_at) // 1000
-        return Submission(self.id, self.filename, self.preset, self.source, self.metadata, expires_in)
+        return Submission(self.id, self.filename, self.preset, self.variants, self.source, self.metadata, expires_in)
 
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
@@ -203,7 +218,8 @@ class Record:
         if self.success is None:
             document: dict[str, Any] = {"status": self.status, "result": None}
             return document | {"error": self._error()} if self.done else document
-        return {
+        placeholder = self.success.placeholder
+        document = {
             "status": self.status,
             "result": {file.variant: self._url(file) for file in self.success.files},
             "variants": {file.variant: self._file_document(file) for file in self.success.files},
@@ -216,6 +232,9 @@ class Record:
                 "frames": self.success.frames,
             },
         }
+        if placeholder is not None:
+            document["placeholder"] = {"thumbhash": placeholder.thumbhash, "color": placeholder.color}
+        return document
 
     def _url(self, file: File) -> str:
         return f"/files/{quote(file.key(self.id, self.filename))}"
@@ -248,5 +267,6 @@ def _int(value: str | None) -> int | None:
 def _success(value: str | None) -> Success | None:
     if value is None:
         return None
-    width, height, frames, files = orjson.loads(value)
-    return Success(width, height, frames, tuple(File(*file) for file in files))
+    width, height, frames, files, *more = orjson.loads(value)
+    placeholder = Placeholder(*more[0]) if more and more[0] else None  # older records have none
+    return Success(width, height, frames, tuple(File(*file) for file in files), placeholder)

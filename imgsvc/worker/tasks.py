@@ -13,7 +13,6 @@ from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Claim, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
 from imgsvc.model import Rendered, Rendition, Variant
-from imgsvc.presets import PRESETS
 from imgsvc.problems import JOB_FAILURES, JobError
 from imgsvc.storage import Storage, StorageError
 
@@ -68,11 +67,11 @@ class Processor:
         report(5, "fetch")
         source = await self._fetch(record)
         report(10, "decode")
-        rendered = await self._render(source, PRESETS[record.preset], report)
+        rendered = await self._render(source, record.variants, report)
         report(90, "store")
         files = await self._store(record, rendered)
         original = rendered.original
-        return Success(original.width, original.height, original.frames, files)
+        return Success(original.width, original.height, original.frames, files, rendered.placeholder)
 
     async def _fetch(self, record: Record) -> bytes:
         """The original, proven to be what was uploaded."""

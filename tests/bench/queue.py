@@ -24,6 +24,7 @@ from arq.constants import default_queue_name
 from imgsvc.embedded import Valkey
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Source, Submission
+from imgsvc.presets import PRESETS
 from imgsvc.settings import available_cores
 from tests.bench.machine import machine
 from tests.hooks.watched import Watched
@@ -56,7 +57,7 @@ class Ours:
     worker: str = "tests.hooks.instant"
 
     async def submit(self) -> tuple[str, int]:
-        submission = Submission(str(uuid4()), "photo.jpg", "default", Source(9, "ab", "jpeg"))
+        submission = Submission(str(uuid4()), "photo.jpg", "default", PRESETS["default"], Source(9, "ab", "jpeg"))
         await self.queue.reserve(submission.id)  # an upload does so before its body comes
         begin = monotonic_ns()
         await self.queue.submit(submission)
