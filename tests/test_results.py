@@ -1,12 +1,14 @@
 """What becomes of an upload: its status, its variants, its failure, its end."""
 
 import hashlib
+from unittest.mock import ANY
 from uuid import uuid4
 
 import pytest
-from PIL import ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageStat
 
 from tests import images
+from tests.images import distance
 from tests.service import Service
 
 PHOTO = images.photo(1600, 1200)
@@ -34,6 +36,8 @@ async def test_the_default_preset_makes_a_resized_one_and_a_thumbnail(service: S
         "sha256": sha256(PHOTO),
         "frames": 1,
     }
+    assert result["placeholder"] == {"thumbhash": ANY, "color": ANY}
+    assert distance(Image.new("RGB", (1, 1), result["placeholder"]["color"]), images.scene().resize((1, 1))) < 64
 
 
 async def test_a_status_tells_the_whole_way(service: Service) -> None:
