@@ -139,9 +139,44 @@ def webp_header_bomb() -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunk) + len(image)) + b"WEBP" + chunk + image
 
 
-def animation(frames: int, fmt: str = "GIF") -> bytes:
-    pictures = [plain((index * 37 % 256, index // 256, 0), size=(8, 8)) for index in range(frames)]
-    return encoded(pictures[0], fmt, save_all=True, append_images=pictures[1:])
+def many_frames(count: int, fmt: str) -> bytes:
+    """A GIF or WebP of 8 x 8 pixels whose second frame is repeated, at a few bytes each."""
+    two = encoded(
+        plain("red", size=(8, 8)), fmt, save_all=True, append_images=[plain("blue", size=(8, 8))], duration=50
+    )
+    if fmt == "GIF":
+        second = two.index(b"\x21\xf9", two.index(b"\x21\xf9") + 2)
+        return two[:second] + two[second:-1] * (count - 1) + b";"
+    second = two.index(b"ANMF", two.index(b"ANMF") + 4)
+    body = two[12:second] + two[second:] * (count - 1)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def growing_gif(width: int, height: int) -> bytes:
+    """A GIF of 8 x 8 pixels whose second frame is larger, or says so where nobody could hold it."""
+    small, large = (animation(2, size=size) for size in ((8, 8), (min(width, 64), min(height, 64))))
+    first, second = (gif.index(b"\x21\xf9", gif.index(b"\x21\xf9") + 2) for gif in (small, large))
+    frame = bytearray(large[second:])
+    frame[13:17] = struct.pack("<HH", width, height)
+    return small[:first] + frame
+
+
+def many_scans(scans: int, size: tuple[int, int]) -> bytes:
+    """A progressive JPEG whose last scan is repeated: each one goes over all of the picture once more."""
+    jpeg = encoded(scene(*size), "JPEG", progressive=True)
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:-2] + jpeg[last:-2] * scans + b"\xff\xd9"
+
+
+def png_of_chunks(count: int) -> bytes:
+    """A PNG with as many texts of no use."""
+    whole = encoded(plain("red"), "PNG")
+    return whole[:33] + png_chunk(b"tEXt", b"a\x00b") * count + whole[33:]
+
+
+def animation(frames: int, fmt: str = "GIF", size: tuple[int, int] = (8, 8)) -> bytes:
+    pictures = [plain((index * 37 % 256, index // 256, 0), size=size) for index in range(frames)]
+    return encoded(pictures[0], fmt, save_all=True, append_images=pictures[1:], duration=50)
 
 
 def two_pictures() -> bytes:
@@ -150,13 +185,18 @@ def two_pictures() -> bytes:
 
 
 def full_of_metadata() -> bytes:
-    """A JPEG with EXIF (camera, place), XMP, a comment and an ICC profile, all of them marked SECRET."""
+    """A JPEG with all the metadata that there is, each piece marked SECRET."""
     tags = exif(1)
     tags[0x010F] = "SECRET camera"
     tags.get_ifd(0x8825)[0x001D] = "SECRET place"
+    photo = tags.get_ifd(0x8769)
+    photo[0xA431], photo[0x927C] = "SECRET serial", b"SECRET maker's note"
+    tags.get_ifd(0x0001)[0x0201] = b"SECRET thumbnail"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>SECRET</x:xmpmeta>"
-    return encoded(scene(), "JPEG", exif=tags, comment=b"SECRET comment", xmp=xmp, icc_profile=profile)
+    whole = encoded(scene(), "JPEG", exif=tags, comment=b"SECRET comment", xmp=xmp, icc_profile=profile)
+    iptc = b"Photoshop 3.0\x008BIM\x04\x04\x00\x00\x00\x00\x00\x0b\x1c\x02\x50\x00\x06SECRET\x00"
+    return whole[:2] + b"\xff\xed" + struct.pack("!H", len(iptc) + 2) + iptc + whole[2:] + b"SECRET tail"
 
 
 KINDS: dict[str, Callable[[], bytes]] = {

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 from PIL import Image
@@ -71,13 +70,13 @@ def test_pixels_are_converted_from_their_profile_to_srgb() -> None:
 
 
 @pytest.mark.parametrize("profile", [b"broken", images.swapped_primaries_profile()[:200], bytes(100_000)])
-def test_a_broken_profile_counts_as_none(profile: bytes) -> None:
+def test_d15_a_broken_profile_counts_as_none(profile: bytes) -> None:
     red = images.encoded(images.plain((250, 10, 10)), "PNG", icc_profile=profile)
     assert near(pixel(one(red)), (250, 10, 10))
 
 
 @pytest.mark.parametrize(("mode", "colour"), [("L", 250), ("CMYK", (5, 5, 5, 0))])
-def test_a_profile_of_another_colour_model_counts_as_none(mode: str, colour: object) -> None:
+def test_d15_a_profile_of_another_colour_model_counts_as_none(mode: str, colour: object) -> None:
     profile = images.swapped_primaries_profile()
     source = images.encoded(images.plain(colour, mode), "JPEG", icc_profile=profile)
     assert near(pixel(one(source)), (250, 250, 250))
@@ -176,7 +175,7 @@ def test_a_draft_decode_looks_like_a_full_one() -> None:
     assert distance(one(images.photo(1200, 800), Variant("box", 140, 140)), full) < 2
 
 
-def test_no_metadata_gets_out() -> None:
+def test_d14_no_metadata_gets_out() -> None:
     for rendition in rendered(images.full_of_metadata(), PRESETS["default"]).renditions:
         assert b"SECRET" not in rendition.data
         image = images.opened(rendition.data)
@@ -197,7 +196,7 @@ def test_an_animation_gives_its_first_frame_and_counts_them(fmt: str) -> None:
     assert code_of(source, replace(LIMITS, max_frames=4)) == "too_many_frames"
 
 
-def test_the_header_decides_before_a_pixel_is_decoded() -> None:
+def test_d1_the_header_decides_before_a_pixel_is_decoded() -> None:
     for bomb in (images.png_header_bomb(), images.webp_header_bomb()):
         assert code_of(bomb) == "image_too_large"
     assert code_of(images.photo(480, 320), replace(LIMITS, max_pixels=480 * 320 - 1)) == "image_too_large"
@@ -206,23 +205,16 @@ def test_the_header_decides_before_a_pixel_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("source", [b"", b"%PDF-1.7", b"<svg xmlns='...'/>", b"SIMPLE  =  T", b"8BPS\x00\x01"])
-def test_what_is_no_image_of_ours_is_unsupported(source: bytes) -> None:
+def test_d5_what_is_no_image_of_ours_is_unsupported(source: bytes) -> None:
     assert code_of(source) == "unsupported_format"
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_truncated_image_is_never_taken_for_whole(name: str) -> None:
-    whole = images.encoded(images.scene(), name.upper())
-    for sixteenth in range(1, 16):
-        assert code_of(whole[: max(20, len(whole) * sixteenth // 16)]) == "decode_failed"
-
-
-def test_a_text_bomb_is_not_unpacked() -> None:
+def test_d16_a_text_bomb_is_not_unpacked() -> None:
     assert code_of(images.png_text_bomb()) == "decode_failed"
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_damaged_images_give_an_image_or_a_typed_error(name: str) -> None:
+def test_d13_damaged_images_give_an_image_or_a_typed_error(name: str) -> None:
     chance = random.Random(20)  # the same damage on every run
     whole = images.encoded(images.scene(120, 80), name.upper())
     for _ in range(40):
@@ -233,8 +225,3 @@ def test_damaged_images_give_an_image_or_a_typed_error(name: str) -> None:
             rendered(bytes(damaged), limits=replace(LIMITS, max_pixels=1_000_000, max_side=4096))
         except JobError as error:
             assert error.code in {"decode_failed", "image_too_large", "too_many_frames", "unsupported_format"}  # noqa: PT017
-
-
-def test_the_same_input_gives_the_same_bytes() -> None:
-    runs = [rendered(images.photo(orientation=6), PRESETS["default"]) for _ in range(3)]
-    assert all(one == other for one, other in pairwise(runs))

@@ -22,7 +22,8 @@ _ANIMATED = frozenset({"gif", "webp", "png", "avif"})
 
 _BYTES_A_PIXEL = 4  # of Pillow's pixels in colour; less is used for other modes
 _JPEG_COEFFICIENT_BYTES = 6  # a pixel, of a progressive file at 4:4:4: all of it is held until the last scan
-_DECODE_COPIES = 4  # the codec's own picture, Pillow's, one on its way to another mode, one being scaled
+_COPIES = 2  # the decoded picture, and one on its way to another mode
+_CODEC_COPIES = {"webp": 1}  # its decoder has a canvas of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Source:
             held = pixels * _JPEG_COEFFICIENT_BYTES if self.image.info.get("progressive") else 0
             scale = min(8, max(1, min(width // max(1, need[0]), height // max(1, need[1]))))
             pixels //= (1 << (scale.bit_length() - 1)) ** 2
-        return held + pixels * _BYTES_A_PIXEL * _DECODE_COPIES
+        return held + pixels * _BYTES_A_PIXEL * (_COPIES + _CODEC_COPIES.get(self.original.format, 0))
 
 
 @contextmanager
@@ -168,9 +169,7 @@ def _picture(source: Source, crop: Size | None = None) -> Picture:
 def _count_frames(image: ImageFile.ImageFile, limits: Limits) -> int:
     # the further pictures of an MPO are previews and other eyes, not frames
     count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-    if count > limits.max_frames or count * image.width * image.height > max(
-        limits.max_animation_pixels, limits.max_pixels
-    ):
+    if count > limits.max_frames or (count > 1 and count * image.width * image.height > limits.max_animation_pixels):
         raise JobError("too_many_frames")
     return count
 
