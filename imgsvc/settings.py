@@ -21,6 +21,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imgsvc.addresses import parse_allowed
+
 S = TypeVar("S", bound="LocalSettings")
 
 PREFIX = "IMGSVC_"
@@ -40,6 +42,11 @@ def _redis_url(value: str) -> str:
 def _http_url(value: str | None) -> str | None:
     if value is not None and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
         raise ValueError("must look like http://host:9000")
+    return value
+
+
+def _destinations(value: str) -> str:
+    parse_allowed(value)
     return value
 
 
@@ -120,6 +127,11 @@ class Settings(LocalSettings):
     sandbox: Literal["require", "auto", "off"] = Field(
         "auto",
         description="Lock decoders down: `require` all of it, `auto` what the kernel can, or `off`.",
+    )
+
+    outbound_allow: Annotated[str, AfterValidator(_destinations)] = Field(
+        "",
+        description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
