@@ -1,5 +1,6 @@
 """Every setting of imgsvc, read from `IMGSVC_*` environment variables and checked before anything starts."""
 
+import base64
 import difflib
 import ipaddress
 import os
@@ -48,6 +49,23 @@ def _http_url(value: str | None) -> str | None:
 def _destinations(value: str) -> str:
     parse_allowed(value)
     return value
+
+
+def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        _webhook_key(value)
+    return value
+
+
+def _webhook_key(secret: SecretStr) -> bytes:
+    prefix, _, text = secret.get_secret_value().partition("_")
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        key = b""
+    if prefix != "whsec" or not 24 <= len(key) <= 64:
+        raise ValueError("must be whsec_ and then 24 to 64 random bytes in base64, as `openssl rand -base64 32` writes")
+    return key
 
 
 class LocalSettings(BaseSettings):
@@ -134,6 +152,10 @@ class Settings(LocalSettings):
         description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
     )
 
+    webhook_secret: Annotated[SecretStr | None, AfterValidator(_webhook_secret)] = Field(
+        None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; without it there are none."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
 
     @model_validator(mode="after")
@@ -142,6 +164,11 @@ class Settings(LocalSettings):
             missing = "S3_SECRET_ACCESS_KEY" if self.s3_secret_access_key is None else "S3_ACCESS_KEY_ID"
             raise ValueError(f"{PREFIX}{missing} is not set: set both S3 credentials, or neither")
         return self
+
+    @property
+    def webhook_key(self) -> bytes | None:
+        """What webhooks are signed with."""
+        return _webhook_key(self.webhook_secret) if self.webhook_secret else None
 
     @property
     def decoder_processes(self) -> int:

@@ -309,9 +309,8 @@ def test_a_destination_that_is_none_is_named(entry: str) -> None:
         parse_allowed(f"good,{entry}")
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
+NOT_PUBLIC = (
+    *(
         "0.0.0.1",
         "10.9.9.9",
         "100.64.0.1",
@@ -329,6 +328,8 @@ def test_a_destination_that_is_none_is_named(entry: str) -> None:
         "239.1.1.1",
         "240.0.0.1",
         "255.255.255.255",
+    ),
+    *(
         "::",
         "::1",
         "::ffff:10.0.0.1",
@@ -342,14 +343,18 @@ def test_a_destination_that_is_none_is_named(entry: str) -> None:
         "fe80::1",
         "fec0::1",
         "ff02::1",
-    ],
+    ),
 )
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_an_address_of_ours_or_of_nobody_is_not_public(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
-@pytest.mark.parametrize(
-    "address", ["1.1.1.1", "93.184.216.34", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2606:4700::1111"]
-)
+PUBLIC = ("1.1.1.1", "93.184.216.34", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2606:4700::1111")
+
+
+@pytest.mark.parametrize("address", PUBLIC)
 def test_an_address_that_the_internet_routes_is_public(address: str) -> None:
     assert is_public(ip_address(address))
