@@ -24,7 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from imgsvc.addresses import Allowed, may_reach, parse_allowed
-from imgsvc.problems import JOB_FAILURES, CodedError
+from imgsvc.problems import CodedError
 from imgsvc.settings import Settings
 
 MAX_URL_BYTES = 2048
@@ -52,7 +52,7 @@ class UrlNotAllowedError(CodedError):
 class UnreachableError(CodedError):
     """No answer, or not all of one. The same request may succeed later."""
 
-    def __init__(self, detail: str = JOB_FAILURES["fetch_failed"]) -> None:
+    def __init__(self, detail: str = "The URL's host did not answer in time, or not in full.") -> None:
         super().__init__("fetch_failed", detail)
 
 
@@ -101,8 +101,8 @@ class Outbound:
         self._names = names
 
     @classmethod
-    @contextmanager
-    def open(cls, settings: Settings) -> Generator[Self]:
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         # threads of their own, so that a client's slow name server delays only what clients name
         names = ThreadPoolExecutor(_NAMES_AT_ONCE, thread_name_prefix="names")
         try:

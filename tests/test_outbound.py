@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ipaddress import ip_address
 from time import monotonic
 from unittest.mock import patch
@@ -65,15 +65,14 @@ async def canary() -> AsyncGenerator[Listener]:
         assert listener.connections == 0
 
 
-def opened(allow: str = "") -> AbstractContextManager[Outbound]:
+def opened(allow: str = "") -> AbstractAsyncContextManager[Outbound]:
     return Outbound.open(settings_of({"IMGSVC_REDIS_URL": "redis://localhost", "IMGSVC_OUTBOUND_ALLOW": allow}))
 
 
 async def get(url: str, allow: str = "", *, patience: Patience = PATIENCE, max_bytes: int = 100) -> bytes:
     """What a fetch gets there, redirects followed."""
-    with opened(allow) as out:
-        async with out.request("GET", url, patience, redirects=3) as answer:
-            return b"".join([chunk async for chunk in answer.chunks(max_bytes)])
+    async with opened(allow) as out, out.request("GET", url, patience, redirects=3) as answer:
+        return b"".join([chunk async for chunk in answer.chunks(max_bytes)])
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,7 @@ async def get(url: str, allow: str = "", *, patience: Patience = PATIENCE, max_b
 )
 async def test_h22_an_evil_url_is_refused_before_any_connection(canary: Listener, url: str) -> None:
     evil = url.format(port=canary.port)
-    with opened() as out:
+    async with opened() as out:
         with pytest.raises(UrlNotAllowedError):
             await out.check(evil)
         with pytest.raises(UrlNotAllowedError):
@@ -244,9 +243,9 @@ async def test_three_redirects_are_followed_and_no_fourth() -> None:
 
     async with Listener.start(shorten) as peer:
         for hops, status in ((3, 200), (4, 302)):
-            with opened("127.0.0.1") as out:
-                async with out.request("GET", f"http://127.0.0.1:{peer.port}/{hops}", PATIENCE, redirects=3) as answer:
-                    assert answer.status == status
+            url = f"http://127.0.0.1:{peer.port}/{hops}"
+            async with opened("127.0.0.1") as out, out.request("GET", url, PATIENCE, redirects=3) as answer:
+                assert answer.status == status
 
 
 async def test_host_and_tls_keep_the_name_while_the_connection_goes_to_the_address() -> None:

@@ -17,6 +17,7 @@ from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import RequestId
 from imgsvc.jobs.queue import Queue
+from imgsvc.outbound import Outbound
 from imgsvc.settings import Settings
 from imgsvc.storage import Storage, StorageError
 
@@ -47,11 +48,13 @@ def create_app(settings: Settings) -> Starlette:
         async with (
             Queue.open(settings) as queue,
             Storage.open(settings) as storage,
+            Outbound.open(settings) as outbound,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
             try:
-                yield {"services": Services(settings, queue, storage, Budget(settings.max_uploads_bytes), tasks)}
+                budget = Budget(settings.max_uploads_bytes)
+                yield {"services": Services(settings, queue, storage, outbound, budget, tasks)}
             finally:
                 tasks.cancel_scope.cancel()
 

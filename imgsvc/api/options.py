@@ -10,7 +10,7 @@ from starlette.requests import Request
 from imgsvc.api.errors import ProblemError
 from imgsvc.presets import DEFAULT, PRESETS
 
-FIELDS = frozenset({"preset", "metadata", "expires_in"})
+FIELDS = frozenset({"preset", "metadata", "expires_in", "webhook_url"})
 MAX_METADATA_BYTES = 4096
 MAX_EXPIRES_IN_S = 10 * 366 * 86_400
 

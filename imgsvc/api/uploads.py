@@ -17,6 +17,7 @@ from imgsvc.api.budget import overloaded
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import RETRY_AFTER_S, ProblemError
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
+from imgsvc.api.webhooks import webhook_url
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.queue import Admission, QueueUnavailableError
 from imgsvc.jobs.record import Source, Submission, original_key
@@ -93,6 +94,7 @@ async def _receive(upload_id: str, body: RawBody | FormBody, here: Services, sin
         source=Source(digest.bytes, digest.sha256, fmt.name),
         metadata=options.metadata(body.fields),
         expires_in=options.expires_in(body.fields, here.settings.files_ttl),
+        webhook_url=await webhook_url(body.fields, here),
     )
 
 

@@ -13,7 +13,7 @@ The moves themselves are made in Redis, each by one Lua script beside this file.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -63,6 +63,7 @@ class Submission:
     source: Source
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     expires_in: int | None = None
+    webhook_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,29 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where a job's end is told, and how far that has come. `state` is pending, delivered or gave_up."""
+
+    url: str
+    state: str = "pending"
+    attempts: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+    next_at: int | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, str]) -> Self | None:
+        if "webhook" not in row:
+            return None
+        status, error = orjson.loads(row.get("webhook_last", "[null,null]"))
+        state, attempts = row.get("webhook_state", "pending"), int(row.get("webhook_attempts", 0))
+        return cls(row["webhook"], state, attempts, status, error, _int(row.get("webhook_next")))
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self) | {"next_at": timestamp(self.next_at)}
+
+
+@dataclass(frozen=True, slots=True)
 class Postponed:
     """The job could not be done now, through no fault of its own: it is queued again after `delay_s` seconds."""
 
@@ -143,6 +167,7 @@ class Record:
     expires_at: int | None
     success: Success | None
     failure: Failure | None
+    webhook: Webhook | None
 
     @classmethod
     def from_hash(cls, upload_id: str, values: Mapping[bytes, bytes]) -> Self | None:
@@ -166,6 +191,7 @@ class Record:
             expires_at=_int(row.get("expires_at")),
             success=_success(row.get("success")),
             failure=Failure(*orjson.loads(row["failure"])) if "failure" in row else None,
+            webhook=Webhook.from_row(row),
         )
 
     @property
@@ -176,10 +202,21 @@ class Record:
     def submission(self) -> Submission:
         """What it was made of."""
         expires_in = None if self.expires_at is None else (self.expires_at - self.created_at) // 1000
-        return Submission(self.id, self.filename, self.preset, self.source, self.metadata, expires_in)
+        webhook_url = self.webhook and self.webhook.url
+        return Submission(self.id, self.filename, self.preset, self.source, self.metadata, expires_in, webhook_url)
 
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
+
+    def document(self) -> dict[str, Any]:
+        """All of it, as a reader and a webhook's receiver see it."""
+        path = f"/upload/{self.id}"
+        return {
+            "id": self.id,
+            "status": self.status_document(),
+            "result": self.result_document() if self.done else None,
+            "links": {"self": path, "status": f"{path}/status", "result": f"{path}/result"},
+        }
 
     def status_document(self) -> dict[str, Any]:
         return {
