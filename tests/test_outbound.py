@@ -3,8 +3,8 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_address
 from time import monotonic
 from unittest.mock import patch
@@ -15,46 +15,10 @@ import pytest_asyncio
 from imgsvc import outbound
 from imgsvc.addresses import is_public, may_reach, parse_allowed
 from imgsvc.outbound import Outbound, Patience, TooLongError, UnreachableError, UrlNotAllowedError
+from tests.peers import OK, Listener
 from tests.service import settings_of
 
 PATIENCE = Patience(total_s=5, idle_s=5)
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-
-Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Listener:
-    """A server on loopback: what it was asked, and by how many connections."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.connections = 0
-        self.requests: list[bytes] = []
-
-    @classmethod
-    @asynccontextmanager
-    async def start(cls, answer: bytes | Peer = OK) -> AsyncGenerator["Listener"]:
-        """Answers every request with the same bytes, or has `answer` speak."""
-        listener = cls()
-
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            listener.connections += 1
-            try:
-                listener.requests.append(await reader.readuntil(b"\r\n\r\n"))
-                if isinstance(answer, bytes):
-                    writer.write(answer)
-                else:
-                    await answer(reader, writer)
-                await writer.drain()
-            except (OSError, asyncio.IncompleteReadError):
-                pass  # the client has gone: that is what some tests want of it
-            finally:
-                writer.close()
-
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        async with server:
-            listener.port = server.sockets[0].getsockname()[1]
-            yield listener
 
 
 @pytest_asyncio.fixture

@@ -95,7 +95,7 @@ class Messenger:
             async with self.outbound.request(
                 "POST", url, PATIENCE, headers=message.headers(self.key, int(time())), body=message.body
             ) as answer:
-                return Reply(answer.status, retry_after_s=_retry_after_s(answer.headers.get("retry-after", "")))
+                return Reply(answer.status, retry_after_s=retry_after_s(answer.headers.get("retry-after", "")))
         except CodedError as error:
             return Reply(error=error.detail)
 
@@ -112,7 +112,7 @@ def backoff_s(attempt: int, retry_after_s: float) -> float:
     return max(jittered, min(retry_after_s, MAX_RETRY_AFTER_S))
 
 
-def _retry_after_s(value: str) -> float:
+def retry_after_s(value: str) -> float:
     """Seconds, from either form that RFC 9110 allows; 0 for anything else."""
     if value.isascii() and value.isdecimal():
         return int(value[:9])
