@@ -152,6 +152,9 @@ class Settings(LocalSettings):
         description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
     )
 
+    fetch_timeout_s: PositiveFloat = Field(
+        60.0, description="Seconds that an image may take to come from a URL, redirects included."
+    )
     webhook_secret: Annotated[SecretStr | None, AfterValidator(_webhook_secret)] = Field(
         None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; without it there are none."
     )

@@ -24,6 +24,12 @@ class Listener:
         self.connections = 0
         self.requests: list[bytes] = []
 
+    async def until_asked(self) -> None:
+        async def asked() -> bool:
+            return bool(self.requests)
+
+        await until(asked)
+
     @classmethod
     @asynccontextmanager
     async def start(cls, answer: bytes | Peer = OK) -> AsyncGenerator["Listener"]:

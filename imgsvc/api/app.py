@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from imgsvc.api import files, jobs, ops, uploads
+from imgsvc.api import files, jobs, ops, uploads, urls
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 ROUTES = [
     Route("/upload", uploads.upload, methods=["POST"]),
+    Route("/upload/url", urls.upload_url, methods=["POST"]),
     Route("/upload/{id}", jobs.Upload),
     Route("/upload/{id}/status", jobs.status, methods=["GET"]),
     Route("/upload/{id}/result", jobs.result, methods=["GET"]),

@@ -21,7 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
-from imgsvc.jobs.record import Failure, Record, Submission, Success
+from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
 from imgsvc.problems import JOB_FAILURES, CodedError
 from imgsvc.settings import Settings
 
@@ -45,7 +45,7 @@ _LISTEN_AGAIN_S = 0.5
 _MAX_CONNECTIONS = 64
 _SCRIPTS = (
     *("reserve", "hold", "abandon", "submit"),
-    *("claim", "renew", "progress", "finish", "release"),
+    *("claim", "renew", "progress", "fetched", "finish", "release"),
     *("cancel", "retry", "delete", "sweep", "swept"),
     *("dispatch", "settle"),
 )
@@ -176,12 +176,15 @@ class Queue:
 
     async def submit(self, submission: Submission) -> None:
         """Queues the job of a reserved upload."""
-        fields = {
+        fields: dict[str, str | bytes] = {
             "filename": submission.filename,
             "preset": submission.preset,
-            "source": orjson.dumps(astuple(submission.source)),
             "metadata": orjson.dumps(submission.metadata),
         }
+        if submission.source:
+            fields["source"] = orjson.dumps(astuple(submission.source))
+        if submission.url:
+            fields["url"] = submission.url
         if submission.webhook_url:
             fields["webhook"] = submission.webhook_url
         flat = [part for pair in fields.items() for part in pair]
@@ -214,6 +217,10 @@ class Queue:
 
     async def progress(self, claim: Claim, progress: int, step: str) -> None:
         await self._run("progress", claim.id, claim.token, progress, step)
+
+    async def fetched(self, claim: Claim, source: Source) -> bool:
+        """Notes what an original is that the job has fetched. False where the claim no longer owns it."""
+        return bool(await self._run("fetched", claim.id, claim.token, orjson.dumps(astuple(source))))
 
     async def finish(self, claim: Claim, outcome: Success | Failure) -> bool:
         """Ends the job. False where the claim no longer owns it."""

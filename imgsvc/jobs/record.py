@@ -55,15 +55,19 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A finished upload, ready to become a job. It is kept for `expires_in` seconds, or until it is deleted."""
+    """A finished upload, ready to become a job. It is kept for `expires_in` seconds, or until it is deleted.
+
+    It has either its `source`, or the `url` that its job will fetch that from.
+    """
 
     id: str
     filename: str
     preset: str
-    source: Source
+    source: Source | None
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     expires_in: int | None = None
     webhook_url: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +134,13 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """The job could not be done now, through no fault of its own: it is queued again after `delay_s` seconds."""
+    """The job could not be done now, through no fault of its own: it is queued again after `delay_s` seconds.
+
+    What it lacks, other jobs lack too, unless it is postponed `alone`.
+    """
 
     delay_s: float
+    alone: bool = False
 
 
 def original_key(upload_id: str) -> str:
@@ -156,7 +164,8 @@ class Record:
     status: Status
     filename: str
     preset: str
-    source: Source
+    url: str | None
+    source: Source | None
     metadata: dict[str, str]
     progress: int
     step: str | None
@@ -180,7 +189,8 @@ class Record:
             status=Status(row["status"]),
             filename=row["filename"],
             preset=row["preset"],
-            source=Source(*orjson.loads(row["source"])),
+            url=row.get("url"),
+            source=Source(*orjson.loads(row["source"])) if "source" in row else None,
             metadata=orjson.loads(row.get("metadata", "{}")),
             progress=int(row.get("progress", 0)),
             step=row.get("step"),
@@ -202,8 +212,16 @@ class Record:
     def submission(self) -> Submission:
         """What it was made of."""
         expires_in = None if self.expires_at is None else (self.expires_at - self.created_at) // 1000
-        webhook_url = self.webhook and self.webhook.url
-        return Submission(self.id, self.filename, self.preset, self.source, self.metadata, expires_in, webhook_url)
+        return Submission(
+            id=self.id,
+            filename=self.filename,
+            preset=self.preset,
+            source=None if self.url else self.source,
+            metadata=self.metadata,
+            expires_in=expires_in,
+            webhook_url=self.webhook and self.webhook.url,
+            url=self.url,
+        )
 
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
@@ -237,7 +255,7 @@ class Record:
         }
 
     def result_document(self) -> dict[str, Any]:
-        if self.success is None:
+        if self.success is None or self.source is None:
             document: dict[str, Any] = {"status": self.status, "result": None}
             return document | {"error": self._error()} if self.done else document
         return {

@@ -14,6 +14,7 @@ from imgsvc.model import Limits
 from imgsvc.outbound import Outbound
 from imgsvc.settings import Settings, SettingsError, load
 from imgsvc.storage import Storage
+from imgsvc.worker.fetch import Fetcher
 from imgsvc.worker.lease import LeasedWorker
 from imgsvc.worker.sweep import Sweeper
 from imgsvc.worker.tasks import Processor
@@ -40,7 +41,10 @@ async def work(settings: Settings) -> None:
         decoders,
     ):
         slots = settings.decoder_processes + _SLOTS_BEYOND_DECODERS
-        processor = Processor(queue, storage, decoders)
+        fetcher = Fetcher(
+            queue, storage, outbound, settings.max_upload_bytes, settings.fetch_timeout_s, at_once=slots // 2
+        )
+        processor = Processor(queue, storage, decoders, fetcher)
         worker = LeasedWorker(
             queue, processor, storage.is_there, slots=slots, sandbox=decoders.posture, settings=settings
         )
