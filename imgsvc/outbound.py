@@ -117,7 +117,7 @@ class Outbound:
             UrlNotAllowedError: it will never be requested.
             UnreachableError: its host cannot be resolved at the moment.
         """
-        await self._resolve(parse_url(url))
+        await self._resolve(parse_url(url), _RESOLVE_S)
 
     @asynccontextmanager
     async def request(
@@ -158,10 +158,10 @@ class Outbound:
         body: bytes | None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """One request and its answer, on a connection of its own."""
-        addresses = await self._resolve(target)
-        timeout = aiohttp.ClientTimeout(
-            total=max(0.001, until - asyncio.get_running_loop().time()), sock_connect=_CONNECT_S, sock_read=idle_s
-        )
+        clock = asyncio.get_running_loop().time
+        addresses = await self._resolve(target, min(_RESOLVE_S, until - clock()))
+        left_s = max(0.001, until - clock())  # to aiohttp, 0 means no deadline
+        timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=_CONNECT_S, sock_read=idle_s)
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=_Pinned(addresses), use_dns_cache=False, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -178,13 +178,13 @@ class Outbound:
             finally:
                 response.close()
 
-    async def _resolve(self, target: URL) -> Sequence[ResolveResult]:
+    async def _resolve(self, target: URL, timeout_s: float) -> Sequence[ResolveResult]:
         """The host's addresses, each of which may be connected to."""
         host, port = target.raw_host or "", target.port or 0
         # spellings such as 0x7f.1 and 2130706433 are resolved too, as whatever they mean
         lookup = asyncio.get_running_loop().run_in_executor(self._names, _look_up, host, port)
         try:
-            async with asyncio.timeout(_RESOLVE_S):
+            async with asyncio.timeout(timeout_s):
                 addresses = await lookup
         except (OSError, UnicodeError, TimeoutError) as error:
             if isinstance(error, UnicodeError) or getattr(error, "errno", None) in _NO_SUCH_NAME:

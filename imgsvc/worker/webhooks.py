@@ -86,6 +86,9 @@ class Messenger:
             await self.queue.settle(delivery, state, reply.status, reply.error, delay_s)
         except QueueUnavailableError:
             return  # it is handed out again: better told twice than never
+        except Exception:  # a bug, which must not end the others' deliveries; this one is handed out again too
+            log.exception("%s: webhook attempt %d failed", delivery.id, delivery.attempt)
+            return
         log.info("%s: webhook attempt %d: %s, %s", delivery.id, delivery.attempt, reply.status or reply.error, state)
 
     async def _post(self, record: Record, url: str) -> Reply:
