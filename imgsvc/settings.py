@@ -1,5 +1,6 @@
 """Every setting of imgsvc, read from `IMGSVC_*` environment variables and checked before anything starts."""
 
+import base64
 import difflib
 import ipaddress
 import os
@@ -21,6 +22,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imgsvc.addresses import parse_allowed
+
 S = TypeVar("S", bound="LocalSettings")
 
 PREFIX = "IMGSVC_"
@@ -41,6 +44,28 @@ def _http_url(value: str | None) -> str | None:
     if value is not None and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
         raise ValueError("must look like http://host:9000")
     return value
+
+
+def _destinations(value: str) -> str:
+    parse_allowed(value)
+    return value
+
+
+def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        _webhook_key(value)
+    return value
+
+
+def _webhook_key(secret: SecretStr) -> bytes:
+    prefix, _, text = secret.get_secret_value().partition("_")
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        key = b""
+    if prefix != "whsec" or not 24 <= len(key) <= 64:
+        raise ValueError("must be whsec_ and then 24 to 64 random bytes in base64, as `openssl rand -base64 32` writes")
+    return key
 
 
 class LocalSettings(BaseSettings):
@@ -129,6 +154,18 @@ class Settings(LocalSettings):
         description="Lock decoders down: `require` all of it, `auto` what the kernel can, or `off`.",
     )
 
+    outbound_allow: Annotated[str, AfterValidator(_destinations)] = Field(
+        "",
+        description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
+    )
+
+    fetch_timeout_s: PositiveFloat = Field(
+        60.0, description="Seconds that an image may take to come from a URL, redirects included."
+    )
+    webhook_secret: Annotated[SecretStr | None, AfterValidator(_webhook_secret)] = Field(
+        None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; without it there are none."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
 
     @model_validator(mode="after")
@@ -137,6 +174,11 @@ class Settings(LocalSettings):
             missing = "S3_SECRET_ACCESS_KEY" if self.s3_secret_access_key is None else "S3_ACCESS_KEY_ID"
             raise ValueError(f"{PREFIX}{missing} is not set: set both S3 credentials, or neither")
         return self
+
+    @property
+    def webhook_key(self) -> bytes | None:
+        """What webhooks are signed with."""
+        return _webhook_key(self.webhook_secret) if self.webhook_secret else None
 
     @property
     def decoder_processes(self) -> int:

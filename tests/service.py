@@ -181,11 +181,11 @@ def decoders(worker: Child) -> list[psutil.Process]:
     return psutil.Process(worker.pid).children()
 
 
-async def begun(service: Service) -> str:
+async def begun(service: Service, **fields: str) -> str:
     """An upload whose job has begun and does not end, because its worker's decoders stand still."""
     for decoder in decoders(service.workers[0]):
         decoder.suspend()
-    upload_id = await service.upload(images.photo())
+    upload_id = await service.upload(images.photo(), **fields)
 
     async def at_the_decoder() -> bool:
         return (await service.status(upload_id))["step"] == "decode"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "imgsvc"
-WORDS = {"model", "formats", "presets", "problems", "settings"}
+WORDS = {"addresses", "model", "formats", "presets", "problems", "settings"}
 # room: what it may import of ours, besides the words
 MAY_IMPORT: dict[str, set[str]] = {
     **{word: set[str]() for word in WORDS},
@@ -16,10 +16,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "imaging": set(),
     "decoder": {"imaging"},
     "storage": set(),
+    "outbound": set(),
+    "signing": set(),
+    "webhooks": set(),
     "jobs": set(),
     "embedded": set(),
-    "api": {"jobs", "storage", "process"},
-    "worker": {"jobs", "storage", "decoder", "process"},
+    "api": {"jobs", "storage", "outbound", "process"},
+    "worker": {"jobs", "storage", "decoder", "outbound", "webhooks", "process"},
     "local": {"embedded", "process"},
     "cli": {"local", "embedded", "process", "api", "worker"},
     "__main__": {"cli"},
@@ -31,6 +34,7 @@ SPOKEN_IN = {
     "aioboto3": {"storage"},
     "aiobotocore": {"storage"},
     "botocore": {"storage"},
+    "aiohttp": {"outbound", "storage"},
     "PIL": {"imaging", "decoder"},
     "starlette": {"api"},
     "uvicorn": {"api"},

@@ -11,12 +11,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from imgsvc.api import files, jobs, ops, presets, uploads
+from imgsvc.api import files, jobs, ops, presets, uploads, urls
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import RequestId
 from imgsvc.jobs.queue import Queue
+from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
 from imgsvc.storage import Storage, StorageError
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 ROUTES = [
     Route("/upload", uploads.upload, methods=["POST"]),
+    Route("/upload/url", urls.upload_url, methods=["POST"]),
     Route("/upload/{id}", jobs.Upload),
     Route("/upload/{id}/status", jobs.status, methods=["GET"]),
     Route("/upload/{id}/result", jobs.result, methods=["GET"]),
@@ -49,12 +51,13 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
         async with (
             Queue.open(settings) as queue,
             Storage.open(settings) as storage,
+            Outbound.open(settings) as outbound,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
             try:
                 budget = Budget(settings.max_uploads_bytes)
-                yield {"services": Services(settings, known, queue, storage, budget, tasks)}
+                yield {"services": Services(settings, known, queue, storage, outbound, budget, tasks)}
             finally:
                 tasks.cancel_scope.cancel()
 

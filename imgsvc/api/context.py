@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from imgsvc.api.budget import Budget
 from imgsvc.jobs.queue import Queue
+from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
 from imgsvc.storage import Storage
@@ -23,6 +24,7 @@ class Services:
     presets: Presets
     queue: Queue
     storage: Storage
+    outbound: Outbound
     uploads: Budget
     tasks: TaskGroup
 

@@ -23,15 +23,8 @@ class Upload(HTTPEndpoint):
 
     async def get(self, request: Request) -> Response:
         record = await _record(request)
-        path = f"/upload/{record.id}"
-        return Document(
-            {
-                "id": record.id,
-                "status": record.status_document(),
-                "result": record.result_document() if record.done else None,
-                "links": {"self": path, "status": f"{path}/status", "result": f"{path}/result"},
-            }
-        )
+        webhook = {"webhook": record.webhook.document()} if record.webhook else {}
+        return Document(record.document() | webhook)
 
     async def delete(self, request: Request) -> Response:
         """Record first: from then on no worker can finish the job. Repeating it clears what a failure left."""

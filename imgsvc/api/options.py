@@ -10,7 +10,7 @@ from starlette.requests import Request
 from imgsvc.api.errors import ProblemError
 from imgsvc.presets import CUSTOM, DEFAULT, Preset, PresetError, Presets, read
 
-FIELDS = frozenset({"preset", "variants", "metadata", "expires_in"})
+FIELDS = frozenset({"preset", "variants", "metadata", "expires_in", "webhook_url"})
 MAX_VARIANTS_BYTES = 8192
 MAX_METADATA_BYTES = 4096
 MAX_EXPIRES_IN_S = 10 * 366 * 86_400

@@ -17,6 +17,7 @@ from imgsvc.api.budget import overloaded
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import RETRY_AFTER_S, ProblemError
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
+from imgsvc.api.webhooks import webhook_url
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.queue import Admission, QueueUnavailableError
 from imgsvc.jobs.record import Source, Submission, original_key
@@ -30,6 +31,9 @@ MESSAGE = "File uploaded successfully. Processing started in the background."
 Sink = Callable[[AsyncIterator[bytes], str], Awaitable[Digest]]
 """Takes the file's chunks and its media type."""
 
+Receive = Callable[[str, bool], Awaitable[Submission]]
+"""Reads what the client sends as the upload of that id, and stores its file, or only looks at it."""
+
 
 async def upload(request: Request) -> Response:
     """Answers 202 only when the original is durable and its job is queued.
@@ -40,27 +44,35 @@ async def upload(request: Request) -> Response:
     length = _length(request, here.settings.max_upload_bytes)
     key = options.idempotency_key(request)
     body = open_body(request, options.FIELDS, here.settings.body_idle_timeout_s)
+
+    async def receive(upload_id: str, store: bool) -> Submission:
+        sink = partial(here.storage.put_stream, original_key(upload_id)) if store else _digest
+        return await _receive(upload_id, body, here, sink)
+
     with here.uploads.lend(min(length, 2 * PART_BYTES)):
-        reservation = await here.queue.reserve(str(uuid4()), key)
-        match reservation.admission:
-            case Admission.RESERVED:
-                submission = await _accept(reservation.id, body, here)
-            case Admission.REPLAY:
-                submission = await _replay(reservation.id, body, here)
-            case Admission.IN_FLIGHT:
-                detail = "The first upload with this Idempotency-Key is still under way. Ask again shortly."
-                raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
-            case Admission.OVERLOADED:
-                raise overloaded("Too many jobs are waiting. Try again later.")
+        return await submitted(here, key, receive)
+
+
+async def submitted(here: Services, key: str, receive: Receive) -> Response:
+    """Reserves an upload, has it received, and submits it; or else says why not."""
+    reservation = await here.queue.reserve(str(uuid4()), key)
+    match reservation.admission:
+        case Admission.RESERVED:
+            submission = await _accept(reservation.id, receive, here)
+        case Admission.REPLAY:
+            submission = await _replay(reservation.id, receive, here)
+        case Admission.IN_FLIGHT:
+            detail = "The first upload with this Idempotency-Key is still under way. Ask again shortly."
+            raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
+        case Admission.OVERLOADED:
+            raise overloaded("Too many jobs are waiting. Try again later.")
     return _accepted(submission)
 
 
-async def _accept(upload_id: str, body: RawBody | FormBody, here: Services) -> Submission:
+async def _accept(upload_id: str, receive: Receive, here: Services) -> Submission:
     try:
         async with _held(upload_id, here):
-            submission = await _receive(
-                upload_id, body, here, partial(here.storage.put_stream, original_key(upload_id))
-            )
+            submission = await receive(upload_id, True)
             await here.queue.submit(submission)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
@@ -69,9 +81,9 @@ async def _accept(upload_id: str, body: RawBody | FormBody, here: Services) -> S
     return submission
 
 
-async def _replay(upload_id: str, body: RawBody | FormBody, here: Services) -> Submission:
+async def _replay(upload_id: str, receive: Receive, here: Services) -> Submission:
     """The upload that was accepted under this Idempotency-Key, provided that this one is the same."""
-    submission = await _receive(upload_id, body, here, _digest)
+    submission = await receive(upload_id, False)
     first = await here.queue.get(upload_id)
     if first is None or not first.submission.is_repeated_by(submission):
         raise ProblemError(
@@ -95,6 +107,7 @@ async def _receive(upload_id: str, body: RawBody | FormBody, here: Services, sin
         source=Source(digest.bytes, digest.sha256, fmt.name),
         metadata=options.metadata(body.fields),
         expires_in=options.expires_in(body.fields, here.settings.files_ttl),
+        webhook_url=await webhook_url(body.fields, here),
     )
 
 

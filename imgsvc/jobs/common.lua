@@ -5,6 +5,7 @@
 --                           so that the job of a dead worker comes back by itself
 -- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
 --                           follows from the record at that time (sweep.lua)
+-- imgsvc:webhooks     zset  uploads whose end their webhook has yet to be told, by the ms at which that is due
 -- imgsvc:workers      zset  workers, by the ms until which they count as alive
 -- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
 -- imgsvc:deleted:<id> str   tombstone of a deleted upload
@@ -14,6 +15,7 @@
 -- in KEYS: all keys live on one primary (Redis Cluster is not supported).
 
 local QUEUE, SWEEP, WORKERS = 'imgsvc:queue', 'imgsvc:sweep', 'imgsvc:workers'
+local WEBHOOKS = 'imgsvc:webhooks'
 local DOORBELL, REVOKED = 'imgsvc:doorbell', 'imgsvc:revoked'
 local SETTLE_MS = 2000  -- storage may still finish a put this much after its sender has gone
 
@@ -68,13 +70,28 @@ local function fence(id)
   return 0
 end
 
--- Ends a job for good: record, lease and queue entry together. It begins with what frees memory, since from then
+-- Has a job's end told to its upload's webhook, where it has one.
+local function announce(id)
+  if redis.call('HEXISTS', record(id), 'webhook') == 0 then return end
+  local now = now_ms()
+  redis.call('HSET', record(id), 'webhook_state', 'pending', 'webhook_next', now)
+  redis.call('ZADD', WEBHOOKS, now, id)
+end
+
+-- Stops telling of an end: the job begins anew, or nothing is to be known of the upload any more.
+local function unannounce(id)
+  redis.call('ZREM', WEBHOOKS, id)
+  redis.call('HDEL', record(id), 'webhook_state', 'webhook_attempts', 'webhook_next', 'webhook_last')
+end
+
+-- Ends a job for good: record, lease, queue entry and webhook delivery together. It begins with what frees memory, since from then
 -- on a Redis that is full lets a script write.
 local function finish(id, status, ttl_s)
   unqueue(id)
   redis.call('HDEL', record(id), 'owner', 'step', 'deliveries')
   redis.call('HSET', record(id), 'status', status, 'finished_at', now_ms())
   redis.call('EXPIRE', record(id), ttl_s)
+  announce(id)
 end
 
 -- Ends a job that is not to be done any more, and tells the worker that has it.
@@ -93,6 +110,7 @@ end
 local function abandon(id)
   free_idempotency_key(id)
   unqueue(id)
+  unannounce(id)
   redis.call('DEL', record(id))
   redis.call('HSET', record(id), 'status', 'ABANDONED')
   redis.call('PUBLISH', REVOKED, id)

@@ -7,6 +7,7 @@ local id, ttl_s, has_files = ARGV[1], ARGV[2], ARGV[3] == '1'
 local status = status_of(id)
 if not is_visible(status) and (status or not has_files) then return redis.call('EXISTS', tombstone(id)) end
 free_idempotency_key(id)
+unannounce(id)
 redis.call('DEL', record(id))
 unqueue(id)
 redis.call('PUBLISH', REVOKED, id)

@@ -21,7 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
-from imgsvc.jobs.record import Failure, Record, Submission, Success
+from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
 from imgsvc.presets import compact
 from imgsvc.problems import JOB_FAILURES, CodedError
 from imgsvc.settings import Settings
@@ -36,6 +36,9 @@ IDEMPOTENCY_TTL_S = 24 * 3600
 SWEEP_HOLD_S = 60.0
 """How long one sweeper has for what it took, before another may take it."""
 
+DISPATCH_HOLD_S = 20.0
+"""How long a worker has for one try of a webhook delivery, before another may take it."""
+
 _DOORBELL = b"imgsvc:doorbell"
 _REVOKED = b"imgsvc:revoked"
 _LISTEN_S = 5.0
@@ -43,8 +46,9 @@ _LISTEN_AGAIN_S = 0.5
 _MAX_CONNECTIONS = 64
 _SCRIPTS = (
     *("reserve", "hold", "abandon", "submit"),
-    *("claim", "renew", "progress", "finish", "release"),
+    *("claim", "renew", "progress", "fetched", "finish", "release"),
     *("cancel", "retry", "delete", "sweep", "swept"),
+    *("dispatch", "settle"),
 )
 # asked once more at once where the connection broke before the answer: the first call may or may not have worked
 _REPEATED = {"reserve", "submit", "abandon", "delete", "swept"}
@@ -96,6 +100,15 @@ class Claim:
 
     id: str
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One try to tell a webhook that the upload's job ended at `end` (ms since the epoch)."""
+
+    id: str
+    end: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +177,18 @@ class Queue:
 
     async def submit(self, submission: Submission) -> None:
         """Queues the job of a reserved upload."""
-        fields = {
+        fields: dict[str, str | bytes] = {
             "filename": submission.filename,
             "preset": submission.preset,
             "variants": orjson.dumps(compact(submission.variants)),
-            "source": orjson.dumps(astuple(submission.source)),
             "metadata": orjson.dumps(submission.metadata),
         }
+        if submission.source:
+            fields["source"] = orjson.dumps(astuple(submission.source))
+        if submission.url:
+            fields["url"] = submission.url
+        if submission.webhook_url:
+            fields["webhook"] = submission.webhook_url
         flat = [part for pair in fields.items() for part in pair]
         expires_in_ms = "" if submission.expires_in is None else submission.expires_in * 1000
         if not await self._run("submit", submission.id, _job_body(), expires_in_ms, *flat):
@@ -201,6 +219,10 @@ class Queue:
 
     async def progress(self, claim: Claim, progress: int, step: str) -> None:
         await self._run("progress", claim.id, claim.token, progress, step)
+
+    async def fetched(self, claim: Claim, source: Source) -> bool:
+        """Notes what an original is that the job has fetched. False where the claim no longer owns it."""
+        return bool(await self._run("fetched", claim.id, claim.token, orjson.dumps(astuple(source))))
 
     async def finish(self, claim: Claim, outcome: Success | Failure) -> bool:
         """Ends the job. False where the claim no longer owns it."""
@@ -237,6 +259,19 @@ class Queue:
     async def swept(self, upload_id: str) -> None:
         """Says that the upload is cleared."""
         await self._run("swept", upload_id)
+
+    async def dispatch(self, limit: int) -> list[Delivery]:
+        """Webhook deliveries that are due; each is the caller's for DISPATCH_HOLD_S."""
+        rows = await self._run("dispatch", round(DISPATCH_HOLD_S * 1000), limit)
+        return [Delivery(name.decode(), int(end), attempt) for name, end, attempt in rows]
+
+    async def settle(
+        self, delivery: Delivery, state: str, status: int | None, error: str | None, delay_s: float = 0
+    ) -> bool:
+        """Says what came of a delivery; one that is still pending is due again. False where it was not the last."""
+        last = orjson.dumps([status, error])
+        args = (delivery.id, delivery.end, delivery.attempt, state, last, round(delay_s * 1000))
+        return bool(await self._run("settle", *args))
 
     async def get(self, upload_id: str) -> Record | None:
         async with self.outages():

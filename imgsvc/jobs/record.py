@@ -13,7 +13,7 @@ The moves themselves are made in Redis, each by one Lua script beside this file.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -60,15 +60,18 @@ class Submission:
     """A finished upload, ready to become a job. It is kept for `expires_in` seconds, or until it is deleted.
 
     `variants` are what is to be made of it, whatever becomes of the presets meanwhile; `preset` is but their name.
+    It has either its `source`, or the `url` that its job will fetch that from.
     """
 
     id: str
     filename: str
     preset: str
     variants: Preset
-    source: Source
+    source: Source | None
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     expires_in: int | None = None
+    webhook_url: str | None = None
+    url: str | None = None
 
     def is_repeated_by(self, other: Self) -> bool:
         """Whether `other` asks for the same. What a named preset stands for may have changed in between."""
@@ -118,10 +121,37 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where a job's end is told, and how far that has come. `state` is pending, delivered or gave_up."""
+
+    url: str
+    state: str = "pending"
+    attempts: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+    next_at: int | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, str]) -> Self | None:
+        if "webhook" not in row:
+            return None
+        status, error = orjson.loads(row.get("webhook_last", "[null,null]"))
+        state, attempts = row.get("webhook_state", "pending"), int(row.get("webhook_attempts", 0))
+        return cls(row["webhook"], state, attempts, status, error, _int(row.get("webhook_next")))
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self) | {"next_at": timestamp(self.next_at)}
+
+
+@dataclass(frozen=True, slots=True)
 class Postponed:
-    """The job could not be done now, through no fault of its own: it is queued again after `delay_s` seconds."""
+    """The job could not be done now, through no fault of its own: it is queued again after `delay_s` seconds.
+
+    What it lacks, other jobs lack too, unless it is postponed `alone`.
+    """
 
     delay_s: float
+    alone: bool = False
 
 
 def original_key(upload_id: str) -> str:
@@ -146,7 +176,8 @@ class Record:
     filename: str
     preset: str
     variants: Preset
-    source: Source
+    url: str | None
+    source: Source | None
     metadata: dict[str, str]
     progress: int
     step: str | None
@@ -157,6 +188,7 @@ class Record:
     expires_at: int | None
     success: Success | None
     failure: Failure | None
+    webhook: Webhook | None
 
     @classmethod
     def from_hash(cls, upload_id: str, values: Mapping[bytes, bytes]) -> Self | None:
@@ -170,7 +202,8 @@ class Record:
             filename=row["filename"],
             preset=row["preset"],
             variants=expand(orjson.loads(row["variants"])) if "variants" in row else PRESETS[DEFAULT],
-            source=Source(*orjson.loads(row["source"])),
+            url=row.get("url"),
+            source=Source(*orjson.loads(row["source"])) if "source" in row else None,
             metadata=orjson.loads(row.get("metadata", "{}")),
             progress=int(row.get("progress", 0)),
             step=row.get("step"),
@@ -181,6 +214,7 @@ class Record:
             expires_at=_int(row.get("expires_at")),
             success=_success(row.get("success")),
             failure=Failure(*orjson.loads(row["failure"])) if "failure" in row else None,
+            webhook=Webhook.from_row(row),
         )
 
     @property
@@ -191,10 +225,30 @@ class Record:
     def submission(self) -> Submission:
         """What it was made of."""
         expires_in = None if self.expires_at is None else (self.expires_at - self.created_at) // 1000
-        return Submission(self.id, self.filename, self.preset, self.variants, self.source, self.metadata, expires_in)
+        return Submission(
+            id=self.id,
+            filename=self.filename,
+            preset=self.preset,
+            variants=self.variants,
+            source=None if self.url else self.source,
+            metadata=self.metadata,
+            expires_in=expires_in,
+            webhook_url=self.webhook and self.webhook.url,
+            url=self.url,
+        )
 
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
+
+    def document(self) -> dict[str, Any]:
+        """All of it, as a reader and a webhook's receiver see it."""
+        path = f"/upload/{self.id}"
+        return {
+            "id": self.id,
+            "status": self.status_document(),
+            "result": self.result_document() if self.done else None,
+            "links": {"self": path, "status": f"{path}/status", "result": f"{path}/result"},
+        }
 
     def status_document(self) -> dict[str, Any]:
         return {
@@ -215,7 +269,7 @@ class Record:
         }
 
     def result_document(self) -> dict[str, Any]:
-        if self.success is None:
+        if self.success is None or self.source is None:
             document: dict[str, Any] = {"status": self.status, "result": None}
             return document | {"error": self._error()} if self.done else document
         placeholder = self.success.placeholder

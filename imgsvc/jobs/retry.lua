@@ -1,5 +1,5 @@
 -- Queues a job once more that has ended in FAILURE or was cancelled.
--- Guarantees: it starts with all its deliveries. None is queued of which the sweeper is just clearing something,
+-- Guarantees: it starts with all its deliveries, and its webhook is told of the new end alone. None is queued of which the sweeper is just clearing something,
 -- or whose time is up.
 -- Returns 1, 0 where the job is in no state for it, -1 where nothing is known of the upload.
 -- ARGV: id, job body
@@ -10,6 +10,7 @@ if status ~= 'FAILURE' and status ~= 'CANCELLED' then return 0 end
 if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return 0 end
 redis.call('HSET', record(id), 'status', 'PENDING', 'progress', 0)
 redis.call('HDEL', record(id), 'failure', 'started_at', 'finished_at')
+unannounce(id)
 redis.call('PERSIST', record(id))
 enqueue(id, body)
 return 1

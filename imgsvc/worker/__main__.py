@@ -11,11 +11,14 @@ from imgsvc import process
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Queue
 from imgsvc.model import Limits
+from imgsvc.outbound import Outbound
 from imgsvc.settings import Settings, SettingsError, load
 from imgsvc.storage import Storage
+from imgsvc.worker.fetch import Fetcher
 from imgsvc.worker.lease import LeasedWorker
 from imgsvc.worker.sweep import Sweeper
 from imgsvc.worker.tasks import Processor
+from imgsvc.worker.webhooks import Messenger
 
 log = logging.getLogger("imgsvc.worker")
 
@@ -32,20 +35,31 @@ async def work(settings: Settings) -> None:
         limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),
         sandbox=settings.sandbox,
     )
-    async with Queue.open(settings) as queue, Storage.open(settings) as storage, decoders:
+    async with (
+        Queue.open(settings) as queue,
+        Storage.open(settings) as storage,
+        Outbound.open(settings) as outbound,
+        decoders,
+    ):
         slots = settings.decoder_processes + _SLOTS_BEYOND_DECODERS
-        processor = Processor(queue, storage, decoders)
+        fetcher = Fetcher(
+            queue, storage, outbound, settings.max_upload_bytes, settings.fetch_timeout_s, at_once=slots // 2
+        )
+        processor = Processor(queue, storage, decoders, fetcher)
         worker = LeasedWorker(
             queue, processor, storage.is_there, slots=slots, sandbox=decoders.posture, settings=settings
         )
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
         log.info("ready: %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
-        sweeping = asyncio.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())
+        beside = [asyncio.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
+        if settings.webhook_key:
+            beside.append(asyncio.create_task(Messenger(queue, outbound, settings.webhook_key).run()))
         try:
             await worker.main()
         finally:
-            sweeping.cancel()
+            for task in beside:
+                task.cancel()
     log.info("stopped")
 
 

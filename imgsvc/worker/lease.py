@@ -49,7 +49,8 @@ _NEVER = 2**31  # arq's own count of tries: the queue's counts are the ones that
 class LeasedWorker(Worker):
     """Runs `perform` for each job that it can lease, at most `slots` at once.
 
-    Once `perform` has postponed a job, no other is claimed until `can_perform` says that it makes sense again.
+    Once `perform` has postponed a job, and not it alone, no other is claimed until `can_perform` says that it makes
+    sense again.
     """
 
     def __init__(
@@ -207,7 +208,7 @@ class LeasedWorker(Worker):
             log.exception("%s failed", claim.id)
             self._outcomes[claim.id] = Failure("internal_error", JOB_FAILURES["internal_error"])
         else:
-            if isinstance(outcome, Postponed) and self._probe_at is None:
+            if isinstance(outcome, Postponed) and not outcome.alone and self._probe_at is None:
                 log.warning("claiming nothing until what jobs need is there again")
                 self._probe_at = _next_probe()
 

@@ -15,6 +15,7 @@ from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Succes
 from imgsvc.model import Rendered, Rendition, Variant
 from imgsvc.problems import JOB_FAILURES, JobError
 from imgsvc.storage import Storage, StorageError
+from imgsvc.worker.fetch import Fetcher, FetchLaterError
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,9 @@ _DECODER_DIED = {"decode_timeout", "decoder_oom", "decoder_crashed"}
 
 DEADLINE_S = 24 * 3600
 """How long a job waits for storage that is away."""
+
+FETCH_DEADLINE_S = 600
+"""How long a job waits for a host that is away: its client waits too."""
 
 _BACKOFF_S = (1.0, 30.0)
 _REPORT_S = 0.2
@@ -40,6 +44,7 @@ class Processor:
     queue: Queue
     storage: Storage
     decoders: DecoderPool
+    fetch: Fetcher
 
     async def __call__(self, claim: Claim) -> Outcome:
         begin = perf_counter()
@@ -57,15 +62,19 @@ class Processor:
             return Failure("source_missing", JOB_FAILURES["source_missing"])
         try:
             async with self._reporting(claim) as report:
-                return await self._process(record, report)
+                return await self._process(claim, record, report)
         except JobError as error:
             return Failure(error.code, error.detail)
+        except FetchLaterError as error:
+            return _postpone_fetch(record, error)
         except StorageError as error:
             return _postpone(record, error)
+        except QueueUnavailableError:
+            return Postponed(_BACKOFF_S[0])
 
-    async def _process(self, record: Record, report: Report) -> Success:
+    async def _process(self, claim: Claim, record: Record, report: Report) -> Success:
         report(5, "fetch")
-        source = await self._fetch(record)
+        source = await self._original(claim, record)
         report(10, "decode")
         rendered = await self._render(source, record.variants, report)
         report(90, "store")
@@ -73,9 +82,16 @@ class Processor:
         original = rendered.original
         return Success(original.width, original.height, original.frames, files, rendered.placeholder)
 
-    async def _fetch(self, record: Record) -> bytes:
-        """The original, proven to be what was uploaded."""
+    async def _original(self, claim: Claim, record: Record) -> bytes:
+        if record.source is None and record.url is not None:
+            return await self.fetch(claim, record.url)
+        return await self._stored(record)
+
+    async def _stored(self, record: Record) -> bytes:
+        """The original from storage, proven to be what was uploaded."""
         source = record.source
+        if source is None:
+            raise JobError("source_missing")
         async with self.storage.read(original_key(record.id)) as found:
             if found is None:
                 raise JobError("source_missing")
@@ -157,7 +173,23 @@ def _file(rendition: Rendition) -> File:
 def _postpone(record: Record, error: StorageError) -> Outcome:
     """Storage is away: the job waits for it, longer each time, and not for ever."""
     log.warning("%s: %r", record.id, error.__cause__)
-    if time() - (record.started_at or record.created_at) / 1000 > DEADLINE_S:
+    if _waited_s(record) > DEADLINE_S:
         return Failure(error.code, error.detail)
+    return Postponed(_backoff_s(record))
+
+
+def _postpone_fetch(record: Record, error: FetchLaterError) -> Outcome:
+    """A host is away that a client named: this job alone waits for it."""
+    log.info("%s: %s", record.id, error.detail)
+    if _waited_s(record) > FETCH_DEADLINE_S:
+        return Failure("fetch_failed", error.detail)
+    return Postponed(error.delay_s or _backoff_s(record), alone=True)
+
+
+def _waited_s(record: Record) -> float:
+    return time() - (record.started_at or record.created_at) / 1000
+
+
+def _backoff_s(record: Record) -> float:
     least, most = _BACKOFF_S
-    return Postponed(random.uniform(0.5, 1) * min(most, least * 2**record.attempt))  # noqa: S311 (jitter, no secret)
+    return random.uniform(0.5, 1) * min(most, least * 2**record.attempt)  # noqa: S311 (jitter, no secret)

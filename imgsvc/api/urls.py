@@ -1,0 +1,84 @@
+"""`POST /upload/url`: an upload whose original a worker fetches from a URL."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgsvc.api import options
+from imgsvc.api.context import Services, services
+from imgsvc.api.errors import ProblemError
+from imgsvc.api.names import safe_filename
+from imgsvc.api.uploads import submitted
+from imgsvc.api.webhooks import webhook_url
+from imgsvc.jobs.record import Submission
+from imgsvc.outbound import UnreachableError, parse_url
+
+MAX_BODY_BYTES = 32 * 1024
+FIELDS = options.FIELDS | {"url", "filename"}
+
+
+async def upload_url(request: Request) -> Response:
+    """Answers 202 when the job is queued that will fetch the original; of a bad URL what can be told at once."""
+    here = services(request)
+    key = options.idempotency_key(request)
+    fields = await _fields(request, here.settings.body_idle_timeout_s)
+
+    async def receive(upload_id: str, _: bool) -> Submission:
+        return await _submission(upload_id, fields, here)
+
+    return await submitted(here, key, receive)
+
+
+async def _submission(upload_id: str, fields: Mapping[str, str], here: Services) -> Submission:
+    url = fields.get("url", "")
+    with suppress(UnreachableError):  # its host may be resolved when the job runs, and the URL is judged again then
+        await here.outbound.check(url)
+    preset, variants = options.preset(fields, here.presets)
+    return Submission(
+        id=upload_id,
+        filename=safe_filename(fields.get("filename") or parse_url(url).name),
+        preset=preset,
+        variants=variants,
+        source=None,
+        metadata=options.metadata(fields),
+        expires_in=options.expires_in(fields, here.settings.files_ttl),
+        webhook_url=await webhook_url(fields, here),
+        url=url,
+    )
+
+
+async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
+    """The body's members, each as the text that a form's field would have."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ProblemError("unsupported_media_type", "Send a JSON object as application/json.")
+    for name in request.query_params:
+        raise ProblemError("unknown_field", f"Send {name[:80]!r} as a member of the JSON object, not in the query.")
+    try:
+        document: Any = orjson.loads(await _body(request, timeout_s))
+    except orjson.JSONDecodeError as error:
+        raise ProblemError("malformed_body", f"The body is no JSON: {error}.") from None
+    if not isinstance(document, dict):
+        raise ProblemError("malformed_body", 'The body is no JSON object such as {"url": "https://…"}.')
+    for name in document:
+        if name not in FIELDS:
+            known = ", ".join(sorted(FIELDS))
+            raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. There are: {known}.")
+    return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in document.items()}
+
+
+async def _body(request: Request, timeout_s: float) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise ProblemError("upload_too_large", f"The body is longer than {MAX_BODY_BYTES} bytes.")
+    except TimeoutError:
+        raise ProblemError("request_timeout", f"The body did not come within {timeout_s:g} seconds.") from None
+    return bytes(body)

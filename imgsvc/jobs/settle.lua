@@ -1,0 +1,18 @@
+-- Says what came of a webhook delivery.
+-- Guarantees: changes nothing where the delivery was handed out again meanwhile, or tells of an end that is none any
+-- more, since the job was retried or the upload deleted.
+-- Returns 1, or 0 where it changed nothing.
+-- ARGV: id, the ms of the end, attempt, state (pending, delivered or gave_up), last answer (JSON), ms until the next
+local id, state, delay_ms = ARGV[1], ARGV[4], tonumber(ARGV[6])
+local before = redis.call('HMGET', record(id), 'webhook_state', 'finished_at', 'webhook_attempts')
+if before[1] ~= 'pending' or before[2] ~= ARGV[2] or before[3] ~= ARGV[3] then return 0 end
+redis.call('HSET', record(id), 'webhook_state', state, 'webhook_last', ARGV[5])
+if state == 'pending' then
+  local at = now_ms() + delay_ms
+  redis.call('HSET', record(id), 'webhook_next', at)
+  redis.call('ZADD', WEBHOOKS, at, id)
+else
+  redis.call('HDEL', record(id), 'webhook_next')
+  redis.call('ZREM', WEBHOOKS, id)
+end
+return 1

@@ -1,0 +1,98 @@
+"""Fetches an original from the URL that its client named, and stores it as if it had been uploaded."""
+
+import hashlib
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from imgsvc.formats import SNIFF_BYTES, sniff
+from imgsvc.jobs.queue import Claim, Queue
+from imgsvc.jobs.record import Source, original_key
+from imgsvc.outbound import Answer, Outbound, Patience, TooLongError, UnreachableError, UrlNotAllowedError
+from imgsvc.problems import JobError
+from imgsvc.storage import Storage
+
+REDIRECTS = 3
+_IDLE_S = 10.0
+_BUSY_S = 1.0
+_MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+class FetchLaterError(Exception):
+    """Not now. `delay_s` is set where the reason is ours: so many fetches are under way already."""
+
+    def __init__(self, detail: str, delay_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.delay_s = delay_s
+
+
+@dataclass(slots=True)
+class Fetcher:
+    """Fetches at most `at_once` originals, so that slow hosts never hold all of a worker's slots."""
+
+    queue: Queue
+    storage: Storage
+    outbound: Outbound
+    max_bytes: int
+    timeout_s: float
+    at_once: int
+    _under_way: int = field(default=0)
+
+    async def __call__(self, claim: Claim, url: str) -> bytes:
+        """The original, stored and noted in its record.
+
+        Raises:
+            JobError: it will never be had.
+            FetchLaterError: it may be had later.
+            StorageError, QueueUnavailableError: it could not be kept.
+        """
+        with self._slot():
+            data = await self._get(url)
+        fmt = sniff(data[:SNIFF_BYTES])
+        if fmt is None:
+            raise JobError("unsupported_format", "What the URL leads to is not an image that this service reads.")
+        source = Source(len(data), hashlib.sha256(data).hexdigest(), fmt.name)
+        await self.storage.put(original_key(claim.id), data, fmt.media_type)
+        await self.queue.fetched(claim, source)
+        return data
+
+    async def _get(self, url: str) -> bytes:
+        """What the URL leads to. It is held whole, as an original is while its job runs, so it is stored in one put."""
+        patience = Patience(self.timeout_s, _IDLE_S)
+        head, parts = b"", list[bytes]()
+        try:
+            async with self.outbound.request("GET", url, patience, redirects=REDIRECTS) as answer:
+                _check_status(answer)
+                async for chunk in answer.chunks(self.max_bytes):
+                    parts.append(chunk)
+                    head += chunk[: SNIFF_BYTES - len(head)]
+                    if len(head) == SNIFF_BYTES and sniff(head) is None:
+                        break  # no image: the rest of it is of no use
+        except UnreachableError as error:
+            raise FetchLaterError(error.detail) from error
+        except (UrlNotAllowedError, TooLongError) as error:
+            raise JobError("fetch_failed", error.detail) from error
+        return b"".join(parts)
+
+    @contextmanager
+    def _slot(self) -> Generator[None]:
+        if self._under_way >= self.at_once:
+            delay_s = _BUSY_S * random.uniform(0.5, 1)  # noqa: S311 (jitter, no secret)
+            raise FetchLaterError("Too many images are being fetched.", delay_s)
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+
+def _check_status(answer: Answer) -> None:
+    if answer.status == HTTPStatus.OK:
+        return
+    detail = f"The URL's host answered with status {answer.status}."
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status in _MAY_PASS:
+        raise FetchLaterError(detail)
+    raise JobError("fetch_failed", detail)

@@ -1,0 +1,125 @@
+"""Tells webhooks how jobs ended: each end at least once, for a day and more where its receiver is away.
+
+Every worker that has the secret delivers; the queue hands each delivery to one of them at a time (dispatch.lua).
+"""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import time
+
+import orjson
+
+from imgsvc.jobs.queue import Delivery, Queue, QueueUnavailableError
+from imgsvc.jobs.record import Record, Status, timestamp
+from imgsvc.outbound import Outbound, Patience
+from imgsvc.problems import CodedError
+from imgsvc.webhooks import Message
+
+log = logging.getLogger(__name__)
+
+BACKOFF_S = (5, 30, 120, 600, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 12 * 3600)
+"""Pauses before the second attempt and those that follow; an end that is not taken by then is given up."""
+
+MAX_RETRY_AFTER_S = 3600
+"""How long a receiver may ask us to wait."""
+
+AT_ONCE = 32
+POLL_S = 0.5
+PATIENCE = Patience(total_s=10, idle_s=10)
+"""Well within the queue's DISPATCH_HOLD_S."""
+
+_TYPES = {Status.SUCCESS: "upload.succeeded", Status.FAILURE: "upload.failed", Status.CANCELLED: "upload.cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a receiver answered: a status, or `error` where it did not; and how long it asks us to wait."""
+
+    status: int | None = None
+    error: str | None = None
+    retry_after_s: float = 0
+
+    def state(self, attempt: int) -> str:
+        if self.status is not None and 200 <= self.status < 300:
+            return "delivered"
+        return "gave_up" if self.status == HTTPStatus.GONE or attempt > len(BACKOFF_S) else "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Messenger:
+    queue: Queue
+    outbound: Outbound
+    key: bytes
+
+    async def run(self) -> None:
+        """Delivers until it is cancelled. What is cut off then is delivered once more by another worker."""
+        under_way: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for delivery in await self._due(AT_ONCE - len(under_way)):
+                    task = group.create_task(self._deliver(delivery))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                if len(under_way) < AT_ONCE:
+                    await asyncio.sleep(POLL_S)
+                else:
+                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _due(self, limit: int) -> list[Delivery]:
+        try:
+            return await self.queue.dispatch(limit)
+        except QueueUnavailableError:  # the queue logs its own outages
+            return []
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        try:
+            record = await self.queue.get(delivery.id)
+            if record is None or record.webhook is None or record.finished_at != delivery.end:
+                return  # deleted, or retried: there is no such end any more
+            reply = await self._post(record, record.webhook.url)
+            state = reply.state(delivery.attempt)
+            delay_s = backoff_s(delivery.attempt, reply.retry_after_s) if state == "pending" else 0
+            await self.queue.settle(delivery, state, reply.status, reply.error, delay_s)
+        except QueueUnavailableError:
+            return  # it is handed out again: better told twice than never
+        except Exception:  # a bug, which must not end the others' deliveries; this one is handed out again too
+            log.exception("%s: webhook attempt %d failed", delivery.id, delivery.attempt)
+            return
+        log.info("%s: webhook attempt %d: %s, %s", delivery.id, delivery.attempt, reply.status or reply.error, state)
+
+    async def _post(self, record: Record, url: str) -> Reply:
+        message = message_of(record)
+        try:
+            # a redirect is an answer like any other, and no body is read
+            async with self.outbound.request(
+                "POST", url, PATIENCE, headers=message.headers(self.key, int(time())), body=message.body
+            ) as answer:
+                return Reply(answer.status, retry_after_s=retry_after_s(answer.headers.get("retry-after", "")))
+        except CodedError as error:
+            return Reply(error=error.detail)
+
+
+def message_of(record: Record) -> Message:
+    """What is told of a job's end: the same each time, by an id that no other end has."""
+    body = {"type": _TYPES[record.status], "timestamp": timestamp(record.finished_at), "data": record.document()}
+    return Message(f"{record.id}_{record.finished_at}", orjson.dumps(body))
+
+
+def backoff_s(attempt: int, retry_after_s: float) -> float:
+    """Seconds from one attempt to the next: jittered, and no less than the receiver asks for, within reason."""
+    jittered = BACKOFF_S[attempt - 1] * random.uniform(0.8, 1.2)  # noqa: S311 (no secret)
+    return max(jittered, min(retry_after_s, MAX_RETRY_AFTER_S))
+
+
+def retry_after_s(value: str) -> float:
+    """Seconds, from either form that RFC 9110 allows; 0 for anything else."""
+    if value.isascii() and value.isdecimal():
+        return int(value[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return 0
