@@ -34,7 +34,8 @@ Admit = Callable[[int], None]
 
 _MAX_OUTPUT_PIXELS = 8192 * 8192
 _MAX_OUTPUT_SIDE = 16_383  # WebP's
-_GLANCE = Variant("glance", 128, 128)
+_SMALL = 256
+_GLANCE = Variant("glance", _SMALL, _SMALL)
 """What is looked at to choose a crop, a main colour and a thumbhash."""
 
 
@@ -108,6 +109,9 @@ class _Studio:
 
     def glance(self) -> Image.Image:
         """A small picture of all of it."""
+        least = self.made[-1]
+        if len(self.made) > 1 and max(least.pixels.size) <= _SMALL:
+            return least.pixels
         return self._scaled(Plan(_GLANCE, place(self.source.whole, _GLANCE), "png")).pixels
 
     def _still(self, plan: Plan) -> bytes:
