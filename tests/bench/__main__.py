@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from tests.bench import pixels, queue, sandbox, service
+from tests.bench import pixels, queue, sandbox, service, versus
 
 DEFAULT = "service"
-BENCHES = {"service": service, "pixels": pixels, "sandbox": sandbox, "queue": queue}
+BENCHES = {"service": service, "peers": versus, "pixels": pixels, "sandbox": sandbox, "queue": queue}
 
 
 def main() -> None:

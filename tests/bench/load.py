@@ -11,14 +11,15 @@ POLL_BUSY_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Upload:
     """One upload, in seconds as its client saw it."""
 
+    result_url: str
     accepted: float
     done: float
 
 
-async def one(session: aiohttp.ClientSession, image: bytes, poll_s: float) -> Timing:
+async def one(session: aiohttp.ClientSession, image: bytes, poll_s: float) -> Upload:
     begin = perf_counter()
     form = aiohttp.FormData()
     form.add_field("file", image, filename="photo.jpg", content_type="image/jpeg")
@@ -30,19 +31,19 @@ async def one(session: aiohttp.ClientSession, image: bytes, poll_s: float) -> Ti
         async with session.get(document["status_url"]) as answer:
             status = (await answer.json())["status"]
         if status == "SUCCESS":
-            return Timing(accepted, perf_counter() - begin)
+            return Upload(document["result_url"], accepted, perf_counter() - begin)
         assert status in {"PENDING", "PROGRESS"}, status
         await asyncio.sleep(poll_s)
 
 
-async def load(url: str, image: bytes, count: int, in_flight: int) -> list[Timing]:
-    timings: list[Timing] = []
+async def load(url: str, image: bytes, count: int, in_flight: int) -> list[Upload]:
+    uploads: list[Upload] = []
     left = iter(range(count))
 
     async def client() -> None:
         for _ in left:
-            timings.append(await one(session, image, POLL_S.get(in_flight, POLL_BUSY_S)))
+            uploads.append(await one(session, image, POLL_S.get(in_flight, POLL_BUSY_S)))
 
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(client() for _ in range(in_flight)))
-    return timings
+    return uploads

@@ -69,7 +69,7 @@ def _for(fmt: str, image: Image.Image) -> Image.Image:
     return image if image.mode in {"L", "RGB"} else image.convert("RGB")
 
 
-def cpu_s() -> float:
+def own_cpu_s() -> float:
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return spent.ru_utime + spent.ru_stime
 
@@ -78,10 +78,10 @@ def measure(contender: Render, request: dict[str, Any]) -> dict[str, Any]:
     source = Path(request["path"]).read_bytes()
     variants = [Variant(**variant) for variant in request["variants"]]
     results: list[bytes] = []
-    begin = cpu_s()
+    begin = own_cpu_s()
     for _ in range(request["count"]):
         results = contender(source, variants)
-    spent = cpu_s() - begin
+    spent = own_cpu_s() - begin
     files = [Path(request["out"], f"{variant.name}.{variant.format}") for variant in variants]
     for file, result in zip(files, results, strict=True):
         file.write_bytes(result)

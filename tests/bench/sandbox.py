@@ -16,9 +16,9 @@ import psutil
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.presets import DEFAULT, PRESETS
 from tests.bench.contender import OURS, Contender
-from tests.bench.machine import machine
+from tests.bench.machine import cpu_s, machine
 from tests.bench.photos import SOURCES
-from tests.bench.runner import LIMITS, cpu_s
+from tests.bench.runner import LIMITS, own_cpu_s
 
 WALL_S = 20.0
 MEMORY_BYTES = 1024 * 1024 * 1024
@@ -36,15 +36,11 @@ async def pooled(sandbox: str, image: bytes, count: int) -> float:
         (child,) = set(psutil.Process().children()) - before
         for _ in range(WARM_UP):
             await pool.render(image, PRESETS[DEFAULT])
-        begin = cpu_s() + _of(child)
+        begin = own_cpu_s() + cpu_s(child)
         for _ in range(count):
             await pool.render(image, PRESETS[DEFAULT])
-        return (cpu_s() + _of(child) - begin) / count * 1000
-
-
-def _of(child: psutil.Process) -> float:
-    times = child.cpu_times()  # in ticks of 10 ms, which many images share
-    return times.user + times.system
+        # the child's in ticks of 10 ms, which many images share
+        return (own_cpu_s() + cpu_s(child) - begin) / count * 1000
 
 
 async def bench(image: bytes, rounds: int, count: int) -> None:

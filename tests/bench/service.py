@@ -17,7 +17,7 @@ import psutil
 
 from tests import images
 from tests.bench.load import load
-from tests.bench.machine import machine
+from tests.bench.machine import cpu_s, machine
 from tests.service import Servers, Service
 
 WARM_UP = 20
@@ -39,9 +39,9 @@ class Bill:
     def _read(self) -> dict[str, float]:
         spent: dict[str, float] = {}
         for name, processes in self._processes.items():
-            spent[name] = sum(_cpu(process) for process in processes)
+            spent[name] = sum(cpu_s(process) for process in processes)
         workers = self._processes["worker"]
-        spent["decoder"] = sum(_cpu(child) for worker in workers for child in worker.children())
+        spent["decoder"] = sum(cpu_s(child) for worker in workers for child in worker.children())
         # decoders that were recycled on the way have left their time with their parent
         spent["decoder"] += sum(worker.cpu_times().children_user for worker in workers)
         return spent
@@ -49,11 +49,6 @@ class Bill:
     def spent(self) -> dict[str, float]:
         after = self._read()
         return {name: after[name] - self._before[name] for name in after}
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def percentiles(seconds: list[float]) -> str:
@@ -65,15 +60,15 @@ def percentiles(seconds: list[float]) -> str:
 async def measure(servers: Servers, service: Service, image: bytes, count: int, in_flight: int) -> str:
     bill = Bill(servers, service)
     begin = perf_counter()
-    timings = await load(service.url, image, count, in_flight)
+    uploads = await load(service.url, image, count, in_flight)
     rate = count / (perf_counter() - begin)
     cpu = {name: seconds / count * 1000 for name, seconds in bill.spent().items()}
     order = ("api", "worker", "decoder", "S3", "Valkey", "load")
     cells: list[str] = [
         str(in_flight),
         f"{rate:.1f}",
-        percentiles([timing.accepted for timing in timings]),
-        percentiles([timing.done for timing in timings]),
+        percentiles([upload.accepted for upload in uploads]),
+        percentiles([upload.done for upload in uploads]),
         *(f"{cpu[name]:.1f}" for name in order),
     ]
     return f"| {' | '.join(cells)} |"
