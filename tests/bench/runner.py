@@ -25,7 +25,7 @@ from imgsvc.model import Limits, Variant
 
 Render = Callable[[bytes, Sequence[Variant]], list[bytes]]
 
-LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300)
+LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300, max_animation_pixels=200_000_000)
 
 
 def ours(source: bytes, variants: Sequence[Variant]) -> list[bytes]:
