@@ -1,148 +1,36 @@
-"""`python -m tests.bench`: the whole service on this machine, from upload to finished variants.
-
-Real processes and the embedded servers; the load generator runs beside them and is part of the bill. For each number
-of uploads in flight: images a second, how long the upload's answer and the finished job take their client, and the
-CPU that each process spent on one image.
-"""
+"""`python -m tests.bench [what]`: how fast, side by side with others where there are others."""
 
 import argparse
-import asyncio
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import quantiles
-from time import perf_counter
+import sys
 
-import aiohttp
-import psutil
+from tests.bench import pixels, queue, sandbox, service, versus
 
-from tests import images
-from tests.bench.machine import machine
-from tests.service import Servers, Service
-
-WARM_UP = 20
-POLL_S = {1: 0.003}
-POLL_BUSY_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """One upload, in seconds as its client saw it."""
-
-    accepted: float
-    done: float
-
-
-async def one(session: aiohttp.ClientSession, image: bytes, poll_s: float) -> Timing:
-    begin = perf_counter()
-    form = aiohttp.FormData()
-    form.add_field("file", image, filename="photo.jpg", content_type="image/jpeg")
-    async with session.post("/upload", data=form) as answer:
-        document = await answer.json()
-        assert answer.status == 202, document
-    accepted = perf_counter() - begin
-    while True:
-        async with session.get(document["status_url"]) as answer:
-            status = (await answer.json())["status"]
-        if status == "SUCCESS":
-            return Timing(accepted, perf_counter() - begin)
-        assert status in {"PENDING", "PROGRESS"}, status
-        await asyncio.sleep(poll_s)
-
-
-async def load(url: str, image: bytes, count: int, in_flight: int) -> list[Timing]:
-    timings: list[Timing] = []
-    left = iter(range(count))
-
-    async def client() -> None:
-        for _ in left:
-            timings.append(await one(session, image, POLL_S.get(in_flight, POLL_BUSY_S)))
-
-    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
-        await asyncio.gather(*(client() for _ in range(in_flight)))
-    return timings
-
-
-class Bill:
-    """CPU seconds by process, since it was opened."""
-
-    def __init__(self, servers: Servers, service: Service) -> None:
-        self._processes: Mapping[str, list[psutil.Process]] = {
-            "api": [psutil.Process(service.api.pid)],
-            "worker": [psutil.Process(worker.pid) for worker in service.workers],
-            "S3": [psutil.Process(servers.seaweed.pid)],
-            "Valkey": [psutil.Process(servers.valkey.pid)],
-            "load": [psutil.Process()],
-        }
-        self._before = self._read()
-
-    def _read(self) -> dict[str, float]:
-        spent: dict[str, float] = {}
-        for name, processes in self._processes.items():
-            spent[name] = sum(_cpu(process) for process in processes)
-        workers = self._processes["worker"]
-        spent["decoder"] = sum(_cpu(child) for worker in workers for child in worker.children())
-        # decoders that were recycled on the way have left their time with their parent
-        spent["decoder"] += sum(worker.cpu_times().children_user for worker in workers)
-        return spent
-
-    def spent(self) -> dict[str, float]:
-        after = self._read()
-        return {name: after[name] - self._before[name] for name in after}
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
-
-
-def percentiles(seconds: list[float]) -> str:
-    """p50, p95 and p99 in milliseconds."""
-    cuts = quantiles(seconds, n=100, method="inclusive")
-    return " / ".join(f"{cuts[at] * 1000:.0f}" for at in (49, 94, 98))
-
-
-async def measure(servers: Servers, service: Service, image: bytes, count: int, in_flight: int) -> str:
-    bill = Bill(servers, service)
-    begin = perf_counter()
-    timings = await load(service.url, image, count, in_flight)
-    rate = count / (perf_counter() - begin)
-    cpu = {name: seconds / count * 1000 for name, seconds in bill.spent().items()}
-    order = ("api", "worker", "decoder", "S3", "Valkey", "load")
-    cells: list[str] = [
-        str(in_flight),
-        f"{rate:.1f}",
-        percentiles([timing.accepted for timing in timings]),
-        percentiles([timing.done for timing in timings]),
-        *(f"{cpu[name]:.1f}" for name in order),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-async def bench(image: bytes, count: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with (
-            Servers.start(Path(folder)) as servers,
-            Service.start(servers.environment(), log_level="warning") as service,
-        ):
-            await load(service.url, image, WARM_UP, 4)
-            print(
-                "| in flight | images/s | upload ms p50/p95/p99 | done ms p50/p95/p99 | CPU ms an image: api |", end=""
-            )
-            print(" worker | decoder | S3 | Valkey | load |\n|" + "---:|" * 10)
-            for in_flight in (1, 8, 32):
-                print(await measure(servers, service, image, count, in_flight), flush=True)
+DEFAULT = "service"
+BENCHES = {"service": service, "peers": versus, "pixels": pixels, "sandbox": sandbox, "queue": queue}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the whole service.")
-    parser.add_argument("--image", type=Path, help="a file to upload (default: a made-up photograph of 6 megapixels)")
-    parser.add_argument("--count", type=int, default=200, help="uploads for each number in flight (default: 200)")
-    arguments = parser.parse_args()
-    image = arguments.image.read_bytes() if arguments.image else images.photo(2725, 2225)
-    print(f"{machine()}; {len(image)} bytes an image\n")
-    asyncio.run(bench(image, arguments.count))
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description="Measure on this machine; everything that is started is stopped again.",
+        epilog=f"Without a command it is `{DEFAULT}`, whose options may then follow directly.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, bench in BENCHES.items():
+        summary = (bench.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(
+            name,
+            help=summary.rstrip("."),
+            description=bench.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        bench.configure(command)
+        command.set_defaults(run=bench.run)
+    arguments = sys.argv[1:]
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in {"-h", "--help"}):
+        arguments.insert(0, DEFAULT)
+    parsed = parser.parse_args(arguments)
+    parsed.run(parsed)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""On what a benchmark ran."""
+"""On what a benchmark ran, and what of it a process took."""
 
 import os
 import platform
 from pathlib import Path
+
+import psutil
 
 
 def machine() -> str:
@@ -12,3 +14,9 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
     return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}"
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """User and system time of a running process, all threads."""
+    times = process.cpu_times()
+    return times.user + times.system

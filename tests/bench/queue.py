@@ -1,4 +1,4 @@
-"""`python -m tests.bench.queue`: the queue alone, ours beside arq's own, with jobs of no work.
+"""The queue alone, ours beside arq's own, with jobs of no work.
 
 Each worker runs in a process of its own against the embedded Valkey, with as many slots as ours has in production.
 Two things are measured: how long a lone job waits for an idle worker, from the start of `submit` (or `enqueue_job`)
@@ -159,15 +159,18 @@ async def bench(slots: int, lone: int, queued: int) -> None:
     print(f"| times better | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.queue", description="Measure the queue alone.")
+def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lone", type=int, default=200, help="jobs queued one by one (default: 200)")
     parser.add_argument("--queued", type=int, default=2000, help="jobs queued beforehand (default: 2000)")
     parser.add_argument("--slots", type=int, default=available_cores() + 2, help="jobs that a worker runs at once")
-    arguments = parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
     print(f"{machine()}; {arguments.slots} slots\n")
     asyncio.run(bench(arguments.slots, arguments.lone, arguments.queued))
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.queue", description=__doc__)
+    configure(parser)
+    run(parser.parse_args())
