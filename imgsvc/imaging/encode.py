@@ -42,7 +42,11 @@ def _avif(quality: int) -> Options:
     return {"quality": quality, "speed": 8, "max_threads": 1}
 
 
-def _lossless(_quality: int) -> Options:
+def _png(_quality: int) -> Options:
+    return {"compress_level": 3}  # a third of level 6's time, for 4 % more bytes
+
+
+def _gif(_quality: int) -> Options:
     return {}
 
 
@@ -50,8 +54,8 @@ OUTPUTS: dict[FileFormat, Format] = {
     "jpeg": Format(85, _jpeg),
     "webp": Format(80, _webp),
     "avif": Format(60, _avif),
-    "png": Format(100, _lossless),
-    "gif": Format(100, _lossless),
+    "png": Format(100, _png),
+    "gif": Format(100, _gif),
 }
 
 

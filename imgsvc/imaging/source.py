@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from math import ceil
 
 from PIL import ExifTags, Image, ImageFile
 
@@ -30,11 +31,13 @@ _CODEC_COPIES = {"webp": 1}  # its decoder has a canvas of its own
 class Picture:
     """Pixels of 8 bits a channel (L, LA, RGB, RGBA or CMYK), and what is still to be done to them.
 
-    They show all of the original, whose size is `whole` as an upright viewer sees it, at whatever scale.
+    They show all of the original, whose size is `whole` as an upright viewer sees it, at whatever scale. It covers
+    `extent` of them, in pixels: a JPEG decoded at half its odd width ends in the middle of its last column.
     """
 
     pixels: Image.Image
     whole: Size
+    extent: tuple[float, float]
     orientation: int = 1
     profile: bytes | None = None
 
@@ -121,9 +124,9 @@ def decode(source: Source, need: Size) -> Picture:
     """
     with damage_is_typed():
         # a JPEG can be decoded at 1/2, 1/4 or 1/8 scale for a fraction of the work; others ignore this
-        source.image.draft(None, turned(need, source.orientation))
+        drafted = source.image.draft(None, turned(need, source.orientation))
         source.image.load()
-        return _picture(source)
+        return _picture(source, drafted[1][2:] if drafted else None)
 
 
 def frames(source: Source) -> Generator[tuple[Picture, int]]:
@@ -139,7 +142,7 @@ def frames(source: Source) -> Generator[tuple[Picture, int]]:
             image.seek(number)
             check_size(image.size, source.limits)
             image.load()
-            picture = _picture(source, None if image.size == canvas else canvas)  # a GIF's later frames may be larger
+            picture = _picture(source, canvas)
             duration = round(image.info.get("duration", 0))
         yield picture, duration
 
@@ -155,15 +158,22 @@ def check_size(size: Size, limits: Limits) -> None:
         raise JobError("image_too_large")
 
 
-def _picture(source: Source, crop: Size | None = None) -> Picture:
+def _picture(source: Source, extent: tuple[float, float] | None) -> Picture:
     image = source.image
+    width, height = extent or image.size
+    # a GIF's later frames may be larger than its first
+    shown = (
+        image
+        if ceil(width) == image.width and ceil(height) == image.height
+        else image.crop((0, 0, ceil(width), ceil(height)))
+    )
     profile = image.info.get("icc_profile")
-    pixels = eight_bits(image.crop((0, 0, *crop)) if crop else image)
+    pixels = eight_bits(shown)
     if pixels is image and source.is_animated:
         pixels = image.copy()  # the next frame is decoded into the same image
     # what is left here would find its way into the output: Pillow copies a JPEG's comment
     pixels.info = {}
-    return Picture(pixels, source.whole, source.orientation, profile)
+    return Picture(pixels, source.whole, (width, height), source.orientation, profile)
 
 
 def _count_frames(image: ImageFile.ImageFile, limits: Limits) -> int:

@@ -43,19 +43,23 @@ def scale(picture: Picture, plan: Plan) -> Picture:
     size = turned(plan.place.size, picture.orientation)
     if size == pixels.size and plan.place.box == WHOLE:
         return picture
+    width, height = picture.extent
     left, top, right, bottom = geometry.stored(plan.place.box, picture.orientation)
-    box = left * pixels.width, top * pixels.height, right * pixels.width, bottom * pixels.height
-    # Below 2:1 LANCZOS takes 30 ms for a photo of 1024 x 836 and BICUBIC 19, both 37.6 dB from a full-size LANCZOS.
-    # Above, reducing first by whole numbers (reducing_gap) takes 3.5 ms for a thumbnail instead of 8, at -0.4 dB.
+    box = left * width, top * height, right * width, bottom * height
+    # Below 2:1 BICUBIC is 46 dB from a LANCZOS of all pixels in two thirds of its time. Above, LANCZOS after reducing
+    # by whole numbers is 50 dB from it (2.7:1) to 44 dB (14:1), in half its time to a tenth. JPEG's own loss is 38 dB.
     filter_ = Image.Resampling.LANCZOS if box[2] - box[0] >= 2 * size[0] else Image.Resampling.BICUBIC
-    scaled = _premultiplied(pixels, lambda pixels: pixels.resize(size, filter_, box, reducing_gap=2.0))
-    return replace(picture, pixels=scaled)
+    scaled = _premultiplied(pixels, lambda pixels: pixels.resize(size, filter_, box, reducing_gap=1.3))
+    return replace(picture, pixels=scaled, extent=scaled.size)
 
 
 def upright(picture: Picture, _plan: Plan) -> Picture:
     """Turn and flip as the EXIF orientation says."""
     turn = _TURNS.get(picture.orientation)
-    return picture if turn is None else replace(picture, pixels=picture.pixels.transpose(turn), orientation=1)
+    if turn is None:
+        return picture
+    pixels = picture.pixels.transpose(turn)
+    return replace(picture, pixels=pixels, extent=pixels.size, orientation=1)
 
 
 def to_srgb(picture: Picture, _plan: Plan) -> Picture:

@@ -29,7 +29,7 @@ LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300, max_anim
 
 
 def ours(source: bytes, variants: Sequence[Variant]) -> list[bytes]:
-    rendered = render(source, variants, LIMITS, lambda _step, _done, _total: None)
+    rendered = render(source, variants, LIMITS, lambda _step, _done, _total: None, lambda _bytes: None)
     return [rendition.data for rendition in rendered.renditions]
 
 

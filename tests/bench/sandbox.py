@@ -31,7 +31,14 @@ Way = Callable[[], Awaitable[float]]
 async def pooled(sandbox: str, image: bytes, count: int) -> float:
     """With a child of its own, that is new and warm."""
     before = set(psutil.Process().children())
-    pool = DecoderPool(processes=1, wall_s=WALL_S, memory_bytes=MEMORY_BYTES, limits=LIMITS, sandbox=sandbox)
+    pool = DecoderPool(
+        processes=1,
+        wall_s=WALL_S,
+        memory_bytes=MEMORY_BYTES,
+        room_bytes=MEMORY_BYTES,
+        limits=LIMITS,
+        sandbox=sandbox,
+    )
     async with pool:
         (child,) = set(psutil.Process().children()) - before
         for _ in range(WARM_UP):

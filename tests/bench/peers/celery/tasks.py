@@ -37,8 +37,7 @@ def process(self, key: str, filename: str) -> dict[str, str]:
     stem = PurePath(filename).stem
     result = {}
     for name, box in VARIANTS.items():
-        variant = image.copy()
-        variant.thumbnail(box, Image.Resampling.LANCZOS)
+        variant = ImageOps.contain(image, box, Image.Resampling.LANCZOS)
         file = BytesIO()
         variant.save(file, "JPEG", quality=85)
         size = file.tell()
