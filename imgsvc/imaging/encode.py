@@ -43,7 +43,7 @@ def _avif(quality: int) -> Options:
 
 
 def _png(_quality: int) -> Options:
-    return {"compress_level": 3}  # a third of level 6's time, for 4 % more bytes
+    return {"compress_level": 2}  # of a photograph: a fifth of level 6's time, for 14 % more bytes
 
 
 def _gif(_quality: int) -> Options:
@@ -91,6 +91,8 @@ def encode_animation(
     """
     film = _Film(frames, count)
     options: Options = {"save_all": True, "duration": film.durations}
+    if fmt == "webp":
+        options["method"] = 2  # two thirds of method 4's time, for 5 % more bytes
     if exif:
         options["exif"] = exif
     if fmt == "gif":
@@ -137,7 +139,7 @@ def _saved(pixels: Image.Image, fmt: FileFormat, quality: int | None, options: O
         pixels = pixels.copy()
     how = OUTPUTS[fmt]
     file = BytesIO()
-    pixels.save(file, fmt.upper(), **how.options(quality or how.quality), **options)
+    pixels.save(file, fmt.upper(), **(how.options(quality or how.quality) | options))
     return file.getvalue()
 
 
