@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from imgsvc.api.budget import Budget
 from imgsvc.jobs.queue import Queue
+from imgsvc.links import Link
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
 from imgsvc.storage import Storage
@@ -17,13 +18,14 @@ from imgsvc.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`tasks` are what goes on behind the answers; they end with the process."""
+    """`link` makes the URLs of files. `tasks` are what goes on behind the answers; they end with the process."""
 
     settings: Settings
     presets: Presets
     queue: Queue
     storage: Storage
     uploads: Budget
+    link: Link
     tasks: TaskGroup
 
 

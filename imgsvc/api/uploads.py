@@ -6,16 +6,16 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from uuid import uuid4
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api import options
-from imgsvc.api.budget import overloaded
+from imgsvc.api.access import owner
+from imgsvc.api.admission import admit
 from imgsvc.api.context import Document, Services, services
-from imgsvc.api.errors import RETRY_AFTER_S, ProblemError
+from imgsvc.api.errors import ProblemError
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.queue import Admission, QueueUnavailableError
@@ -36,31 +36,24 @@ async def upload(request: Request) -> Response:
 
     Whatever can be refused without the body is refused before it is read.
     """
-    here = services(request)
+    here, whose = services(request), owner(request)
     length = _length(request, here.settings.max_upload_bytes)
-    key = options.idempotency_key(request)
+    key = options.idempotency_key(request, whose)
     body = open_body(request, options.FIELDS, here.settings.body_idle_timeout_s)
     with here.uploads.lend(min(length, 2 * PART_BYTES)):
-        reservation = await here.queue.reserve(str(uuid4()), key)
-        match reservation.admission:
-            case Admission.RESERVED:
-                submission = await _accept(reservation.id, body, here)
-            case Admission.REPLAY:
-                submission = await _replay(reservation.id, body, here)
-            case Admission.IN_FLIGHT:
-                detail = "The first upload with this Idempotency-Key is still under way. Ask again shortly."
-                raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
-            case Admission.OVERLOADED:
-                raise overloaded("Too many jobs are waiting. Try again later.")
+        reservation = await admit(here, whose, key, length)
+        if reservation.admission is Admission.REPLAY:
+            submission = await _replay(reservation.id, body, here)
+        else:
+            submission = await _accept(reservation.id, whose, body, here)
     return _accepted(submission)
 
 
-async def _accept(upload_id: str, body: RawBody | FormBody, here: Services) -> Submission:
+async def _accept(upload_id: str, whose: str, body: RawBody | FormBody, here: Services) -> Submission:
+    sink = partial(here.storage.put_stream, original_key(upload_id), owner=whose)
     try:
         async with _held(upload_id, here):
-            submission = await _receive(
-                upload_id, body, here, partial(here.storage.put_stream, original_key(upload_id))
-            )
+            submission = await _receive(upload_id, body, here, sink)
             await here.queue.submit(submission)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
