@@ -395,6 +395,7 @@ async def test_h18_a_burst_over_the_rate_is_turned_away_and_slows_nobody_else(se
         async def upload() -> httpx.Response:
             return await post(service, **by(BLOG))
 
+        await measured(upload, 10, 202)
         alone = await measured(upload, 80, 202)
         statuses: list[int] = []
         bursting = asyncio.create_task(burst(service, statuses))
