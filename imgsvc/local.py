@@ -112,6 +112,7 @@ async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> N
         if perf_counter() > deadline:
             raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {url}/readyz says: {checks}")
         await asyncio.sleep(_PROBE_S)
+    key = "-H 'Authorization: Bearer <key>' " if settings.api_keys else ""
     _say(
         f"imgsvc {version('imgsvc')} is ready after {perf_counter() - begin:.1f} s",
         f"\n  api      {url}",
@@ -119,7 +120,7 @@ async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> N
         f"\n  queue    Valkey at {embedded.services.redis_url.rpartition('@')[2]}",
         f"\n  storage  SeaweedFS at {embedded.services.s3_endpoint_url}",
         f"\n  data     {settings.data_dir}",
-        f"\n\nTry it:  curl -F file=@photo.jpg {url}/upload\nStop it: Ctrl-C",
+        f"\n\nTry it:  curl {key}-F file=@photo.jpg {url}/upload\nStop it: Ctrl-C",
     )
 
 

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imgsvc.addresses import parse_allowed
+from imgsvc.callers import Keys, parse_hosts, parse_keys, parse_origins
 
 S = TypeVar("S", bound="LocalSettings")
 
@@ -68,6 +69,22 @@ def _webhook_key(secret: SecretStr) -> bytes:
     return key
 
 
+def _keys(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        parse_keys(value.get_secret_value())
+    return value
+
+
+def _hosts(value: str) -> str:
+    parse_hosts(value)
+    return value
+
+
+def _origins(value: str) -> str:
+    parse_origins(value)
+    return value
+
+
 class LocalSettings(BaseSettings):
     """What the one-machine mode needs to know before its own servers give it the rest."""
 
@@ -79,6 +96,24 @@ class LocalSettings(BaseSettings):
         False,
         description="Let an API without keys listen beyond loopback, behind something else that guards it.",
     )
+    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        description="Names by commas that an API without keys is called by, besides loopback and its own address; "
+        "`*` for any.",
+    )
+    api_keys: Annotated[SecretStr | None, AfterValidator(_keys)] = Field(
+        None, description="Keys by commas, each as name:key; without any, whoever reaches the API may use it."
+    )
+    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        "", description="Origins by commas, such as https://app.example.com, whose pages may call the API."
+    )
+    files: Literal["public", "signed"] | None = Field(
+        None,
+        description="Whether files are `public` or only reached by `signed` URLs; unset, signed once there are keys.",
+    )
+    signing_secret: SecretStr | None = Field(
+        None, min_length=32, description="Signs file URLs: 32 random characters or more, the same in all processes."
+    )
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("imgsvc"),
         description="Folder where `python -m imgsvc` keeps everything (default: the platform's user data folder).",
@@ -87,12 +122,37 @@ class LocalSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _open_means_loopback(self) -> Self:
-        if not self.allow_open and not _is_loopback(self.host):
+        if self.api_keys is None and not self.allow_open and not _is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would open the service to the network, and it has no keys: "
-                f"set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 where a proxy or firewall guards it"
+                f"set {PREFIX}API_KEYS; or set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 where a proxy or "
+                f"firewall guards it"
             )
         return self
+
+    @model_validator(mode="after")
+    def _signed_means_secret(self) -> Self:
+        if self.signs_files and self.signing_secret is None:
+            why = f"{PREFIX}FILES=signed" if self.files else f"{PREFIX}API_KEYS is set"
+            raise ValueError(
+                f"{PREFIX}SIGNING_SECRET is not set, and file URLs are to be signed ({why}): set it to 32 random "
+                f"characters or more, as `openssl rand -hex 32` writes, or set {PREFIX}FILES=public"
+            )
+        return self
+
+    @property
+    def signs_files(self) -> bool:
+        return self.files == "signed" if self.files else self.api_keys is not None
+
+    @property
+    def file_secret(self) -> bytes | None:
+        """What file URLs are signed with; None where files are public."""
+        return self.signing_secret.get_secret_value().encode() if self.signs_files and self.signing_secret else None
+
+    @property
+    def known_keys(self) -> Keys | None:
+        """The API's keys; None while it is open."""
+        return parse_keys(self.api_keys.get_secret_value()) if self.api_keys else None
 
 
 class Settings(LocalSettings):
@@ -113,6 +173,17 @@ class Settings(LocalSettings):
     )
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret that goes with the access key.")
     s3_timeout_s: PositiveFloat = Field(4.0, description="Deadline in seconds of one S3 call, or of one 8 MiB part.")
+
+    signed_url_ttl: int = Field(
+        3_600, ge=2, description="Seconds that a signed file URL is good for, at most; at least half of them."
+    )
+    rate_limit: NonNegativeInt = Field(
+        0,
+        description="Uploads a minute that each key's owner may begin, or that many at once; 0 means any number.",
+    )
+    quota_bytes: NonNegativeInt = Field(
+        0, description="Bytes a day that each key's owner may upload, or that many at once; 0 means any number."
+    )
 
     max_upload_bytes: PositiveInt = Field(64 * MIB, description="Largest request body in bytes.")
     body_idle_timeout_s: PositiveFloat = Field(20.0, description="Longest silence in seconds within a request body.")
@@ -173,6 +244,15 @@ class Settings(LocalSettings):
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             missing = "S3_SECRET_ACCESS_KEY" if self.s3_secret_access_key is None else "S3_ACCESS_KEY_ID"
             raise ValueError(f"{PREFIX}{missing} is not set: set both S3 credentials, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _a_quota_lets_the_largest_upload_in(self) -> Self:
+        if 0 < self.quota_bytes < self.max_upload_bytes:
+            raise ValueError(
+                f"{PREFIX}QUOTA_BYTES={self.quota_bytes} is less than one upload may have: "
+                f"set {PREFIX}MAX_UPLOAD_BYTES to no more than it"
+            )
         return self
 
     @property

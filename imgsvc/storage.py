@@ -38,6 +38,7 @@ _CONNECTIONS = 64
 _TRIES = 8
 _PAUSES_S = (0.05, 0.5)
 _EXPIRES_AT = "expires-at"
+_OWNER = "owner"
 _REFUSED = "S3 refuses the credentials: check the access key, its secret, and what it may do with the bucket"
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _on_sent: ContextVar[Callable[[int], None]] = ContextVar("on_sent")
@@ -65,13 +66,16 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object's headers. `etag` is quoted, as HTTP wants it; `expires_at` is in ms since the epoch."""
+    """An object's headers. `etag` is quoted, as HTTP wants it; `expires_at` is in ms since the epoch; `owner` is
+    whose key it was uploaded with, "" where there was none.
+    """
 
     size: int
     etag: str
     last_modified: datetime
     content_type: str
     expires_at: int | None
+    owner: str
 
 
 class Storage:
@@ -110,7 +114,7 @@ class Storage:
             client.meta.events.register("needs-retry.s3", _again)
             yield cls(client, settings.s3_bucket, settings.s3_timeout_s)
 
-    async def put_stream(self, key: str, chunks: AsyncIterator[bytes], content_type: str) -> Digest:
+    async def put_stream(self, key: str, chunks: AsyncIterator[bytes], content_type: str, *, owner: str = "") -> Digest:
         """Stores what `chunks` yields, part by part as it comes; a body below one part takes a single PUT.
 
         Where it raises, or is cancelled, `clear` removes what is left behind.
@@ -118,14 +122,22 @@ class Storage:
         parts = _Parts(chunks)
         whole = await parts.whole()
         if whole is not None:
-            await self.put(key, whole, content_type)
+            await self.put(key, whole, content_type, owner=owner)
         else:
-            await self._put_parts(key, parts, content_type)
+            await self._put_parts(key, parts, content_type, owner)
         return parts.digest()
 
-    async def put(self, key: str, data: bytes | bytearray, content_type: str, expires_at: int | None = None) -> None:
+    async def put(
+        self,
+        key: str,
+        data: bytes | bytearray,
+        content_type: str,
+        expires_at: int | None = None,
+        *,
+        owner: str = "",
+    ) -> None:
         """Stores an object, and with it when it is no longer to be served: who serves it asks nobody else."""
-        metadata = {} if expires_at is None else {_EXPIRES_AT: str(expires_at)}
+        metadata = _metadata(expires_at, owner)
         async with self._call():
             await self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=cast(bytes, data), ContentType=content_type, Metadata=metadata
@@ -196,9 +208,11 @@ class Storage:
             return False
         return True
 
-    async def _put_parts(self, key: str, parts: "_Parts", content_type: str) -> None:
+    async def _put_parts(self, key: str, parts: "_Parts", content_type: str, owner: str) -> None:
         async with self._call():
-            begun = await self._client.create_multipart_upload(Bucket=self._bucket, Key=key, ContentType=content_type)
+            begun = await self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=key, ContentType=content_type, Metadata=_metadata(None, owner)
+            )
         upload_id = begun["UploadId"]
         if begun["ResponseMetadata"][
             "RetryAttempts"
@@ -360,10 +374,15 @@ def _again(attempts: int, response: Any, caught_exception: Exception | None, **_
     return random.uniform(0.5, 1) * min(_PAUSES_S[1], _PAUSES_S[0] * 2 ** (attempts - 1))  # noqa: S311 (no secret)
 
 
+def _metadata(expires_at: int | None, owner: str) -> dict[str, str]:
+    return ({} if expires_at is None else {_EXPIRES_AT: str(expires_at)}) | ({_OWNER: owner} if owner else {})
+
+
 def _info(answer: Any) -> ObjectInfo:
     whole = answer.get("ContentRange", "").rpartition("/")[2]
     size = int(whole) if whole else answer["ContentLength"]
-    expires_at = answer["Metadata"].get(_EXPIRES_AT)
+    metadata = answer["Metadata"]
+    expires_at = int(metadata[_EXPIRES_AT]) if _EXPIRES_AT in metadata else None
     return ObjectInfo(
-        size, answer["ETag"], answer["LastModified"], answer["ContentType"], int(expires_at) if expires_at else None
+        size, answer["ETag"], answer["LastModified"], answer["ContentType"], expires_at, metadata.get(_OWNER, "")
     )

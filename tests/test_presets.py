@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from imgsvc.jobs.record import Record, Source, Submission
+from imgsvc.links import plain
 from imgsvc.model import Placeholder, Variant
 from imgsvc.presets import CUSTOM, PRESETS, PresetError, compact, document, expand, load, read
 from tests import images
@@ -273,7 +274,7 @@ def test_a_record_of_the_version_before_is_read() -> None:
     assert record.variants == PRESETS["default"]
     assert record.success
     assert record.success.placeholder is None
-    assert "placeholder" not in record.result_document()
+    assert "placeholder" not in record.result_document(plain)
 
 
 def test_a_placeholder_stands_beside_the_original() -> None:
@@ -282,7 +283,7 @@ def test_a_placeholder_stands_beside_the_original() -> None:
     assert record
     assert record.success
     assert record.success.placeholder == Placeholder("YJqGPQw7sFlslqhFafSE", "#7a6b52")
-    assert record.result_document()["placeholder"] == {"thumbhash": "YJqGPQw7sFlslqhFafSE", "color": "#7a6b52"}
+    assert record.result_document(plain)["placeholder"] == {"thumbhash": "YJqGPQw7sFlslqhFafSE", "color": "#7a6b52"}
 
 
 def test_an_upload_is_repeated_by_its_presets_name_or_by_its_own_variants() -> None:

@@ -23,6 +23,23 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
         ("IMGSVC_PORT", "http", "IMGSVC_PORT is wrong"),
         ("IMGSVC_S3_ACCESS_KEY_ID", "key", "IMGSVC_S3_SECRET_ACCESS_KEY is not set"),
         ("IMGSVC_HOST", "0.0.0.0", "set IMGSVC_HOST=127.0.0.1, or IMGSVC_ALLOW_OPEN=1"),
+        ("IMGSVC_HOST", "0.0.0.0", "it has no keys: set IMGSVC_API_KEYS"),
+        ("IMGSVC_API_KEYS", "", "IMGSVC_API_KEYS is wrong: must name at least one key"),
+        ("IMGSVC_API_KEYS", "Shop:0123456789abcdef", "IMGSVC_API_KEYS is wrong: entry 1 must be name:key"),
+        ("IMGSVC_API_KEYS", f"{'n' * 41}:0123456789abcdef", "entry 1 must be name:key, its name of 1 to 40"),
+        ("IMGSVC_API_KEYS", "0123456789abcdef", "entry 1 must be name:key"),
+        ("IMGSVC_API_KEYS", "a:0123456789abcdef,b:0123456789abcde", "the key of entry 2 must be 16 or more"),
+        ("IMGSVC_API_KEYS", "a:0123456789 abcdef", "the key of entry 1 must be 16 or more"),
+        ("IMGSVC_API_KEYS", "a:0123456789abcdef,b:0123456789abcdef", "the key of entry 2 is there twice"),
+        ("IMGSVC_API_KEYS", "a:0123456789abcdef", "IMGSVC_SIGNING_SECRET is not set, and file URLs are to be signed"),
+        ("IMGSVC_FILES", "signed", "(IMGSVC_FILES=signed): set it to 32 random characters or more"),
+        ("IMGSVC_SIGNING_SECRET", "x" * 31, "IMGSVC_SIGNING_SECRET is wrong"),
+        ("IMGSVC_ALLOWED_HOSTS", "api:8000", "'api:8000' must be a name such as images.example.com"),
+        ("IMGSVC_ALLOWED_HOSTS", "https://api", "without scheme or port"),
+        ("IMGSVC_CORS_ORIGINS", "*", "'*' must be an origin such as https://app.example.com"),
+        ("IMGSVC_CORS_ORIGINS", "null", "'null' must be an origin"),
+        ("IMGSVC_CORS_ORIGINS", "https://app.example.com/", "must be an origin"),
+        ("IMGSVC_QUOTA_BYTES", "1000", "set IMGSVC_MAX_UPLOAD_BYTES to no more than it"),
         ("IMGSVC_REDIS_URI", "redis://x", "IMGSVC_REDIS_URI is not a setting; did you mean IMGSVC_REDIS_URL?"),
     ],
 )
@@ -33,6 +50,7 @@ def test_a_wrong_setting_is_named_with_what_to_set(
     with pytest.raises(SettingsError) as caught:
         load(Settings)
     assert says in str(caught.value)
+    assert "0123456789" not in str(caught.value), "a key is never repeated"
 
 
 def test_a_missing_setting_is_named_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +66,23 @@ def test_an_open_api_may_listen_beyond_loopback_only_when_told(monkeypatch: pyte
     assert load(Settings).host == "0.0.0.0"
 
 
+def test_an_api_with_keys_may_listen_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGSVC_HOST", "0.0.0.0")
+    monkeypatch.setenv("IMGSVC_API_KEYS", "shop:0123456789abcdef, shop:fedcba9876543210")
+    monkeypatch.setenv("IMGSVC_SIGNING_SECRET", "s" * 32)
+    settings = load(Settings)
+    assert settings.signs_files, "unless it is told otherwise"
+    keys = settings.known_keys
+    assert keys
+    given = ("0123456789abcdef", "fedcba9876543210", "0123456789abcde", "0123456789abcdef0")
+    assert [keys.owner(key) for key in given] == ["shop", "shop", None, None]
+    monkeypatch.setenv("IMGSVC_FILES", "public")
+    assert not load(Settings).signs_files
+
+
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGSVC_API_KEYS", "shop:hunter2hunter2hunter2")
+    monkeypatch.setenv("IMGSVC_SIGNING_SECRET", "hunter2" * 5)
     monkeypatch.setenv("IMGSVC_S3_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("IMGSVC_S3_SECRET_ACCESS_KEY", "hunter2")
     assert "hunter2" not in repr(load(Settings))

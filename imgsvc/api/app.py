@@ -12,11 +12,13 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from imgsvc.api import files, jobs, ops, presets, uploads, urls
+from imgsvc.api.access import Access, Cors
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import RequestId
 from imgsvc.jobs.queue import Queue
+from imgsvc.links import link_of
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
@@ -57,11 +59,16 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
             tasks.start_soon(_ensure_bucket, storage)
             try:
                 budget = Budget(settings.max_uploads_bytes)
-                yield {"services": Services(settings, known, queue, storage, outbound, budget, tasks)}
+                link = link_of(settings)
+                yield {"services": Services(settings, known, queue, storage, outbound, budget, link, tasks)}
             finally:
                 tasks.cancel_scope.cancel()
 
-    return Starlette(routes=ROUTES, middleware=[Middleware(RequestId)], exception_handlers=HANDLERS, lifespan=lifespan)
+    cors = [Middleware(Cors, settings)] if settings.cors_origins else []
+    middleware = [Middleware(RequestId), *cors, Middleware(Access, settings)]
+    app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
+    app.router.redirect_slashes = False  # it would send clients to whatever host they said they called
+    return app
 
 
 async def _ensure_bucket(storage: Storage) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from imgsvc.api.budget import Budget
 from imgsvc.jobs.queue import Queue
+from imgsvc.links import Link
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
@@ -18,7 +19,7 @@ from imgsvc.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`tasks` are what goes on behind the answers; they end with the process."""
+    """`link` makes the URLs of files. `tasks` are what goes on behind the answers; they end with the process."""
 
     settings: Settings
     presets: Presets
@@ -26,6 +27,7 @@ class Services:
     storage: Storage
     outbound: Outbound
     uploads: Budget
+    link: Link
     tasks: TaskGroup
 
 

@@ -58,6 +58,10 @@ async def _coded(request: Request, error: Exception) -> Response:
     assert isinstance(error, CodedError)
     if error.__cause__ is not None:
         log.warning("%s %s: %s: %r", request.method, request.url.path, error.code, error.__cause__)
+    return coded_response(request, error)
+
+
+def coded_response(request: Request, error: CodedError) -> Response:
     headers = error.headers if isinstance(error, ProblemError) else None
     return problem_response(request, error.code, error.detail, headers)
 

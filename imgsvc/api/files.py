@@ -1,4 +1,5 @@
-"""`GET` and `HEAD /files/…`: processed variants, streamed from storage alone.
+"""`GET` and `HEAD /files/…`: processed variants, streamed from storage alone; where files are signed, to those who
+were given a URL.
 
 Conditional and range requests follow RFC 9110, sections 13 and 14.
 """
@@ -16,6 +17,8 @@ from starlette.types import Receive, Scope, Send
 from imgsvc.api.context import services
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.names import content_disposition
+from imgsvc.links import file_path
+from imgsvc.signing import Verdict, verify
 from imgsvc.storage import ObjectInfo, Storage
 
 # our own keys only: what does not look like one is never asked for
@@ -37,34 +40,40 @@ async def serve(request: Request) -> Response:
     key = request.path_params["path"]
     if not _KEY.fullmatch(key):
         raise _missing()
+    until_s = _signed_until(request, key)
     storage = services(request).storage
     disposition = _disposition(request, key)
     if request.method == "GET" and not any(name in request.headers for name in _CONDITIONS):
-        return ObjectResponse(storage, key, disposition)  # one call to storage where one is enough
+        return ObjectResponse(storage, key, until_s, disposition)  # one call to storage where one is enough
     info = _fresh(await storage.head(key))
-    headers = _headers(info) | disposition
+    headers = _headers(info, until_s) | disposition
     if _is_unchanged(request.headers, info):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         return Response(headers=headers | {"content-length": str(info.size)}, media_type=info.content_type)
-    return ObjectResponse(storage, key, disposition, _span(request.headers, info))
+    return ObjectResponse(storage, key, until_s, disposition, _span(request.headers, info))
 
 
 class ObjectResponse(Response):
     """Streams an object, or a span of its bytes, as fast as the client takes it."""
 
     def __init__(
-        self, storage: Storage, key: str, headers: Mapping[str, str], span: tuple[int, int] | None = None
+        self,
+        storage: Storage,
+        key: str,
+        until_s: int | None,
+        headers: Mapping[str, str],
+        span: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(headers=headers)
-        self._storage, self._key, self._extra, self._span = storage, key, headers, span
+        self._storage, self._key, self._until_s, self._extra, self._span = storage, key, until_s, headers, span
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._storage.read(self._key, self._span) as found:
             if found is None:
                 raise _missing()
             info, chunks = _fresh(found[0]), found[1]
-            headers = _headers(info) | dict(self._extra) | {"content-length": str(info.size)}
+            headers = _headers(info, self._until_s) | dict(self._extra) | {"content-length": str(info.size)}
             if self._span:
                 first, last = self._span
                 headers |= {
@@ -82,16 +91,33 @@ def _fresh(info: ObjectInfo | None) -> ObjectInfo:
     return info
 
 
-def _headers(info: ObjectInfo) -> dict[str, str]:
+def _signed_until(request: Request, key: str) -> int | None:
+    """When the URL's signature ends, in seconds since the epoch; None where files are public."""
+    secret = services(request).settings.file_secret
+    if secret is None:
+        return None
+    exp, sig = (request.query_params.get(name, "") for name in ("exp", "sig"))
+    match verify(file_path(key), exp, sig, secret, time()):
+        case Verdict.VALID:
+            return int(exp)
+        case Verdict.EXPIRED:
+            raise ProblemError("signature_expired", "This URL's time is up. Ask the upload's result for a new one.")
+        case Verdict.INVALID:
+            detail = "This URL carries no good signature. Ask the upload's result for one, and use it as it is."
+            raise ProblemError("signature_invalid", detail)
+
+
+def _headers(info: ObjectInfo, until_s: int | None) -> dict[str, str]:
     modified = format_datetime(info.last_modified.astimezone(UTC), usegmt=True)
-    return _HEADERS | {"etag": info.etag, "last-modified": modified, "cache-control": _cache_control(info)}
+    return _HEADERS | {"etag": info.etag, "last-modified": modified, "cache-control": _cache_control(info, until_s)}
 
 
-def _cache_control(info: ObjectInfo) -> str:
-    """No copy outlives the file."""
-    if info.expires_at is None:
+def _cache_control(info: ObjectInfo, until_s: int | None) -> str:
+    """No copy outlives the file, nor the signature that it was given for."""
+    ends = [end for end in (info.expires_at and info.expires_at / 1000, until_s) if end is not None]
+    if not ends:
         return f"public, max-age={_MAX_AGE_S}, immutable"
-    left_s = int(info.expires_at / 1000 - time())
+    left_s = int(min(ends) - time())
     return f"private, max-age={min(_MAX_AGE_S, max(0, left_s))}"
 
 

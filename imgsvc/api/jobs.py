@@ -8,6 +8,7 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgsvc.api.access import owner
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
 from imgsvc.jobs.record import RETRYABLE, Record, files_prefix, original_key
@@ -24,16 +25,17 @@ class Upload(HTTPEndpoint):
     async def get(self, request: Request) -> Response:
         record = await _record(request)
         webhook = {"webhook": record.webhook.document()} if record.webhook else {}
-        return Document(record.document() | webhook)
+        return Document(record.document(services(request).link) | webhook)
 
     async def delete(self, request: Request) -> Response:
         """Record first: from then on no worker can finish the job. Repeating it clears what a failure left."""
         upload_id = _upload_id(request)
-        here = services(request)
-        if not await here.queue.delete(upload_id):
+        here, whose = services(request), owner(request)
+        if not await here.queue.delete(upload_id, whose):
             # its record may have expired before its files
             found = await here.storage.head(original_key(upload_id))
-            if not found or not await here.queue.delete(upload_id, has_files=True):
+            is_theirs = found is not None and found.owner == whose
+            if not is_theirs or not await here.queue.delete(upload_id, whose, has_files=True):
                 raise _unknown()
         await here.storage.clear(original_key(upload_id))
         await here.storage.clear(files_prefix(upload_id))
@@ -46,15 +48,16 @@ async def status(request: Request) -> Response:
 
 async def result(request: Request) -> Response:
     record = await _record(request)
+    document = record.result_document(services(request).link)
     if record.done:
-        return Document(record.result_document())
-    return Document(record.result_document(), status_code=202, headers={"retry-after": "1"})
+        return Document(document)
+    return Document(document, status_code=202, headers={"retry-after": "1"})
 
 
 async def cancel(request: Request) -> Response:
     """The job is over at once for its readers; its worker hears of it, and its files are removed."""
     here, upload_id = services(request), _upload_id(request)
-    cancelled = await here.queue.cancel(upload_id)
+    cancelled = await here.queue.cancel(upload_id, owner(request))
     if cancelled:
         await _clear_files(upload_id, here)
     record = await _record(request)
@@ -64,7 +67,7 @@ async def cancel(request: Request) -> Response:
 
 
 async def retry(request: Request) -> Response:
-    queued = await services(request).queue.retry(_upload_id(request))
+    queued = await services(request).queue.retry(_upload_id(request), owner(request))
     record = await _record(request)
     if not queued:
         detail = (
@@ -85,12 +88,16 @@ async def _clear_files(upload_id: str, here: Services) -> None:
 
 
 async def _record(request: Request) -> Record:
-    here, upload_id = services(request), _upload_id(request)
+    """The record of an upload that is the caller's own: another's is as unknown as one that never was."""
+    here, upload_id, whose = services(request), _upload_id(request), owner(request)
     record = await here.queue.get(upload_id)
     if record is None:
         # a record is kept for some days, its files for longer
-        if await here.storage.head(original_key(upload_id)) and not await here.queue.is_deleted(upload_id):
+        original = await here.storage.head(original_key(upload_id))
+        if original and original.owner == whose and not await here.queue.is_deleted(upload_id):
             raise _expired()
+        raise _unknown()
+    if record.owner != whose:
         raise _unknown()
     if record.has_expired(time() * 1000):
         raise _expired()

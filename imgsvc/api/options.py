@@ -65,11 +65,11 @@ def expires_in(fields: Mapping[str, str], default_s: int) -> int | None:
     return int(text)
 
 
-def idempotency_key(request: Request) -> str:
-    """The request's Idempotency-Key, hashed; "" where it has none."""
+def idempotency_key(request: Request, owner: str) -> str:
+    """The request's Idempotency-Key, hashed together with whose it is; "" where it has none."""
     given = request.headers.getlist("idempotency-key")
     if not given:
         return ""
     if len(given) > 1 or not _KEY.fullmatch(given[0]):
         raise ProblemError("malformed_request", "Send one Idempotency-Key of 1 to 255 visible ASCII characters.")
-    return hashlib.blake2b(given[0].encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(f"{owner} {given[0]}".encode(), digest_size=16).hexdigest()

@@ -6,20 +6,20 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from uuid import uuid4
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api import options
-from imgsvc.api.budget import overloaded
+from imgsvc.api.access import owner
+from imgsvc.api.admission import admit
 from imgsvc.api.context import Document, Services, services
-from imgsvc.api.errors import RETRY_AFTER_S, ProblemError
+from imgsvc.api.errors import ProblemError
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.api.webhooks import webhook_url
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
-from imgsvc.jobs.queue import Admission, QueueUnavailableError
+from imgsvc.jobs.queue import Admission, QueueUnavailableError, Reservation
 from imgsvc.jobs.record import Source, Submission, original_key
 from imgsvc.storage import PART_BYTES, Digest, StorageError
 
@@ -40,33 +40,24 @@ async def upload(request: Request) -> Response:
 
     Whatever can be refused without the body is refused before it is read.
     """
-    here = services(request)
+    here, whose = services(request), owner(request)
     length = _length(request, here.settings.max_upload_bytes)
-    key = options.idempotency_key(request)
+    key = options.idempotency_key(request, whose)
     body = open_body(request, options.FIELDS, here.settings.body_idle_timeout_s)
 
     async def receive(upload_id: str, store: bool) -> Submission:
-        sink = partial(here.storage.put_stream, original_key(upload_id)) if store else _digest
+        sink = partial(here.storage.put_stream, original_key(upload_id), owner=whose) if store else _digest
         return await _receive(upload_id, body, here, sink)
 
     with here.uploads.lend(min(length, 2 * PART_BYTES)):
-        return await submitted(here, key, receive)
+        return await submitted(await admit(here, whose, key, length), receive, here)
 
 
-async def submitted(here: Services, key: str, receive: Receive) -> Response:
-    """Reserves an upload, has it received, and submits it; or else says why not."""
-    reservation = await here.queue.reserve(str(uuid4()), key)
-    match reservation.admission:
-        case Admission.RESERVED:
-            submission = await _accept(reservation.id, receive, here)
-        case Admission.REPLAY:
-            submission = await _replay(reservation.id, receive, here)
-        case Admission.IN_FLIGHT:
-            detail = "The first upload with this Idempotency-Key is still under way. Ask again shortly."
-            raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
-        case Admission.OVERLOADED:
-            raise overloaded("Too many jobs are waiting. Try again later.")
-    return _accepted(submission)
+async def submitted(reservation: Reservation, receive: Receive, here: Services) -> Response:
+    """Has an admitted upload received, and submits it."""
+    upload_id = reservation.id
+    replayed = reservation.admission is Admission.REPLAY
+    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, here))
 
 
 async def _accept(upload_id: str, receive: Receive, here: Services) -> Submission:

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api import options
+from imgsvc.api.access import owner
+from imgsvc.api.admission import admit
 from imgsvc.api.context import Services, services
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.names import safe_filename
@@ -24,14 +26,15 @@ FIELDS = options.FIELDS | {"url", "filename"}
 
 async def upload_url(request: Request) -> Response:
     """Answers 202 when the job is queued that will fetch the original; of a bad URL what can be told at once."""
-    here = services(request)
-    key = options.idempotency_key(request)
+    here, whose = services(request), owner(request)
+    key = options.idempotency_key(request, whose)
     fields = await _fields(request, here.settings.body_idle_timeout_s)
 
     async def receive(upload_id: str, _: bool) -> Submission:
         return await _submission(upload_id, fields, here)
 
-    return await submitted(here, key, receive)
+    # how large it is shows when it is fetched; until then it counts as the largest
+    return await submitted(await admit(here, whose, key, here.settings.max_upload_bytes), receive, here)
 
 
 async def _submission(upload_id: str, fields: Mapping[str, str], here: Services) -> Submission:

@@ -8,7 +8,9 @@
 -- imgsvc:webhooks     zset  uploads whose end their webhook has yet to be told, by the ms at which that is due
 -- imgsvc:workers      zset  workers, by the ms until which they count as alive
 -- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
--- imgsvc:deleted:<id> str   tombstone of a deleted upload
+-- imgsvc:deleted:<id> str   tombstone of a deleted upload: whose it was
+-- imgsvc:rate:<owner> hash  how many uploads an owner has begun lately, and imgsvc:quota:<owner> how many bytes:
+--                           buckets that leak (pour)
 -- arq:job:<id>        str   arq's job body;  arq:retry:<id>  arq's own counter
 --
 -- Time is the server's, so that no worker's clock matters. Ids are part of key names that are not declared
@@ -29,6 +31,9 @@ local function now_ms()
 end
 
 local function status_of(id) return redis.call('HGET', record(id), 'status') end
+
+-- Whose upload it is: the name of its key, '' where the API is open. (The field `owner` is a job's, for a while.)
+local function belongs_to(id) return redis.call('HGET', record(id), 'belongs_to') or '' end
 
 -- Whether readers see an upload of this status.
 local function is_visible(status)
@@ -100,6 +105,31 @@ local function cancel(id, ttl_s)
   redis.call('PUBLISH', REVOKED, id)
 end
 
+-- Pours `amount` into a bucket that holds `size` and leaks as much in `period_ms`. Returns the ms until there will be
+-- room for it, 0 where there was.
+local function pour(bucket, amount, size, period_ms)
+  local now = now_ms()
+  local level, at = unpack(redis.call('HMGET', bucket, 'level', 'at'))
+  level = math.max(0, tonumber(level or 0) - (now - tonumber(at or now)) * size / period_ms)
+  if level + amount > size then return math.ceil((level + amount - size) * period_ms / size) end
+  level = level + amount
+  redis.call('HSET', bucket, 'level', level, 'at', now)
+  redis.call('PEXPIRE', bucket, math.ceil(level * period_ms / size) + 1)
+  return 0
+end
+
+local function rate(owner) return 'imgsvc:rate:' .. owner end
+local function quota(owner) return 'imgsvc:quota:' .. owner end
+
+-- Has an upload count as `bytes`, in place of what it announced.
+local function recharge(id, bytes)
+  local charged, bucket = redis.call('HGET', record(id), 'charged'), quota(belongs_to(id))
+  if charged and redis.call('EXISTS', bucket) == 1 then
+    redis.call('HINCRBYFLOAT', bucket, 'level', bytes - charged)
+  end
+  redis.call('HDEL', record(id), 'charged')
+end
+
 local function free_idempotency_key(id)
   local key = redis.call('HGET', record(id), 'key')
   if key and redis.call('GET', idempotency(key)) == id then redis.call('DEL', idempotency(key)) end
@@ -111,6 +141,7 @@ local function abandon(id)
   free_idempotency_key(id)
   unqueue(id)
   unannounce(id)
+  recharge(id, 0)
   redis.call('DEL', record(id))
   redis.call('HSET', record(id), 'status', 'ABANDONED')
   redis.call('PUBLISH', REVOKED, id)

@@ -74,16 +74,21 @@ class Admission(Enum):
 
     RESERVED = "RESERVED"
     OVERLOADED = "OVERLOADED"
+    RATE_LIMITED = "RATE_LIMITED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     IN_FLIGHT = "IN_FLIGHT"
     REPLAY = "REPLAY"
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """`id` is the upload that the Idempotency-Key stands for, or else the new one."""
+    """`id` is the upload that the Idempotency-Key stands for, or else the new one. `wait_s` is how long its owner's
+    limits keep it out.
+    """
 
     admission: Admission
     id: str
+    wait_s: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +165,15 @@ class Queue:
         finally:
             await pool.aclose()
 
-    async def reserve(self, upload_id: str, idempotency_key: str = "") -> Reservation:
-        """Admits an upload, or tells why not. It must be held until it is submitted or abandoned."""
+    async def reserve(
+        self, upload_id: str, idempotency_key: str = "", *, owner: str = "", announced: int = 0
+    ) -> Reservation:
+        """Admits an upload of so many bytes, or tells why not. It must be held until it is submitted or abandoned."""
         settings = self._settings
         args = (self._reservation_ms, settings.max_queued, idempotency_key, IDEMPOTENCY_TTL_S)
-        admission, found = await self._run("reserve", upload_id, *args)
-        return Reservation(Admission(admission.decode()), found.decode())
+        limits = (owner, settings.rate_limit, settings.quota_bytes, announced)
+        admission, found, *wait_ms = await self._run("reserve", upload_id, *args, *limits)
+        return Reservation(Admission(admission.decode()), found.decode(), sum(wait_ms) / 1000)
 
     async def hold(self, upload_id: str) -> None:
         """Keeps the sweeper off an upload that is still being received, for another `reservation_ttl`."""
@@ -191,7 +199,8 @@ class Queue:
             fields["webhook"] = submission.webhook_url
         flat = [part for pair in fields.items() for part in pair]
         expires_in_ms = "" if submission.expires_in is None else submission.expires_in * 1000
-        if not await self._run("submit", submission.id, _job_body(), expires_in_ms, *flat):
+        size = submission.source.bytes if submission.source else ""
+        if not await self._run("submit", submission.id, _job_body(), expires_in_ms, size, *flat):
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
 
     async def claim(self, worker: str, slots: int) -> list[Claim]:
@@ -222,7 +231,7 @@ class Queue:
 
     async def fetched(self, claim: Claim, source: Source) -> bool:
         """Notes what an original is that the job has fetched. False where the claim no longer owns it."""
-        return bool(await self._run("fetched", claim.id, claim.token, orjson.dumps(astuple(source))))
+        return bool(await self._run("fetched", claim.id, claim.token, orjson.dumps(astuple(source)), source.bytes))
 
     async def finish(self, claim: Claim, outcome: Success | Failure) -> bool:
         """Ends the job. False where the claim no longer owns it."""
@@ -235,17 +244,17 @@ class Queue:
         """Gives the job back. False where the claim no longer owns it."""
         return bool(await self._run("release", claim.id, claim.token, round(delay_s * 1000)))
 
-    async def cancel(self, upload_id: str) -> bool | None:
-        """Ends the job as CANCELLED; its files are the caller's to clear. None where nothing is known of it."""
-        return _known(await self._run("cancel", upload_id, self._settings.record_ttl))
+    async def cancel(self, upload_id: str, owner: str = "") -> bool | None:
+        """Ends the job as CANCELLED; its files are the caller's to clear. None where the owner has no such upload."""
+        return _known(await self._run("cancel", upload_id, owner, self._settings.record_ttl))
 
-    async def retry(self, upload_id: str) -> bool | None:
-        """Queues a failed or cancelled job again. None where nothing is known of it."""
-        return _known(await self._run("retry", upload_id, _job_body()))
+    async def retry(self, upload_id: str, owner: str = "") -> bool | None:
+        """Queues a failed or cancelled job again. None where the owner has no such upload."""
+        return _known(await self._run("retry", upload_id, owner, _job_body()))
 
-    async def delete(self, upload_id: str, *, has_files: bool = False) -> bool:
-        """Forgets the upload. False where nothing is known of it, unless it `has_files` and its record expired."""
-        return bool(await self._run("delete", upload_id, self._settings.tombstone_ttl, int(has_files)))
+    async def delete(self, upload_id: str, owner: str = "", *, has_files: bool = False) -> bool:
+        """Forgets the upload. False where the owner has none such, unless it `has_files` and its record expired."""
+        return bool(await self._run("delete", upload_id, owner, self._settings.tombstone_ttl, int(has_files)))
 
     async def is_deleted(self, upload_id: str) -> bool:
         async with self.outages():

@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, Self
-from urllib.parse import quote
 
 import orjson
 
 from imgsvc.formats import FORMATS
+from imgsvc.links import Link
 from imgsvc.model import Placeholder
 from imgsvc.presets import CUSTOM, DEFAULT, PRESETS, Preset, expand
 
@@ -169,9 +169,13 @@ Outcome = Success | Failure | Postponed
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One upload as its readers know it. Times are milliseconds since the epoch, by the clock of Redis."""
+    """One upload as its readers know it. Times are milliseconds since the epoch, by the clock of Redis.
+
+    `owner` is the name of the key that it was uploaded with, "" where there was none.
+    """
 
     id: str
+    owner: str
     status: Status
     filename: str
     preset: str
@@ -198,6 +202,7 @@ class Record:
             return None
         return cls(
             id=upload_id,
+            owner=row.get("belongs_to", ""),
             status=Status(row["status"]),
             filename=row["filename"],
             preset=row["preset"],
@@ -240,13 +245,13 @@ class Record:
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
 
-    def document(self) -> dict[str, Any]:
+    def document(self, link: Link) -> dict[str, Any]:
         """All of it, as a reader and a webhook's receiver see it."""
         path = f"/upload/{self.id}"
         return {
             "id": self.id,
             "status": self.status_document(),
-            "result": self.result_document() if self.done else None,
+            "result": self.result_document(link) if self.done else None,
             "links": {"self": path, "status": f"{path}/status", "result": f"{path}/result"},
         }
 
@@ -268,15 +273,16 @@ class Record:
             "metadata": self.metadata,
         }
 
-    def result_document(self) -> dict[str, Any]:
+    def result_document(self, link: Link) -> dict[str, Any]:
+        """What came of it, its files as `link` makes their URLs."""
         if self.success is None or self.source is None:
             document: dict[str, Any] = {"status": self.status, "result": None}
             return document | {"error": self._error()} if self.done else document
         placeholder = self.success.placeholder
         document = {
             "status": self.status,
-            "result": {file.variant: self._url(file) for file in self.success.files},
-            "variants": {file.variant: self._file_document(file) for file in self.success.files},
+            "result": {file.variant: link(self._key(file)) for file in self.success.files},
+            "variants": {file.variant: self._file_document(file, link) for file in self.success.files},
             "original": {
                 "width": self.success.width,
                 "height": self.success.height,
@@ -290,12 +296,12 @@ class Record:
             document["placeholder"] = {"thumbhash": placeholder.thumbhash, "color": placeholder.color}
         return document
 
-    def _url(self, file: File) -> str:
-        return f"/files/{quote(file.key(self.id, self.filename))}"
+    def _key(self, file: File) -> str:
+        return file.key(self.id, self.filename)
 
-    def _file_document(self, file: File) -> dict[str, Any]:
+    def _file_document(self, file: File, link: Link) -> dict[str, Any]:
         return {
-            "url": self._url(file),
+            "url": link(self._key(file)),
             "width": file.width,
             "height": file.height,
             "bytes": file.bytes,

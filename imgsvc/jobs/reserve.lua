@@ -1,12 +1,20 @@
 -- Notes that an upload has begun, before its body is read.
 -- Guarantees: an upload is known here before any of its bytes reach storage, and is swept if its receiver falls
--- silent for `ttl_ms`. An Idempotency-Key has one upload at a time. Safe to repeat.
+-- silent for `ttl_ms`. An Idempotency-Key has one upload at a time. What an owner may upload is kept to over all
+-- processes. Safe to repeat.
 -- Returns {outcome, id}: RESERVED; OVERLOADED, where `max_queued` jobs wait already; and for the key's first
--- upload, REPLAY where it was accepted, IN_FLIGHT while it is still being received.
--- ARGV: id, ttl_ms, max_queued, idempotency key or '', key_ttl_s
+-- upload, REPLAY where it was accepted, IN_FLIGHT while it is still being received. Or {outcome, id, ms to wait}:
+-- RATE_LIMITED, QUOTA_EXCEEDED.
+-- ARGV: id, ttl_ms, max_queued, idempotency key or '', key_ttl_s, owner, uploads a minute or 0, bytes a day or 0,
+-- bytes announced
 local id, ttl_ms, max_queued, key = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local owner, per_minute, per_day, bytes = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local now = now_ms()
 if status_of(id) == 'RESERVED' then return {'RESERVED', id} end
+if per_minute > 0 then
+  local wait_ms = pour(rate(owner), 1, per_minute, 60000)
+  if wait_ms > 0 then return {'RATE_LIMITED', id, wait_ms} end
+end
 local first = key ~= '' and redis.call('GET', idempotency(key))
 if first then
   local status = status_of(first)
@@ -17,7 +25,13 @@ if first then
   end
 end
 if redis.call('ZCARD', QUEUE) >= max_queued then return {'OVERLOADED', id} end
+if per_day > 0 then
+  local wait_ms = pour(quota(owner), bytes, per_day, 86400000)
+  if wait_ms > 0 then return {'QUOTA_EXCEEDED', id, wait_ms} end
+  redis.call('HSET', record(id), 'charged', bytes)  -- until it is known what it really has
+end
 redis.call('HSET', record(id), 'status', 'RESERVED')
+if owner ~= '' then redis.call('HSET', record(id), 'belongs_to', owner) end
 redis.call('ZADD', SWEEP, now + ttl_ms, id)
 if key ~= '' then
   redis.call('HSET', record(id), 'key', key)

@@ -10,6 +10,7 @@ import uvloop
 from imgsvc import process
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Queue
+from imgsvc.links import link_of
 from imgsvc.model import Limits
 from imgsvc.outbound import Outbound
 from imgsvc.settings import Settings, SettingsError, load
@@ -54,7 +55,8 @@ async def work(settings: Settings) -> None:
         log.info("ready: %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
         beside = [asyncio.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
         if settings.webhook_key:
-            beside.append(asyncio.create_task(Messenger(queue, outbound, settings.webhook_key).run()))
+            messenger = Messenger(queue, outbound, settings.webhook_key, link_of(settings))
+            beside.append(asyncio.create_task(messenger.run()))
         try:
             await worker.main()
         finally:

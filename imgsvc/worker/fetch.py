@@ -41,8 +41,8 @@ class Fetcher:
     at_once: int
     _under_way: int = field(default=0)
 
-    async def __call__(self, claim: Claim, url: str) -> bytes:
-        """The original, stored and noted in its record.
+    async def __call__(self, claim: Claim, url: str, owner: str) -> bytes:
+        """The original, stored as its owner's and noted in its record.
 
         Raises:
             JobError: it will never be had.
@@ -55,7 +55,7 @@ class Fetcher:
         if fmt is None:
             raise JobError("unsupported_format", "What the URL leads to is not an image that this service reads.")
         source = Source(len(data), hashlib.sha256(data).hexdigest(), fmt.name)
-        await self.storage.put(original_key(claim.id), data, fmt.media_type)
+        await self.storage.put(original_key(claim.id), data, fmt.media_type, owner=owner)
         await self.queue.fetched(claim, source)
         return data
 

@@ -84,7 +84,7 @@ class Processor:
 
     async def _original(self, claim: Claim, record: Record) -> bytes:
         if record.source is None and record.url is not None:
-            return await self.fetch(claim, record.url)
+            return await self.fetch(claim, record.url, record.owner)
         return await self._stored(record)
 
     async def _stored(self, record: Record) -> bytes:

@@ -15,6 +15,7 @@ import orjson
 
 from imgsvc.jobs.queue import Delivery, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Record, Status, timestamp
+from imgsvc.links import Link
 from imgsvc.outbound import Outbound, Patience
 from imgsvc.problems import CodedError
 from imgsvc.webhooks import Message
@@ -54,6 +55,7 @@ class Messenger:
     queue: Queue
     outbound: Outbound
     key: bytes
+    link: Link
 
     async def run(self) -> None:
         """Delivers until it is cancelled. What is cut off then is delivered once more by another worker."""
@@ -92,7 +94,7 @@ class Messenger:
         log.info("%s: webhook attempt %d: %s, %s", delivery.id, delivery.attempt, reply.status or reply.error, state)
 
     async def _post(self, record: Record, url: str) -> Reply:
-        message = message_of(record)
+        message = message_of(record, self.link)
         try:
             # a redirect is an answer like any other, and no body is read
             async with self.outbound.request(
@@ -103,9 +105,9 @@ class Messenger:
             return Reply(error=error.detail)
 
 
-def message_of(record: Record) -> Message:
-    """What is told of a job's end: the same each time, by an id that no other end has."""
-    body = {"type": _TYPES[record.status], "timestamp": timestamp(record.finished_at), "data": record.document()}
+def message_of(record: Record, link: Link) -> Message:
+    """What is told of a job's end: by the same id each time, which no other end has."""
+    body = {"type": _TYPES[record.status], "timestamp": timestamp(record.finished_at), "data": record.document(link)}
     return Message(f"{record.id}_{record.finished_at}", orjson.dumps(body))
 
 

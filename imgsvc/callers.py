@@ -1,0 +1,76 @@
+"""Who may call the API, as an operator writes it down: keys with the names of their owners, hosts, origins.
+
+Each parser raises ValueError with what is wrong and what to write instead; none repeats a key.
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+
+_NAME = re.compile(r"[a-z0-9_-]{1,40}")
+_KEY = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # what a Bearer token may be (RFC 6750), and no shorter
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
+
+ANY_HOST = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """API keys as pairs of an owner's name and the key's SHA-256. An owner may have several, so that they can be
+    replaced one by one.
+    """
+
+    hashes: tuple[tuple[str, bytes], ...]
+
+    def owner(self, key: str) -> str | None:
+        """Whose key this is. It takes the same time for every wrong one, however near it comes."""
+        given, owner = _hash(key), None
+        for name, known in self.hashes:
+            if hmac.compare_digest(given, known):
+                owner = name
+        return owner
+
+
+def parse_keys(text: str) -> Keys:
+    """Reads `IMGSVC_API_KEYS`: `shop:<key>, shop:<its next key>, blog:<key>`."""
+    hashes: list[tuple[str, bytes]] = []
+    for number, entry in enumerate(_entries(text), 1):
+        name, colon, key = entry.partition(":")
+        if not colon or not _NAME.fullmatch(name):
+            raise ValueError(f"entry {number} must be name:key, its name of 1 to 40 of a-z, 0-9, _ and -")
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"the key of entry {number} must be 16 or more letters, digits or . _ ~ + / -")
+        if any(known == _hash(key) for _, known in hashes):
+            raise ValueError(f"the key of entry {number} is there twice: give each entry its own")
+        hashes.append((name, _hash(key)))
+    if not hashes:
+        raise ValueError("must name at least one key, such as shop:<random characters>; unset it to have none")
+    return Keys(tuple(hashes))
+
+
+def parse_hosts(text: str) -> frozenset[str]:
+    """Reads `IMGSVC_ALLOWED_HOSTS`: names as a Host header has them, without port; `*` for all."""
+    hosts = frozenset(_entries(text.lower()))
+    for host in hosts - {ANY_HOST}:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{host!r} must be a name such as images.example.com, without scheme or port, or *")
+    return hosts
+
+
+def parse_origins(text: str) -> frozenset[str]:
+    """Reads `IMGSVC_CORS_ORIGINS`: origins as a browser sends them."""
+    origins = frozenset(_entries(text))
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} must be an origin such as https://app.example.com, each named by itself")
+    return origins
+
+
+def _entries(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "replace")).digest()
