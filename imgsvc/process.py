@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import resource
 import socket
 
 from imgsvc.settings import PREFIX, LocalSettings, SettingsError
@@ -29,6 +30,14 @@ def _keep_big_buffers_apart() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # other C libraries have no such threshold
         mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
+
+
+def allow_files(count: int) -> None:
+    """Lets this process have so many files and sockets open, as far as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(settings: LocalSettings) -> socket.socket:

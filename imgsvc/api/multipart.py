@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.names import safe_filename
+from imgsvc.settings import Settings
 
 FILE_FIELD = "file"
 FORM_OVERHEAD_BYTES = 64 * 1024
@@ -26,14 +27,14 @@ _MAX_FIELD_BYTES = 16 * 1024
 class RawBody:
     """A body that is the file itself; its fields and its name come in the query, or the name in a header."""
 
-    def __init__(self, request: Request, fields: frozenset[str], idle_s: float) -> None:
+    def __init__(self, request: Request, fields: frozenset[str], settings: Settings) -> None:
         query = dict(request.query_params)
         self.filename = safe_filename(_disposition_filename(request) or query.pop("filename", ""))
         query.pop("filename", None)
         for name in query:
             _check_known(name, fields)
         self.fields = query
-        self._stream = _with_deadline(request, idle_s)
+        self._stream = _with_deadlines(request, settings)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         async for chunk in self._stream:
@@ -43,13 +44,13 @@ class RawBody:
 class FormBody:
     """A `multipart/form-data` body (RFC 7578) with one file."""
 
-    def __init__(self, request: Request, fields: frozenset[str], idle_s: float) -> None:
+    def __init__(self, request: Request, fields: frozenset[str], settings: Settings) -> None:
         for name in request.query_params:
             raise ProblemError("unknown_field", f"Send {name!r} as a field of the form, not in the query.")
         self.filename = ""
         self.fields: dict[str, str] = {}
         self._known = fields
-        self._stream = _with_deadline(request, idle_s)
+        self._stream = _with_deadlines(request, settings)
         self._ready: deque[bytes] = deque()
         self._has_file = False
         self._ended = False
@@ -60,13 +61,20 @@ class FormBody:
         self._parser = self._make_parser(request)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
+        overhead = 0
         async for data in self._stream:
             try:
                 self._parser.write(data)
             except FormParserError as error:
                 raise ProblemError("malformed_body", f"The form cannot be read: {error}.") from None
+            overhead += len(data)
             while self._ready:
-                yield self._ready.popleft()
+                chunk = self._ready.popleft()
+                overhead -= len(chunk)
+                yield chunk
+            if overhead > FORM_OVERHEAD_BYTES:
+                detail = f"The form has more than {FORM_OVERHEAD_BYTES} bytes besides its file."
+                raise ProblemError("malformed_body", detail)
         if not self._ended:
             raise ProblemError("malformed_body", "The form ends in the middle: its last boundary is missing.")
         if not self._has_file:
@@ -140,7 +148,7 @@ class FormBody:
         self._ended = True
 
 
-def open_body(request: Request, fields: frozenset[str], idle_s: float) -> RawBody | FormBody:
+def open_body(request: Request, fields: frozenset[str], settings: Settings) -> RawBody | FormBody:
     """The upload that a request carries. `fields` are the names that may stand beside the file.
 
     Raises:
@@ -149,9 +157,9 @@ def open_body(request: Request, fields: frozenset[str], idle_s: float) -> RawBod
     """
     kind, _ = parse_options_header(request.headers.get("content-type"))
     if kind == b"multipart/form-data":
-        return FormBody(request, fields, idle_s)
+        return FormBody(request, fields, settings)
     if kind in {b"", b"application/octet-stream"} or kind.startswith(b"image/"):
-        return RawBody(request, fields, idle_s)
+        return RawBody(request, fields, settings)
     raise ProblemError(
         "unsupported_media_type",
         "Send the image as multipart/form-data with a file field 'file', or as the body itself with an image/* type.",
@@ -172,17 +180,26 @@ def too_large(max_bytes: int) -> ProblemError:
     return ProblemError("upload_too_large", f"The file is larger than the {max_bytes} bytes that this service takes.")
 
 
-async def _with_deadline(request: Request, idle_s: float) -> AsyncGenerator[bytes]:
-    """The request's body; a client that stays silent for `idle_s` seconds has lost it."""
+async def _with_deadlines(request: Request, settings: Settings) -> AsyncGenerator[bytes]:
+    """The request's body, as long as its client is neither silent nor slow for too long.
+
+    Only the time spent waiting for it counts: it is not to blame for what storage takes.
+    """
     stream = request.stream()
+    loop = asyncio.get_running_loop()
+    received, waited = 0, 0.0
     while True:
+        begin = loop.time()
+        credit = settings.body_grace_s + received / settings.min_body_rate - waited
         try:
-            async with asyncio.timeout(idle_s):
+            async with asyncio.timeout(min(settings.body_idle_timeout_s, credit)):
                 chunk = await anext(stream, b"")
         except TimeoutError:
-            raise ProblemError("request_timeout", f"No data came for {idle_s:g} seconds. Try again.") from None
+            raise ProblemError("request_timeout", "The body comes too slowly, or not at all. Try again.") from None
         if not chunk:  # the stream ends with an empty chunk
             return
+        waited += loop.time() - begin
+        received += len(chunk)
         yield chunk
 
 

@@ -39,7 +39,7 @@ async def upload(request: Request) -> Response:
     here = services(request)
     length = _length(request, here.settings.max_upload_bytes)
     key = options.idempotency_key(request)
-    body = open_body(request, options.FIELDS, here.settings.body_idle_timeout_s)
+    body = open_body(request, options.FIELDS, here.settings)
     with here.uploads.lend(min(length, 2 * PART_BYTES)):
         reservation = await here.queue.reserve(str(uuid4()), key)
         match reservation.admission:
