@@ -4,7 +4,6 @@ Nothing is spooled: what `chunks` yields is what just came from the network. The
 before or after its file, so they are complete once `chunks` is exhausted.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -15,7 +14,6 @@ from starlette.requests import Request
 
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.names import safe_filename
-from imgsvc.settings import Settings
 
 FILE_FIELD = "file"
 FORM_OVERHEAD_BYTES = 64 * 1024
@@ -27,14 +25,14 @@ _MAX_FIELD_BYTES = 16 * 1024
 class RawBody:
     """A body that is the file itself; its fields and its name come in the query, or the name in a header."""
 
-    def __init__(self, request: Request, fields: frozenset[str], settings: Settings) -> None:
+    def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
         query = dict(request.query_params)
         self.filename = safe_filename(_disposition_filename(request) or query.pop("filename", ""))
         query.pop("filename", None)
         for name in query:
             _check_known(name, fields)
         self.fields = query
-        self._stream = _with_deadlines(request, settings)
+        self._stream = stream
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         async for chunk in self._stream:
@@ -44,13 +42,13 @@ class RawBody:
 class FormBody:
     """A `multipart/form-data` body (RFC 7578) with one file."""
 
-    def __init__(self, request: Request, fields: frozenset[str], settings: Settings) -> None:
+    def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
         for name in request.query_params:
             raise ProblemError("unknown_field", f"Send {name!r} as a field of the form, not in the query.")
         self.filename = ""
         self.fields: dict[str, str] = {}
         self._known = fields
-        self._stream = _with_deadlines(request, settings)
+        self._stream = stream
         self._ready: deque[bytes] = deque()
         self._has_file = False
         self._ended = False
@@ -148,18 +146,18 @@ class FormBody:
         self._ended = True
 
 
-def open_body(request: Request, fields: frozenset[str], settings: Settings) -> RawBody | FormBody:
-    """The upload that a request carries. `fields` are the names that may stand beside the file.
+def open_body(request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> RawBody | FormBody:
+    """The upload that a request carries in `stream`. `fields` are the names that may stand beside the file.
 
     Raises:
         ProblemError: here or while reading: malformed_body, missing_file, too_many_files, unknown_field,
-            invalid_field, request_timeout.
+            invalid_field.
     """
     kind, _ = parse_options_header(request.headers.get("content-type"))
     if kind == b"multipart/form-data":
-        return FormBody(request, fields, settings)
+        return FormBody(request, fields, stream)
     if kind in {b"", b"application/octet-stream"} or kind.startswith(b"image/"):
-        return RawBody(request, fields, settings)
+        return RawBody(request, fields, stream)
     raise ProblemError(
         "unsupported_media_type",
         "Send the image as multipart/form-data with a file field 'file', or as the body itself with an image/* type.",
@@ -178,29 +176,6 @@ async def at_most(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerato
 
 def too_large(max_bytes: int) -> ProblemError:
     return ProblemError("upload_too_large", f"The file is larger than the {max_bytes} bytes that this service takes.")
-
-
-async def _with_deadlines(request: Request, settings: Settings) -> AsyncGenerator[bytes]:
-    """The request's body, as long as its client is neither silent nor slow for too long.
-
-    Only the time spent waiting for it counts: it is not to blame for what storage takes.
-    """
-    stream = request.stream()
-    loop = asyncio.get_running_loop()
-    received, waited = 0, 0.0
-    while True:
-        begin = loop.time()
-        credit = settings.body_grace_s + received / settings.min_body_rate - waited
-        try:
-            async with asyncio.timeout(min(settings.body_idle_timeout_s, credit)):
-                chunk = await anext(stream, b"")
-        except TimeoutError:
-            raise ProblemError("request_timeout", "The body comes too slowly, or not at all. Try again.") from None
-        if not chunk:  # the stream ends with an empty chunk
-            return
-        waited += loop.time() - begin
-        received += len(chunk)
-        yield chunk
 
 
 def _check_known(name: str, fields: frozenset[str]) -> None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api import options
+from imgsvc.api.body import receive
 from imgsvc.api.budget import overloaded
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import RETRY_AFTER_S, ProblemError
@@ -39,8 +40,8 @@ async def upload(request: Request) -> Response:
     here = services(request)
     length = _length(request, here.settings.max_upload_bytes)
     key = options.idempotency_key(request)
-    body = open_body(request, options.FIELDS, here.settings)
-    with here.uploads.lend(min(length, 2 * PART_BYTES)):
+    with here.uploads.lend(min(length, 2 * PART_BYTES)) as loan:
+        body = open_body(request, options.FIELDS, receive(request, here.settings, loan))
         reservation = await here.queue.reserve(str(uuid4()), key)
         match reservation.admission:
             case Admission.RESERVED:
