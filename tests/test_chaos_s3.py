@@ -140,7 +140,7 @@ async def test_s2_no_task_is_left_of_a_call_that_a_silent_s3_never_answered(serv
                 async def chunks() -> AsyncIterator[bytes]:
                     yield BIG
 
-                await storage.put_stream("big", chunks(), "image/jpeg")
+                await storage.put_stream("big", chunks(), "image/jpeg", on_begin=lambda: None)
 
             async def read() -> None:
                 async with storage.read("big") as found:

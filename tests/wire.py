@@ -113,7 +113,7 @@ async def exchange(port: int, data: bytes, deadline_s: float = 10) -> tuple[Answ
 def request(head: str, body: bytes = b"", host: str = "localhost") -> bytes:
     """A request of these lines, the Host between its first and the others."""
     first, _, others = head.partition("\n")
-    lines = [first, f"Host: {host}", *others.splitlines()]
+    lines = [first, f"Host: {host}", *filter(None, others.split("\n"))]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
@@ -140,7 +140,8 @@ async def metered(service: Service) -> AsyncGenerator[Cost]:
 
 def bytes_read(service: Service) -> int:
     """What the API process has read so far, from files and sockets alike (Linux)."""
-    return psutil.Process(service.api.pid).io_counters().read_chars
+    counters: Any = psutil.Process(service.api.pid).io_counters()
+    return counters.read_chars
 
 
 def _cpu_s(process: psutil.Process) -> float:

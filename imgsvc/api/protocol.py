@@ -107,6 +107,8 @@ class Protocol(HttpToolsProtocol):
         self._cancel_head_deadline()
         self._in_head = False
         self._overhead = 0
+        if self.parser is not None and self.parser.get_http_version() != "1.1":
+            self._check_old_version()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -121,6 +123,11 @@ class Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._transport.watch()
+
+    def _check_old_version(self) -> None:
+        """What was before 1.1 knows no chunks: who announces them means something else (RFC 9112, 6.1)."""
+        if any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise _RefusedError(*_MALFORMED)
 
     def _expect_head(self) -> None:
         if self._head_deadline is None:
@@ -140,6 +147,7 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, code: str, detail: str) -> None:
         """Answers the bytes that just came, unless other answers are due before it; then ends the connection."""
         self._deaf = True
+        self._cancel_head_deadline()
         cycle = self._latest
         if cycle is None or cycle.response_complete:
             self._answer(code, detail)

@@ -57,15 +57,16 @@ async def upload(request: Request) -> Response:
 
 
 async def _accept(upload_id: str, body: RawBody | FormBody, here: Services) -> Submission:
+    begun = asyncio.Event()
     try:
         async with _held(upload_id, here):
-            submission = await _receive(
-                upload_id, body, here, partial(here.storage.put_stream, original_key(upload_id))
-            )
+            put = partial(here.storage.put_stream, original_key(upload_id), on_begin=begun.set)
+            submission = await _receive(upload_id, body, here, put)
             await here.queue.submit(submission)
     except BaseException as error:
+        in_doubt = isinstance(error, StorageError | QueueUnavailableError)
         with anyio.CancelScope(shield=True):
-            await _give_up(upload_id, here, in_doubt=isinstance(error, StorageError | QueueUnavailableError))
+            await _give_up(upload_id, here, stored=begun.is_set(), in_doubt=in_doubt)
         raise
     return submission
 
@@ -146,7 +147,7 @@ async def _held(upload_id: str, here: Services) -> AsyncGenerator[None]:
         holding.cancel()
 
 
-async def _give_up(upload_id: str, here: Services, *, in_doubt: bool) -> None:
+async def _give_up(upload_id: str, here: Services, *, stored: bool, in_doubt: bool) -> None:
     """Leaves nothing of a failed upload. What cannot be removed now is the sweeper's to find.
 
     Where it is in doubt whether a put or the submit went through after all, that may still leave something behind:
@@ -155,7 +156,8 @@ async def _give_up(upload_id: str, here: Services, *, in_doubt: bool) -> None:
     try:
         await here.queue.abandon(upload_id)
         if not in_doubt:
-            await here.storage.clear(original_key(upload_id))
+            if stored:
+                await here.storage.clear(original_key(upload_id))
             await here.queue.swept(upload_id)
     except StorageError as error:
         log.warning("%s failed and could not be cleared: %r", upload_id, error.__cause__)
