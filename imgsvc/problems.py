@@ -16,6 +16,7 @@ HTTP_PROBLEMS: dict[str, HTTPStatus] = {
     "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "conflict": HTTPStatus.CONFLICT,
     "idempotency_in_flight": HTTPStatus.CONFLICT,
+    "precondition_failed": HTTPStatus.PRECONDITION_FAILED,
     "upload_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "uri_too_long": HTTPStatus.REQUEST_URI_TOO_LONG,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

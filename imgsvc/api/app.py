@@ -1,6 +1,7 @@
 """The HTTP application: its routes, and what lives as long as it does."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> Starlette:
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
+            gc.freeze()  # or else each full collection goes through all of botocore, and nobody is served for 50 ms
             try:
                 yield {"services": Services(settings, queue, storage, Budget(settings.max_uploads_bytes), tasks)}
             finally:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from time import time
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -20,9 +21,10 @@ from imgsvc.storage import ObjectInfo, Storage
 
 # our own keys only: what does not look like one is never asked for
 _KEY = re.compile(r"processed/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[\w-][\w.-]{0,250}")
-_RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{1,200})?-(\d{1,200})?", re.ASCII | re.IGNORECASE)
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
 _MAX_AGE_S = 86_400
-_CONDITIONS = ("if-none-match", "if-modified-since", "range")
+_CONDITIONS = ("if-match", "if-unmodified-since", "if-none-match", "if-modified-since", "range")
 
 _HEADERS = {
     "accept-ranges": "bytes",
@@ -43,6 +45,8 @@ async def serve(request: Request) -> Response:
         return ObjectResponse(storage, key, disposition)  # one call to storage where one is enough
     info = _fresh(await storage.head(key))
     headers = _headers(info) | disposition
+    if not _is_as_expected(request.headers, info):
+        raise ProblemError("precondition_failed", "The file is another one than the request expects.")
     if _is_unchanged(request.headers, info):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
@@ -100,24 +104,40 @@ def _disposition(request: Request, key: str) -> dict[str, str]:
     return {"content-disposition": content_disposition(kind, key.rpartition("/")[2])}
 
 
-def _is_unchanged(headers: Mapping[str, str], info: ObjectInfo) -> bool:
-    """Whether the client's copy is good (RFC 9110, 13.2.2: dates count only where there is no entity tag)."""
-    if (tags := headers.get("if-none-match")) is not None:
-        known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
-        return "*" in known or info.etag in known
+def _is_as_expected(headers: Headers, info: ObjectInfo) -> bool:
+    """RFC 9110, 13.2.2, steps 1 and 2: the date counts only where there is no entity tag."""
+    if (tags := _tags(headers, "if-match")) is not None:
+        return "*" in tags or info.etag in tags
+    until = _date(headers.get("if-unmodified-since"))
+    return until is None or info.last_modified.replace(microsecond=0) <= until
+
+
+def _is_unchanged(headers: Headers, info: ObjectInfo) -> bool:
+    """RFC 9110, 13.2.2, steps 3 and 4: whether the client's copy is good."""
+    if (tags := _tags(headers, "if-none-match")) is not None:
+        return "*" in tags or info.etag in {tag.removeprefix("W/") for tag in tags}
     since = _date(headers.get("if-modified-since"))
     return since is not None and info.last_modified.replace(microsecond=0) <= since
 
 
-def _span(headers: Mapping[str, str], info: ObjectInfo) -> tuple[int, int] | None:
+def _tags(headers: Headers, name: str) -> set[str] | None:
+    """The entity tags of a list, which may be spread over several lines, or "*"; None where there is no such header."""
+    lines = headers.getlist(name)
+    if not lines:
+        return None
+    value = ",".join(lines)
+    return {"*"} if value.strip() == "*" else set(_TAG.findall(value))
+
+
+def _span(headers: Headers, info: ObjectInfo) -> tuple[int, int] | None:
     """The first and last byte of a single range; None for the whole, also where a range cannot be understood."""
-    match = _RANGE.fullmatch(headers.get("range", "").strip())
+    match = _RANGE.fullmatch(", ".join(headers.getlist("range")).strip())
     if match is None or match.groups() == (None, None) or not _range_applies(headers.get("if-range"), info):
         return None
     first, last = match.groups()
     if first is None:  # the last n bytes
         start, end = max(0, info.size - int(last)), info.size - 1
-        satisfiable = int(last) > 0
+        satisfiable = int(last) > 0 and info.size > 0
     else:
         start, end = int(first), min(int(last or info.size), info.size - 1)
         if last is not None and int(last) < start:
@@ -139,7 +159,7 @@ def _range_applies(validator: str | None, info: ObjectInfo) -> bool:
 def _date(value: str | None) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(value or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 

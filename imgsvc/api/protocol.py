@@ -171,8 +171,14 @@ class Protocol(HttpToolsProtocol):
             "x-request-id": request_id,
             "connection": "close",
         } | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self.transport.write(STATUS_LINE[status] + lines.encode() + b"\r\n" + body)
+        lines = b"".join(
+            b"%b: %b\r\n" % header
+            for header in [
+                *self.server_state.default_headers,
+                *((name.encode(), value.encode()) for name, value in headers.items()),
+            ]
+        )
+        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
 
     def _has_unread(self) -> bool:
         """Whether a plain close could reset the connection, and so take the answer from its reader."""
