@@ -91,6 +91,14 @@ class Connection:
         await self.rest(deadline_s)
         return monotonic() - begin
 
+    async def read_some(self, size: int = 4096) -> bytes:
+        return await self._reader.read(size)
+
+    def is_held_by(self, pid: int) -> bool:
+        """Whether that process still has the other end of it."""
+        port = self._writer.get_extra_info("sockname")[1]
+        return any(c.raddr and c.raddr.port == port for c in psutil.Process(pid).net_connections("tcp"))
+
     def finish(self) -> None:
         """Says that nothing more is sent."""
         self._writer.write_eof()
