@@ -16,7 +16,7 @@ from imgsvc.api import files, jobs, ops, uploads
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
-from imgsvc.api.middleware import RequestId
+from imgsvc.api.middleware import PlainPath, RequestId
 from imgsvc.jobs.queue import Queue
 from imgsvc.settings import Settings
 from imgsvc.storage import Storage, StorageError
@@ -57,7 +57,12 @@ def create_app(settings: Settings) -> Starlette:
             finally:
                 tasks.cancel_scope.cancel()
 
-    return Starlette(routes=ROUTES, middleware=[Middleware(RequestId)], exception_handlers=HANDLERS, lifespan=lifespan)
+    return Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(RequestId), Middleware(PlainPath)],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
 
 
 async def _ensure_bucket(storage: Storage) -> None:
