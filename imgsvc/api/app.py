@@ -57,12 +57,10 @@ def create_app(settings: Settings) -> Starlette:
             finally:
                 tasks.cancel_scope.cancel()
 
-    return Starlette(
-        routes=ROUTES,
-        middleware=[Middleware(RequestId), Middleware(PlainPath)],
-        exception_handlers=HANDLERS,
-        lifespan=lifespan,
-    )
+    middleware = [Middleware(RequestId), Middleware(PlainPath)]
+    app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
+    app.router.redirect_slashes = False  # it would redirect to whatever the client's Host says
+    return app
 
 
 async def _ensure_bucket(storage: Storage) -> None:
