@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from statistics import median
 from time import monotonic
@@ -329,3 +330,25 @@ async def test_a_slow_reader_takes_no_memory_and_one_that_stops_is_cut_off(apart
     print(f"{cost}; cut off {seconds:.2f} s after it stopped reading, of {STALL_S:g}")
     assert cost.memory < 2 * MIB
     assert seconds < 2 * 2 * STALL_S
+
+
+async def test_a_hundred_readers_that_stand_still_hold_up_nobody(service: Service) -> None:
+    """More than there are connections to storage."""
+    key = f"processed/{uuid4()}/big_thumbnail.jpeg"
+    with s3_client(service.environment) as s3:
+        s3.put_object(Bucket=service.environment["IMGSVC_S3_BUCKET"], Key=key, Body=bytes(32 * MIB))
+    async with AsyncExitStack() as stack, metered(service) as cost:
+        readers = [await stack.enter_async_context(Connection.to(service.port)) for _ in range(100)]
+        for reader in readers:
+            await reader.send(request(f"GET /files/{key} HTTP/1.1"))
+            await reader.read_some()
+        begin = monotonic()
+        assert (await service.client.get("/readyz")).status_code == 200
+        assert (await service.post(images.photo())).status_code == 202
+        answer = await service.client.get(f"/files/{key}", headers={"range": f"bytes=0-{MIB}"})
+        assert (answer.status_code, len(answer.content)) == (206, MIB + 1)
+        seconds = monotonic() - begin
+        assert all(reader.is_held_by(service.api.pid) for reader in (readers[0], readers[-1]))
+    print(f"{cost}; three good requests in {seconds:.2f} s")
+    assert seconds < 2
+    assert cost.memory < 2 * 100 * 512 * 1024

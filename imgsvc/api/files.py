@@ -4,7 +4,7 @@ Conditional and range requests follow RFC 9110, sections 13 and 14.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from time import time
@@ -17,13 +17,16 @@ from starlette.types import Receive, Scope, Send
 from imgsvc.api.context import services
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.names import content_disposition
-from imgsvc.storage import ObjectInfo, Storage
+from imgsvc.storage import ObjectInfo, Storage, StorageError
 
 # our own keys only: what does not look like one is never asked for
 _KEY = re.compile(r"processed/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[\w-][\w.-]{0,250}")
 _RANGE = re.compile(r"bytes=(\d{1,200})?-(\d{1,200})?", re.ASCII | re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 _MAX_AGE_S = 86_400
+_PIECE_BYTES = 256 * 1024
+"""What a slow reader holds in memory."""
+
 _CONDITIONS = ("if-match", "if-unmodified-since", "if-none-match", "if-modified-since", "range")
 
 _HEADERS = {
@@ -55,7 +58,10 @@ async def serve(request: Request) -> Response:
 
 
 class ObjectResponse(Response):
-    """Streams an object, or a span of its bytes, as fast as the client takes it."""
+    """Sends an object, or a span of its bytes, as fast as the client takes it.
+
+    It is fetched piece by piece, so that no client, however slow, holds one of the connections to storage.
+    """
 
     def __init__(
         self, storage: Storage, key: str, headers: Mapping[str, str], span: tuple[int, int] | None = None
@@ -64,19 +70,44 @@ class ObjectResponse(Response):
         self._storage, self._key, self._extra, self._span = storage, key, headers, span
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._storage.read(self._key, self._span) as found:
+        # without a span in one call, which for most files is all
+        found = await self._fetch(self._span and _piece(*self._span))
+        if found is None:
+            raise _missing()
+        info, piece = _fresh(found[0]), found[1]
+        first, last = self._span or (0, info.size - 1)
+        headers = _headers(info) | dict(self._extra) | {"content-length": str(last - first + 1)}
+        if self._span:
+            headers["content-range"] = f"bytes {first}-{last}/{info.size}"
+        body = self._body(piece, first, last, info.etag)
+        response = StreamingResponse(body, 206 if self._span else 200, headers, info.content_type)
+        await response(scope, receive, send)
+
+    async def _body(self, piece: bytes, first: int, last: int, etag: str) -> AsyncGenerator[bytes]:
+        while True:
+            yield piece
+            first += len(piece)
+            if first > last:
+                return
+            found = await self._fetch(_piece(first, last))
+            if found is None or found[0].etag != etag:
+                raise StorageError  # gone or replaced under its reader, who must not get a mixture
+            piece = found[1]
+
+    async def _fetch(self, span: tuple[int, int] | None) -> tuple[ObjectInfo, bytes] | None:
+        """The object's headers, and at most a piece of it."""
+        async with self._storage.read(self._key, span) as found:
             if found is None:
-                raise _missing()
-            info, chunks = _fresh(found[0]), found[1]
-            headers = _headers(info) | dict(self._extra) | {"content-length": str(info.size)}
-            if self._span:
-                first, last = self._span
-                headers |= {
-                    "content-range": f"bytes {first}-{last}/{info.size}",
-                    "content-length": str(last - first + 1),
-                }
-            response = StreamingResponse(chunks, 206 if self._span else 200, headers, info.content_type)
-            await response(scope, receive, send)
+                return None
+            info, chunks = found
+            piece = bytearray()
+            while len(piece) < _PIECE_BYTES and (chunk := await anext(chunks, None)):
+                piece += chunk
+            return info, bytes(piece)
+
+
+def _piece(first: int, last: int) -> tuple[int, int]:
+    return first, min(last, first + _PIECE_BYTES - 1)
 
 
 def _fresh(info: ObjectInfo | None) -> ObjectInfo:
