@@ -351,4 +351,4 @@ async def test_a_hundred_readers_that_stand_still_hold_up_nobody(service: Servic
         assert all(reader.is_held_by(service.api.pid) for reader in (readers[0], readers[-1]))
     print(f"{cost}; three good requests in {seconds:.2f} s")
     assert seconds < 2
-    assert cost.memory < 2 * 100 * 512 * 1024
+    assert cost.memory < 2 * 100 * 256 * 1024

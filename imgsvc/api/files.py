@@ -4,6 +4,7 @@ Conditional and range requests follow RFC 9110, sections 13 and 14.
 """
 
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
@@ -83,10 +84,11 @@ class ObjectResponse(Response):
         response = StreamingResponse(body, 206 if self._span else 200, headers, info.content_type)
         await response(scope, receive, send)
 
-    async def _body(self, piece: bytes, first: int, last: int, etag: str) -> AsyncGenerator[bytes]:
+    async def _body(self, piece: deque[bytes], first: int, last: int, etag: str) -> AsyncGenerator[bytes]:
         while True:
-            yield piece
-            first += len(piece)
+            while piece:
+                first += len(piece[0])
+                yield piece.popleft()
             if first > last:
                 return
             found = await self._fetch(_piece(first, last))
@@ -94,16 +96,18 @@ class ObjectResponse(Response):
                 raise StorageError  # gone or replaced under its reader, who must not get a mixture
             piece = found[1]
 
-    async def _fetch(self, span: tuple[int, int] | None) -> tuple[ObjectInfo, bytes] | None:
-        """The object's headers, and at most a piece of it."""
+    async def _fetch(self, span: tuple[int, int] | None) -> tuple[ObjectInfo, deque[bytes]] | None:
+        """The object's headers, and at most a piece of it, in chunks."""
         async with self._storage.read(self._key, span) as found:
             if found is None:
                 return None
             info, chunks = found
-            piece = bytearray()
-            while len(piece) < _PIECE_BYTES and (chunk := await anext(chunks, None)):
-                piece += chunk
-            return info, bytes(piece)
+            piece: deque[bytes] = deque()
+            size = 0
+            while size < _PIECE_BYTES and (chunk := await anext(chunks, None)):
+                piece.append(chunk)
+                size += len(chunk)
+            return info, piece
 
 
 def _piece(first: int, last: int) -> tuple[int, int]:
