@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import resource
 import socket
 
 from imgsvc.presets import PresetError, Presets, load
@@ -10,6 +11,9 @@ from imgsvc.settings import PREFIX, LocalSettings, SettingsError
 
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _BACKLOG = 1024
+_UNSENT_BYTES = 64 * 1024
+"""What the kernel takes of an answer beyond what is on its way: with megabytes of it, nobody sees how a reader does."""
+
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
 
@@ -44,6 +48,14 @@ def load_presets(settings: LocalSettings) -> Presets:
         raise SettingsError(f"{PREFIX}PRESETS_FILE is wrong: {error}") from error
 
 
+def allow_files(count: int) -> None:
+    """Lets this process have so many files and sockets open, as far as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def listen(settings: LocalSettings) -> socket.socket:
     """The API's listening socket.
 
@@ -52,10 +64,13 @@ def listen(settings: LocalSettings) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
         raise SettingsError(
             f"cannot listen on {settings.host} port {settings.port} ({reason}): "
             f"stop the program that uses it, or set {PREFIX}PORT to a free one"
         ) from error
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    return listener

@@ -186,7 +186,17 @@ class Settings(LocalSettings):
     )
 
     max_upload_bytes: PositiveInt = Field(64 * MIB, description="Largest request body in bytes.")
+    max_header_bytes: PositiveInt = Field(32 * 1024, description="Longest head of a request in bytes.")
+    max_connections: PositiveInt = Field(2_000, description="Most connections that the API holds open.")
+    header_timeout_s: PositiveFloat = Field(8.0, description="Seconds that the head of a request may take to come.")
     body_idle_timeout_s: PositiveFloat = Field(20.0, description="Longest silence in seconds within a request body.")
+    body_grace_s: PositiveFloat = Field(30.0, description="Seconds that a request body may be waited for at any rate.")
+    min_body_rate: PositiveInt = Field(
+        1024, description="Bytes a second that a request body must bring beyond `body_grace_s`, on average."
+    )
+    send_idle_timeout_s: PositiveFloat = Field(
+        30.0, description="Seconds after which a client that reads nothing of its answer is cut off."
+    )
     max_uploads_bytes: PositiveInt = Field(
         640 * MIB, description="Memory in bytes that uploads under way may hold together; beyond it they are refused."
     )

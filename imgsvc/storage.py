@@ -114,13 +114,16 @@ class Storage:
             client.meta.events.register("needs-retry.s3", _again)
             yield cls(client, settings.s3_bucket, settings.s3_timeout_s)
 
-    async def put_stream(self, key: str, chunks: AsyncIterator[bytes], content_type: str, *, owner: str = "") -> Digest:
+    async def put_stream(
+        self, key: str, chunks: AsyncIterator[bytes], content_type: str, *, owner: str, on_begin: Callable[[], None]
+    ) -> Digest:
         """Stores what `chunks` yields, part by part as it comes; a body below one part takes a single PUT.
 
-        Where it raises, or is cancelled, `clear` removes what is left behind.
+        Where it raises, or is cancelled, `clear` removes what is left behind, if it had told `on_begin`.
         """
         parts = _Parts(chunks)
         whole = await parts.whole()
+        on_begin()
         if whole is not None:
             await self.put(key, whole, content_type, owner=owner)
         else:

@@ -60,22 +60,28 @@ class Servers:
 def leftovers(environment: Mapping[str, str]) -> dict[str, list[str]]:
     """Everything that a service keeps: keys in Redis, objects and unfinished uploads in S3."""
     settings = settings_of(environment)
+    bucket = settings.s3_bucket
+    with closing(Redis.from_url(settings.redis_url)) as redis, s3_client(environment) as s3:
+        return {
+            "keys": sorted(key.decode() for key in redis.scan_iter() if key != b"imgsvc:workers"),
+            "objects": [item["Key"] for item in s3.list_objects_v2(Bucket=bucket).get("Contents", [])],
+            "uploads": [item["Key"] for item in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])],
+        }
+
+
+def s3_client(environment: Mapping[str, str]) -> closing[Any]:
+    """One that is not the service's own."""
+    settings = settings_of(environment)
     assert settings.s3_access_key_id
     assert settings.s3_secret_access_key
-    s3: Any = boto3.client(
+    client: Any = boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint_url,
         region_name=settings.s3_region,
         aws_access_key_id=settings.s3_access_key_id.get_secret_value(),
         aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
     )
-    bucket = settings.s3_bucket
-    with closing(Redis.from_url(settings.redis_url)) as redis, closing(s3):
-        return {
-            "keys": sorted(key.decode() for key in redis.scan_iter() if key != b"imgsvc:workers"),
-            "objects": [item["Key"] for item in s3.list_objects_v2(Bucket=bucket).get("Contents", [])],
-            "uploads": [item["Key"] for item in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])],
-        }
+    return closing(client)
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import httpx
@@ -140,7 +141,7 @@ async def test_s2_no_task_is_left_of_a_call_that_a_silent_s3_never_answered(serv
                 async def chunks() -> AsyncIterator[bytes]:
                     yield BIG
 
-                await storage.put_stream("big", chunks(), "image/jpeg")
+                await storage.put_stream("big", chunks(), "image/jpeg", owner="", on_begin=lambda: None)
 
             async def read() -> None:
                 async with storage.read("big") as found:
@@ -255,9 +256,17 @@ async def test_s5_a_file_that_was_cut_short_is_never_taken_for_a_whole_one(serve
         assert (status["status"], status["attempt"]) == ("SUCCESS", 2)
         url = (await ledger.service.result(entry.id))["result"]["resized_compressed"]
         s3.fault = Fault(on=b"GET /", cut_after=5000)
-        with pytest.raises(httpx.RemoteProtocolError):  # the client sees that it does not have all
-            await ledger.service.client.get(url)
-        s3.fault = NONE
+        answer = await ledger.service.client.get(url)
+        assert (answer.status_code, answer.json()["code"]) == UNAVAILABLE
+        past_the_proxy = {"IMGSVC_S3_ENDPOINT_URL": servers.seaweed.url}
+        with objects_of(ledger.service.environment | past_the_proxy) as bucket:
+            large = bucket.Object(f"processed/{uuid4()}/large.jpeg")
+            large.put(Body=bytes(MIB))
+            s3.fault = Fault(on=b"bytes=[1-9]", cut_after=5000)  # the second piece, when the answer has begun
+            with pytest.raises(httpx.RemoteProtocolError):  # the client sees that it does not have all
+                await ledger.service.client.get(f"/files/{large.key}")
+            s3.fault = NONE
+            large.delete()
         await ledger.settle()
 
 

@@ -1,14 +1,12 @@
 """What the service promises while its Redis dies, freezes, forgets, fills up or cannot be reached (rows R1 to R11)."""
 
 import asyncio
-import hashlib
 import os
 import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import datetime
-from importlib import resources
 from time import monotonic, time
 from typing import Any
 from uuid import uuid4
@@ -21,7 +19,7 @@ from redis import Redis
 from imgsvc.embedded import Child, Valkey
 from tests import images
 from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.proxy import NONE, Fault, Proxy
+from tests.chaos.proxy import NONE, Fault, Proxy, script
 from tests.service import Servers, Service, decoders, freeze, leftovers, thaw, until
 
 pytestmark = pytest.mark.slow  # together with the other rows they take longer than a push should wait
@@ -119,13 +117,6 @@ def configured(redis: Redis, name: str, value: object) -> Generator[None]:
         yield
     finally:
         redis.config_set(name, before[name])
-
-
-def script(name: str) -> bytes:
-    """By which a Lua script is called."""
-    folder = resources.files("imgsvc.jobs")
-    text = "\n".join((folder / f"{part}.lua").read_text() for part in ("common", name))
-    return hashlib.sha1(text.encode()).hexdigest().encode()
 
 
 def suspend(worker: Child) -> None:

@@ -1,6 +1,7 @@
 """The HTTP application: its routes, and what lives as long as it does."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from imgsvc.api.access import Access, Cors
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
-from imgsvc.api.middleware import RequestId
+from imgsvc.api.middleware import PlainPath, RequestId
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import link_of
 from imgsvc.outbound import Outbound
@@ -57,6 +58,7 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
+            gc.freeze()  # or else each full collection goes through all of botocore, and nobody is served for 50 ms
             try:
                 budget = Budget(settings.max_uploads_bytes)
                 link = link_of(settings)
@@ -65,9 +67,9 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
                 tasks.cancel_scope.cancel()
 
     cors = [Middleware(Cors, settings)] if settings.cors_origins else []
-    middleware = [Middleware(RequestId), *cors, Middleware(Access, settings)]
+    middleware = [Middleware(RequestId), Middleware(PlainPath), *cors, Middleware(Access, settings)]
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
-    app.router.redirect_slashes = False  # it would send clients to whatever host they said they called
+    app.router.redirect_slashes = False  # it would redirect to whatever the client's Host says
     return app
 
 

@@ -5,11 +5,13 @@ Conditional and range requests follow RFC 9110, sections 13 and 14.
 """
 
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from time import time
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -19,13 +21,17 @@ from imgsvc.api.errors import ProblemError
 from imgsvc.api.names import content_disposition
 from imgsvc.links import file_path
 from imgsvc.signing import Verdict, verify
-from imgsvc.storage import ObjectInfo, Storage
+from imgsvc.storage import ObjectInfo, Storage, StorageError
 
 # our own keys only: what does not look like one is never asked for
 _KEY = re.compile(r"processed/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[\w-][\w.-]{0,250}")
-_RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{1,200})?-(\d{1,200})?", re.ASCII | re.IGNORECASE)
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
 _MAX_AGE_S = 86_400
-_CONDITIONS = ("if-none-match", "if-modified-since", "range")
+_PIECE_BYTES = 256 * 1024
+"""What a slow reader holds in memory."""
+
+_CONDITIONS = ("if-match", "if-unmodified-since", "if-none-match", "if-modified-since", "range")
 
 _HEADERS = {
     "accept-ranges": "bytes",
@@ -47,6 +53,8 @@ async def serve(request: Request) -> Response:
         return ObjectResponse(storage, key, until_s, disposition)  # one call to storage where one is enough
     info = _fresh(await storage.head(key))
     headers = _headers(info, until_s) | disposition
+    if not _is_as_expected(request.headers, info):
+        raise ProblemError("precondition_failed", "The file is another one than the request expects.")
     if _is_unchanged(request.headers, info):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
@@ -55,7 +63,10 @@ async def serve(request: Request) -> Response:
 
 
 class ObjectResponse(Response):
-    """Streams an object, or a span of its bytes, as fast as the client takes it."""
+    """Sends an object, or a span of its bytes, as fast as the client takes it.
+
+    It is fetched piece by piece, so that no client, however slow, holds one of the connections to storage.
+    """
 
     def __init__(
         self,
@@ -69,19 +80,47 @@ class ObjectResponse(Response):
         self._storage, self._key, self._until_s, self._extra, self._span = storage, key, until_s, headers, span
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._storage.read(self._key, self._span) as found:
+        # without a span in one call, which for most files is all
+        found = await self._fetch(self._span and _piece(*self._span))
+        if found is None:
+            raise _missing()
+        info, piece = _fresh(found[0]), found[1]
+        first, last = self._span or (0, info.size - 1)
+        headers = _headers(info, self._until_s) | dict(self._extra) | {"content-length": str(last - first + 1)}
+        if self._span:
+            headers["content-range"] = f"bytes {first}-{last}/{info.size}"
+        body = self._body(piece, first, last, info.etag)
+        response = StreamingResponse(body, 206 if self._span else 200, headers, info.content_type)
+        await response(scope, receive, send)
+
+    async def _body(self, piece: deque[bytes], first: int, last: int, etag: str) -> AsyncGenerator[bytes]:
+        while True:
+            while piece:
+                first += len(piece[0])
+                yield piece.popleft()
+            if first > last:
+                return
+            found = await self._fetch(_piece(first, last))
+            if found is None or found[0].etag != etag:
+                raise StorageError  # gone or replaced under its reader, who must not get a mixture
+            piece = found[1]
+
+    async def _fetch(self, span: tuple[int, int] | None) -> tuple[ObjectInfo, deque[bytes]] | None:
+        """The object's headers, and at most a piece of it, in chunks."""
+        async with self._storage.read(self._key, span) as found:
             if found is None:
-                raise _missing()
-            info, chunks = _fresh(found[0]), found[1]
-            headers = _headers(info, self._until_s) | dict(self._extra) | {"content-length": str(info.size)}
-            if self._span:
-                first, last = self._span
-                headers |= {
-                    "content-range": f"bytes {first}-{last}/{info.size}",
-                    "content-length": str(last - first + 1),
-                }
-            response = StreamingResponse(chunks, 206 if self._span else 200, headers, info.content_type)
-            await response(scope, receive, send)
+                return None
+            info, chunks = found
+            piece: deque[bytes] = deque()
+            size = 0
+            while size < _PIECE_BYTES and (chunk := await anext(chunks, None)):
+                piece.append(chunk)
+                size += len(chunk)
+            return info, piece
+
+
+def _piece(first: int, last: int) -> tuple[int, int]:
+    return first, min(last, first + _PIECE_BYTES - 1)
 
 
 def _fresh(info: ObjectInfo | None) -> ObjectInfo:
@@ -126,24 +165,40 @@ def _disposition(request: Request, key: str) -> dict[str, str]:
     return {"content-disposition": content_disposition(kind, key.rpartition("/")[2])}
 
 
-def _is_unchanged(headers: Mapping[str, str], info: ObjectInfo) -> bool:
-    """Whether the client's copy is good (RFC 9110, 13.2.2: dates count only where there is no entity tag)."""
-    if (tags := headers.get("if-none-match")) is not None:
-        known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
-        return "*" in known or info.etag in known
+def _is_as_expected(headers: Headers, info: ObjectInfo) -> bool:
+    """RFC 9110, 13.2.2, steps 1 and 2: the date counts only where there is no entity tag."""
+    if (tags := _tags(headers, "if-match")) is not None:
+        return "*" in tags or info.etag in tags
+    until = _date(headers.get("if-unmodified-since"))
+    return until is None or info.last_modified.replace(microsecond=0) <= until
+
+
+def _is_unchanged(headers: Headers, info: ObjectInfo) -> bool:
+    """RFC 9110, 13.2.2, steps 3 and 4: whether the client's copy is good."""
+    if (tags := _tags(headers, "if-none-match")) is not None:
+        return "*" in tags or info.etag in {tag.removeprefix("W/") for tag in tags}
     since = _date(headers.get("if-modified-since"))
     return since is not None and info.last_modified.replace(microsecond=0) <= since
 
 
-def _span(headers: Mapping[str, str], info: ObjectInfo) -> tuple[int, int] | None:
+def _tags(headers: Headers, name: str) -> set[str] | None:
+    """The entity tags of a list, which may be spread over several lines, or "*"; None where there is no such header."""
+    lines = headers.getlist(name)
+    if not lines:
+        return None
+    value = ",".join(lines)
+    return {"*"} if value.strip() == "*" else set(_TAG.findall(value))
+
+
+def _span(headers: Headers, info: ObjectInfo) -> tuple[int, int] | None:
     """The first and last byte of a single range; None for the whole, also where a range cannot be understood."""
-    match = _RANGE.fullmatch(headers.get("range", "").strip())
+    match = _RANGE.fullmatch(", ".join(headers.getlist("range")).strip())
     if match is None or match.groups() == (None, None) or not _range_applies(headers.get("if-range"), info):
         return None
     first, last = match.groups()
     if first is None:  # the last n bytes
         start, end = max(0, info.size - int(last)), info.size - 1
-        satisfiable = int(last) > 0
+        satisfiable = int(last) > 0 and info.size > 0
     else:
         start, end = int(first), min(int(last or info.size), info.size - 1)
         if last is not None and int(last) < start:
@@ -165,7 +220,7 @@ def _range_applies(validator: str | None, info: ObjectInfo) -> bool:
 def _date(value: str | None) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(value or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 

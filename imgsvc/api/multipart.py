@@ -4,7 +4,6 @@ Nothing is spooled: what `chunks` yields is what just came from the network. The
 before or after its file, so they are complete once `chunks` is exhausted.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -26,14 +25,14 @@ _MAX_FIELD_BYTES = 16 * 1024
 class RawBody:
     """A body that is the file itself; its fields and its name come in the query, or the name in a header."""
 
-    def __init__(self, request: Request, fields: frozenset[str], idle_s: float) -> None:
+    def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
         query = dict(request.query_params)
         self.filename = safe_filename(_disposition_filename(request) or query.pop("filename", ""))
         query.pop("filename", None)
         for name in query:
             _check_known(name, fields)
         self.fields = query
-        self._stream = _with_deadline(request, idle_s)
+        self._stream = stream
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         async for chunk in self._stream:
@@ -43,13 +42,13 @@ class RawBody:
 class FormBody:
     """A `multipart/form-data` body (RFC 7578) with one file."""
 
-    def __init__(self, request: Request, fields: frozenset[str], idle_s: float) -> None:
+    def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
         for name in request.query_params:
             raise ProblemError("unknown_field", f"Send {name!r} as a field of the form, not in the query.")
         self.filename = ""
         self.fields: dict[str, str] = {}
         self._known = fields
-        self._stream = _with_deadline(request, idle_s)
+        self._stream = stream
         self._ready: deque[bytes] = deque()
         self._has_file = False
         self._ended = False
@@ -60,13 +59,20 @@ class FormBody:
         self._parser = self._make_parser(request)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
+        overhead = 0
         async for data in self._stream:
             try:
                 self._parser.write(data)
             except FormParserError as error:
                 raise ProblemError("malformed_body", f"The form cannot be read: {error}.") from None
+            overhead += len(data)
             while self._ready:
-                yield self._ready.popleft()
+                chunk = self._ready.popleft()
+                overhead -= len(chunk)
+                yield chunk
+            if overhead > FORM_OVERHEAD_BYTES:
+                detail = f"The form has more than {FORM_OVERHEAD_BYTES} bytes besides its file."
+                raise ProblemError("malformed_body", detail)
         if not self._ended:
             raise ProblemError("malformed_body", "The form ends in the middle: its last boundary is missing.")
         if not self._has_file:
@@ -140,18 +146,18 @@ class FormBody:
         self._ended = True
 
 
-def open_body(request: Request, fields: frozenset[str], idle_s: float) -> RawBody | FormBody:
-    """The upload that a request carries. `fields` are the names that may stand beside the file.
+def open_body(request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> RawBody | FormBody:
+    """The upload that a request carries in `stream`. `fields` are the names that may stand beside the file.
 
     Raises:
         ProblemError: here or while reading: malformed_body, missing_file, too_many_files, unknown_field,
-            invalid_field, request_timeout.
+            invalid_field.
     """
     kind, _ = parse_options_header(request.headers.get("content-type"))
     if kind == b"multipart/form-data":
-        return FormBody(request, fields, idle_s)
+        return FormBody(request, fields, stream)
     if kind in {b"", b"application/octet-stream"} or kind.startswith(b"image/"):
-        return RawBody(request, fields, idle_s)
+        return RawBody(request, fields, stream)
     raise ProblemError(
         "unsupported_media_type",
         "Send the image as multipart/form-data with a file field 'file', or as the body itself with an image/* type.",
@@ -170,20 +176,6 @@ async def at_most(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerato
 
 def too_large(max_bytes: int) -> ProblemError:
     return ProblemError("upload_too_large", f"The file is larger than the {max_bytes} bytes that this service takes.")
-
-
-async def _with_deadline(request: Request, idle_s: float) -> AsyncGenerator[bytes]:
-    """The request's body; a client that stays silent for `idle_s` seconds has lost it."""
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(idle_s):
-                chunk = await anext(stream, b"")
-        except TimeoutError:
-            raise ProblemError("request_timeout", f"No data came for {idle_s:g} seconds. Try again.") from None
-        if not chunk:  # the stream ends with an empty chunk
-            return
-        yield chunk
 
 
 def _check_known(name: str, fields: frozenset[str]) -> None:

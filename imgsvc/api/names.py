@@ -13,7 +13,7 @@ def safe_filename(name: str) -> str:
     A long name keeps its extension.
     """
     base = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
-    visible = "".join(char for char in base if unicodedata.category(char)[0] != "C").strip(" .")
+    visible = "".join(char for char in base if _is_visible(char)).strip(" .")
     if not visible:
         return _FALLBACK
     stem, dot, extension = visible.rpartition(".")
@@ -28,6 +28,11 @@ def content_disposition(kind: str, name: str) -> str:
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_").replace("\\", "_")
     value = f'{kind}; filename="{plain}"'
     return value if plain == name else f"{value}; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _is_visible(char: str) -> bool:
+    category = unicodedata.category(char)
+    return category[0] != "C" and category not in {"Zl", "Zp"}  # line and paragraph separators
 
 
 def _cut(text: str, max_bytes: int) -> str:

@@ -1,8 +1,7 @@
-"""The API's process: uvicorn on one socket, with its own answers in our shape."""
+"""The API's process: uvicorn on one socket, and how it starts and stops."""
 
 import asyncio
 import logging
-import secrets
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,55 +9,16 @@ from contextlib import contextmanager
 import uvloop
 from starlette.applications import Starlette
 from uvicorn import Config, Server
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from imgsvc.api.app import create_app
 from imgsvc.api.context import drain, is_draining
-from imgsvc.api.errors import problem
-from imgsvc.process import listen, load_presets
+from imgsvc.api.protocol import KEEP_ALIVE_S, Protocol
+from imgsvc.process import allow_files, listen, load_presets
 from imgsvc.settings import Settings
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE_S = 30
-LINGER_BYTES = 64 * 1024
-LINGER_S = 2.0
-"""What is still read of a body that was answered early, so that its sender gets to see the answer."""
-
-
-class Protocol(HttpToolsProtocol):
-    """httptools' strict parser; what it refuses before there is a request is a problem document too."""
-
-    _discarded = 0
-
-    def send_400_response(self, msg: str) -> None:
-        request_id = secrets.token_hex(8)
-        body = problem("malformed_request", "The request is not valid HTTP/1.1.", "", request_id)
-        head = (
-            b"content-type: application/problem+json\r\nconnection: close\r\n"
-            b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request_id.encode(), len(body))
-        )
-        self.transport.write(STATUS_LINE[400] + head + body)
-        self.transport.close()
-
-    def on_response_complete(self) -> None:
-        unread = self.cycle.more_body
-        super().on_response_complete()
-        if unread:  # uvicorn alone would read it to its end, which may never come
-            self._discarded = 0
-            self._unset_keepalive_if_required()
-            self.loop.call_later(LINGER_S, self._end_linger, self.cycle)
-
-    def on_body(self, body: bytes) -> None:
-        if self.cycle.response_complete:
-            self._discarded += len(body)
-            if self._discarded > LINGER_BYTES:
-                self.flow.pause_reading()  # a close now would reset the connection under the answer
-        super().on_body(body)
-
-    def _end_linger(self, cycle: object) -> None:
-        if self.cycle is cycle and self.cycle.more_body:
-            self.transport.close()
+_OTHER_FILES = 512  # connections to Redis and S3, and those that are refused just now
 
 
 class _Server(Server):
@@ -88,6 +48,7 @@ class _Server(Server):
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests under way finish for `drain_s` seconds."""
     presets = load_presets(settings)
+    allow_files(settings.max_connections + _OTHER_FILES)
     listener = listen(settings)
     app = create_app(settings, presets)
     config = Config(

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from imgsvc.api import options
 from imgsvc.api.access import owner
 from imgsvc.api.admission import admit
+from imgsvc.api.body import paced
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
@@ -31,8 +32,11 @@ MESSAGE = "File uploaded successfully. Processing started in the background."
 Sink = Callable[[AsyncIterator[bytes], str], Awaitable[Digest]]
 """Takes the file's chunks and its media type."""
 
-Receive = Callable[[str, bool], Awaitable[Submission]]
-"""Reads what the client sends as the upload of that id, and stores its file, or only looks at it."""
+OnStore = Callable[[], None]
+"""Called before anything is stored."""
+
+Receive = Callable[[str, OnStore | None], Awaitable[Submission]]
+"""Reads what the client sends as the upload of that id, and stores its file; without an OnStore it only looks at it."""
 
 
 async def upload(request: Request) -> Response:
@@ -43,13 +47,15 @@ async def upload(request: Request) -> Response:
     here, whose = services(request), owner(request)
     length = _length(request, here.settings.max_upload_bytes)
     key = options.idempotency_key(request, whose)
-    body = open_body(request, options.FIELDS, here.settings.body_idle_timeout_s)
+    with here.uploads.lend(min(length, 2 * PART_BYTES)) as loan:
+        body = open_body(request, options.FIELDS, paced(request, here.settings, loan))
 
-    async def receive(upload_id: str, store: bool) -> Submission:
-        sink = partial(here.storage.put_stream, original_key(upload_id), owner=whose) if store else _digest
-        return await _receive(upload_id, body, here, sink)
+        async def receive(upload_id: str, on_store: OnStore | None) -> Submission:
+            sink = _digest
+            if on_store is not None:
+                sink = partial(here.storage.put_stream, original_key(upload_id), owner=whose, on_begin=on_store)
+            return await _receive(upload_id, body, here, sink)
 
-    with here.uploads.lend(min(length, 2 * PART_BYTES)):
         return await submitted(await admit(here, whose, key, length), receive, here)
 
 
@@ -61,20 +67,22 @@ async def submitted(reservation: Reservation, receive: Receive, here: Services) 
 
 
 async def _accept(upload_id: str, receive: Receive, here: Services) -> Submission:
+    begun = asyncio.Event()
     try:
         async with _held(upload_id, here):
-            submission = await receive(upload_id, True)
+            submission = await receive(upload_id, begun.set)
             await here.queue.submit(submission)
     except BaseException as error:
+        in_doubt = isinstance(error, StorageError | QueueUnavailableError)
         with anyio.CancelScope(shield=True):
-            await _give_up(upload_id, here, in_doubt=isinstance(error, StorageError | QueueUnavailableError))
+            await _give_up(upload_id, here, stored=begun.is_set(), in_doubt=in_doubt)
         raise
     return submission
 
 
 async def _replay(upload_id: str, receive: Receive, here: Services) -> Submission:
     """The upload that was accepted under this Idempotency-Key, provided that this one is the same."""
-    submission = await receive(upload_id, False)
+    submission = await receive(upload_id, None)
     first = await here.queue.get(upload_id)
     if first is None or not first.submission.is_repeated_by(submission):
         raise ProblemError(
@@ -151,7 +159,7 @@ async def _held(upload_id: str, here: Services) -> AsyncGenerator[None]:
         holding.cancel()
 
 
-async def _give_up(upload_id: str, here: Services, *, in_doubt: bool) -> None:
+async def _give_up(upload_id: str, here: Services, *, stored: bool, in_doubt: bool) -> None:
     """Leaves nothing of a failed upload. What cannot be removed now is the sweeper's to find.
 
     Where it is in doubt whether a put or the submit went through after all, that may still leave something behind:
@@ -160,7 +168,8 @@ async def _give_up(upload_id: str, here: Services, *, in_doubt: bool) -> None:
     try:
         await here.queue.abandon(upload_id)
         if not in_doubt:
-            await here.storage.clear(original_key(upload_id))
+            if stored:
+                await here.storage.clear(original_key(upload_id))
             await here.queue.swept(upload_id)
     except StorageError as error:
         log.warning("%s failed and could not be cleared: %r", upload_id, error.__cause__)

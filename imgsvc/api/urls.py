@@ -15,7 +15,7 @@ from imgsvc.api.admission import admit
 from imgsvc.api.context import Services, services
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.names import safe_filename
-from imgsvc.api.uploads import submitted
+from imgsvc.api.uploads import OnStore, submitted
 from imgsvc.api.webhooks import webhook_url
 from imgsvc.jobs.record import Submission
 from imgsvc.outbound import UnreachableError, parse_url
@@ -30,7 +30,7 @@ async def upload_url(request: Request) -> Response:
     key = options.idempotency_key(request, whose)
     fields = await _fields(request, here.settings.body_idle_timeout_s)
 
-    async def receive(upload_id: str, _: bool) -> Submission:
+    async def receive(upload_id: str, _: OnStore | None) -> Submission:
         return await _submission(upload_id, fields, here)
 
     # how large it is shows when it is fetched; until then it counts as the largest

@@ -1,6 +1,7 @@
 """A TCP proxy in front of Valkey or S3, through which a test breaks the network between them and the service."""
 
 import asyncio
+import hashlib
 import math
 import random
 import re
@@ -9,6 +10,7 @@ import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib import resources
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -48,6 +50,13 @@ class Fault:
 
 
 NONE = Fault()
+
+
+def script(name: str) -> bytes:
+    """What a Redis client calls a Lua script of ours by: a pattern for `on`."""
+    folder = resources.files("imgsvc.jobs")
+    text = "\n".join((folder / f"{part}.lua").read_text() for part in ("common", name))
+    return hashlib.sha1(text.encode()).hexdigest().encode()
 
 
 class Proxy:
@@ -137,7 +146,8 @@ class _Line:
         self._passed = 0
 
     def reset(self) -> None:
-        self._client[1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        with suppress(OSError):  # its client was faster
+            self._client[1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._client[1].transport.abort()
 
     async def run(self, host: str, port: int) -> None:

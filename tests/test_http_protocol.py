@@ -1,0 +1,329 @@
+"""Clients that are slow, endless or ambiguous, below the application (rows H4 to H7 and H14 of the fault plan)."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from itertools import cycle, islice
+from time import monotonic
+
+import pytest
+import pytest_asyncio
+
+from imgsvc.settings import MIB
+from tests import images
+from tests.service import Servers, Service, leftovers, until
+from tests.wire import Connection, bytes_read, exchange, metered, request
+
+PHOTO = images.photo()
+POST = "POST /upload HTTP/1.1\nContent-Type: image/jpeg"
+PATIENCE_S = 1.0
+"""What the impatient service gives in place of 8, 20 and 30 seconds."""
+
+SLACK = 2
+HEAD_LIMIT = 32 * 1024
+
+
+@pytest_asyncio.fixture(scope="module")
+async def impatient(servers: Servers) -> AsyncGenerator[Service]:
+    """An API whose deadlines are short, so that a test need not wait for them."""
+    patience = dict.fromkeys(
+        ("header_timeout_s", "body_idle_timeout_s", "body_grace_s", "send_idle_timeout_s"), PATIENCE_S
+    )
+    async with Service.start(
+        servers.environment(), workers=0, max_upload_bytes=MIB, max_uploads_bytes=16 * MIB, **patience
+    ) as service:
+        yield service
+
+
+@pytest_asyncio.fixture
+async def nothing_left(impatient: Service) -> AsyncGenerator[None]:
+    """In the end, whatever was there before is there, and no more."""
+    before = leftovers(impatient.environment)
+    yield
+
+    async def as_before() -> bool:
+        return leftovers(impatient.environment) == before
+
+    await until(as_before, 10)
+
+
+async def test_h4_a_silent_connection_is_closed(impatient: Service) -> None:
+    async with Connection.to(impatient.port) as connection:
+        seconds = await connection.until_closed(10)
+    print(f"closed after {seconds:.2f} s of {PATIENCE_S:g}")
+    assert PATIENCE_S * 0.9 < seconds < SLACK * PATIENCE_S
+
+
+async def test_h4_a_head_that_comes_byte_by_byte_is_answered_408(impatient: Service) -> None:
+    begin = monotonic()
+    async with Connection.to(impatient.port) as connection:
+        head = request("GET /healthz HTTP/1.1\nX-Slow: " + "x" * 1000)
+        sending = asyncio.create_task(connection.trickle((head[at : at + 1] for at in range(len(head))), 0.05))
+        answer = await connection.answer()
+        seconds = monotonic() - begin
+        assert await connection.rest() == b""
+        sending.cancel()
+    print(f"408 after {seconds:.2f} s of {PATIENCE_S:g}")
+    answer.assert_problem(408, "request_timeout")
+    assert answer.headers["connection"] == "close"
+    assert seconds < SLACK * PATIENCE_S
+
+
+async def test_h4_the_next_head_on_a_connection_has_the_same_deadline(impatient: Service) -> None:
+    async with Connection.to(impatient.port) as connection:
+        await connection.send(request("GET /healthz HTTP/1.1"))
+        assert (await connection.answer()).status == 200
+        await connection.send(b"\r\n")  # which may stand before a request, and is none
+        assert await connection.until_closed(10) < SLACK * PATIENCE_S
+
+
+@pytest.mark.usefixtures("nothing_left")
+async def test_h4_a_body_that_stalls_is_answered_408_and_leaves_nothing(impatient: Service) -> None:
+    begin = monotonic()
+    async with Connection.to(impatient.port) as connection:
+        await connection.send(request(f"{POST}\nContent-Length: {MIB}", PHOTO[:5000]))
+        answer = await connection.answer()
+        seconds = monotonic() - begin
+        assert await connection.until_closed(10) < 1
+    print(f"408 after {seconds:.2f} s of {PATIENCE_S:g}")
+    answer.assert_problem(408, "request_timeout")
+    assert seconds < SLACK * PATIENCE_S
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    return sorted(seconds)[int(len(seconds) * share)]
+
+
+async def latencies(service: Service, seconds: float) -> list[float]:
+    """Of a good client that asks and uploads by turns."""
+    found: list[float] = []
+    end = monotonic() + seconds
+    while monotonic() < end:
+        begin = monotonic()
+        answer = await service.post(PHOTO)
+        assert answer.status_code == 202, answer.text
+        found.append(monotonic() - begin)
+    return found
+
+
+async def test_h4_five_hundred_slow_clients_are_freed_and_hurt_no_good_one(impatient: Service) -> None:
+    freed = await beside_five_hundred(impatient, PATIENCE_S)
+    assert max(freed.values()) < SLACK * PATIENCE_S
+
+
+@pytest.mark.slow
+async def test_h4_five_hundred_slow_clients_are_freed_within_the_deadlines_as_they_are_set(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0) as service:
+        freed = await beside_five_hundred(service, 8)
+    assert max(freed["silent"], freed["slow head"]) < 10
+    assert freed["stalled body"] < SLACK * 20
+
+
+async def beside_five_hundred(service: Service, patience_s: float) -> dict[str, float]:
+    """Seconds until the last slow client of each kind is freed, while a good one is served as well as alone."""
+    sent = {
+        "silent": b"",
+        "slow head": b"GET /healthz HTTP/1.1\r\nX-Slow: ",
+        "stalled body": request(f"{POST}\nContent-Length: {MIB}", PHOTO[:5000]),
+    }
+    alone = await latencies(service, PATIENCE_S)
+    async with AsyncExitStack() as stack:
+        freed: dict[str, list[asyncio.Task[float]]] = {}
+        for kind in islice(cycle(sent), 500):
+            slow = await stack.enter_async_context(Connection.to(service.port))
+            freed.setdefault(kind, []).append(asyncio.create_task(slow.until_closed(60)))
+            await slow.send(sent[kind])
+        beside = await latencies(service, patience_s * 0.7)
+        longest = {kind: max(await asyncio.gather(*closing)) for kind, closing in freed.items()}
+    p99 = percentile(alone, 0.99), percentile(beside, 0.99)
+    print(
+        f"p99 of an upload alone {p99[0] * 1000:.0f} ms, beside 500 slow clients {p99[1] * 1000:.0f} ms; freed after ",
+        end="",
+    )
+    print(", ".join(f"{seconds:.2f} s ({kind})" for kind, seconds in longest.items()))
+    assert p99[1] < SLACK * 2 * max(p99[0], 0.05)
+    return longest
+
+
+async def test_h4_connections_beyond_the_limit_are_answered_503(servers: Servers) -> None:
+    async with (
+        Service.start(servers.environment(), workers=0, max_connections=20) as service,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(20):
+            await stack.enter_async_context(Connection.to(service.port))
+        answer, rest = await exchange(service.port, request("GET /healthz HTTP/1.1"))
+        answer.assert_problem(503, "overloaded")
+        assert answer.headers["retry-after"]
+        assert rest == b""
+
+
+async def test_h5_a_body_below_the_floor_rate_is_answered_408(impatient: Service) -> None:
+    assert await seconds_of_a_trickle(impatient, 0.1) < SLACK * PATIENCE_S
+
+
+@pytest.mark.slow
+async def test_h5_a_byte_a_second_is_answered_408_within_a_minute(service: Service) -> None:
+    assert await seconds_of_a_trickle(service, 1) < 60
+
+
+async def seconds_of_a_trickle(service: Service, pause_s: float) -> float:
+    begin = monotonic()
+    async with Connection.to(service.port) as connection:
+        await connection.send(request(f"{POST}\nContent-Length: {len(PHOTO)}"))
+        sending = asyncio.create_task(connection.trickle((PHOTO[at : at + 1] for at in range(1000)), pause_s))
+        answer = await connection.answer(90)
+        seconds = monotonic() - begin
+        sending.cancel()
+    print(f"408 after {seconds:.2f} s")
+    answer.assert_problem(408, "request_timeout")
+    return seconds
+
+
+async def test_h5_a_slow_body_above_the_floor_rate_is_taken(impatient: Service) -> None:
+    """At 40 times the rate, and for twice the grace."""
+    pieces = [PHOTO[at : at + len(PHOTO) // 20 + 1] for at in range(0, len(PHOTO), len(PHOTO) // 20 + 1)]
+    async with Connection.to(impatient.port) as connection:
+        await connection.send(request(f"{POST}\nContent-Length: {len(PHOTO)}"))
+        await connection.trickle(pieces, PATIENCE_S / 10)
+        assert (await connection.answer()).status == 202
+
+
+HUGE = b"x" * 60_000_000
+CHUNKED = request(f"{POST}\nTransfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Huge: " + HUGE, 431, "headers_too_large", id="header"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + HUGE + b": x\r\n\r\n", 431, "headers_too_large", id="header's name"),
+        pytest.param(request("GET / HTTP/1.1" + "\nX-Many: 1" * 10_000), 431, "headers_too_large", id="10 000 headers"),
+        pytest.param(request("GET / HTTP/1.1\nX-Long: " + "x" * 40_000), 431, "headers_too_large", id="40 kB header"),
+        pytest.param(request(f"GET /{'x' * 65536} HTTP/1.1"), 414, "uri_too_long", id="64 KiB URL"),
+        pytest.param(b"GET /" + HUGE, 414, "uri_too_long", id="60 MB URL"),
+        pytest.param(b"\r\n" * 30_000_000, 431, "headers_too_large", id="60 MB of empty lines"),
+        pytest.param(HUGE, 400, "malformed_request", id="60 MB of nothing"),
+        pytest.param(CHUNKED + b"1;" + HUGE, 431, "headers_too_large", id="60 MB chunk extension"),
+        pytest.param(CHUNKED + b"1\r\nx\r\n0\r\nX-Trailer: " + HUGE, 431, "headers_too_large", id="60 MB trailer"),
+    ],
+)
+async def test_h6_heads_without_end_are_refused_at_their_limit(
+    impatient: Service, data: bytes, status: int, code: str
+) -> None:
+    async with metered(impatient) as cost:
+        answer, rest = await exchange(impatient.port, data)
+    print(cost)
+    answer.assert_problem(status, code)
+    assert rest == b""
+    assert cost.memory < SLACK * 5e6
+
+
+async def test_h6_a_head_within_the_limit_is_read(impatient: Service) -> None:
+    async with Connection.to(impatient.port) as connection:
+        await connection.send(request("GET /healthz?" + "q" * 15_000 + " HTTP/1.1\nX-Long: " + "x" * 30_000))
+        assert (await connection.answer()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "sent"),
+    [
+        pytest.param(f"{POST}\nContent-Length: {2 * MIB}", b"", id="by its Content-Length, before it is read"),
+        pytest.param(f"{POST}\nContent-Length: {64 * MIB}", PHOTO + bytes(64 * MIB), id="and is sent all the same"),
+        pytest.param(
+            f"{POST}\nTransfer-Encoding: chunked",
+            b"%x\r\n" % (64 * MIB) + PHOTO + bytes(64 * MIB),
+            id="chunked, at the limit",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("nothing_left")
+async def test_h7_a_body_over_the_limit_is_answered_413(impatient: Service, head: str, sent: bytes) -> None:
+    before = bytes_read(impatient)
+    answer, rest = await exchange(impatient.port, request(head, sent))
+    read = bytes_read(impatient) - before
+    print(f"{read} bytes read, of {len(sent)} sent and {MIB} allowed")
+    answer.assert_problem(413, "upload_too_large")
+    assert rest == b""
+    assert read < SLACK * (MIB + 64 * 1024)
+
+
+@pytest.mark.parametrize("length", ["-1", "+5", "1e3", "0x10", "5 5", "5, 6", "99999999999999999999", "", "५"])
+async def test_h7_a_content_length_that_is_none_is_refused(impatient: Service, length: str) -> None:
+    answer, rest = await exchange(
+        impatient.port, request(POST)[:-2] + b"Content-Length: " + length.encode() + b"\r\n\r\n" + PHOTO
+    )
+    answer.assert_problem(400, "malformed_request")
+    assert rest == b""
+
+
+@pytest.mark.usefixtures("nothing_left")
+async def test_h7_a_form_longer_than_its_content_length_is_cut_there(impatient: Service) -> None:
+    """And what lies beyond is not taken for a request."""
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + PHOTO + b"\r\n--b--\r\n"
+    head = "POST /upload HTTP/1.1\nContent-Type: multipart/form-data; boundary=b\nContent-Length: 2000"
+    async with Connection.to(impatient.port) as connection:
+        await connection.send(request(head, form))
+        first = await connection.answer()
+        rest = await connection.rest()
+    first.assert_problem(400, "malformed_body")
+    assert rest == b"" or rest.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.usefixtures("nothing_left")
+async def test_h7_a_body_shorter_than_its_content_length_leaves_nothing(impatient: Service) -> None:
+    async with Connection.to(impatient.port) as connection:
+        await connection.send(request(f"{POST}\nContent-Length: {len(PHOTO) + 1}", PHOTO))
+        connection.finish()
+        await connection.rest()
+
+
+SECOND = request("GET /healthz HTTP/1.1")
+SMUGGLED = {
+    "Content-Length and Transfer-Encoding": request(
+        f"{POST}\nContent-Length: 5\nTransfer-Encoding: chunked", b"0\r\n\r\n" + SECOND
+    ),
+    "Transfer-Encoding and Content-Length": request(
+        f"{POST}\nTransfer-Encoding: chunked\nContent-Length: 5", b"0\r\n\r\n" + SECOND
+    ),
+    "two Content-Lengths": request(f"{POST}\nContent-Length: 0\nContent-Length: {len(SECOND)}", SECOND),
+    "the same Content-Length twice": request(f"{POST}\nContent-Length: 5\nContent-Length: 5", b"hello" + SECOND),
+    "xchunked": request(f"{POST}\nTransfer-Encoding: xchunked", b"0\r\n\r\n" + SECOND),
+    "chunked, identity": request(f"{POST}\nTransfer-Encoding: chunked, identity", b"0\r\n\r\n" + SECOND),
+    "chunked twice": request(f"{POST}\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked", b"0\r\n\r\n" + SECOND),
+    "vertical tab before chunked": request(
+        f"{POST}\nTransfer-Encoding: \x0bchunked".replace(": \x0b", ":\x0b"), b"0\r\n\r\n" + SECOND
+    ),
+    "space before the colon": request(f"{POST}\nTransfer-Encoding : chunked", b"0\r\n\r\n" + SECOND),
+    "folded Transfer-Encoding": request(f"{POST}\nTransfer-Encoding:\n chunked", b"0\r\n\r\n" + SECOND),
+    "NUL in a name": request(f"{POST}\nTransfer-Encoding\0: chunked", b"0\r\n\r\n" + SECOND),
+    "bare CR in a header": request(f"{POST}\nX: a\rTransfer-Encoding: chunked", b"0\r\n\r\n" + SECOND),
+    "line feeds only": b"GET /healthz HTTP/1.1\nHost: localhost\n\n" + SECOND,
+    "line feeds only, from the second line on": b"GET /healthz HTTP/1.1\r\nHost: localhost\n\n" + SECOND,
+    "chunk size that is no number": request(f"{POST}\nTransfer-Encoding: chunked", b"x\r\n\r\n" + SECOND),
+    "chunk size with a sign": request(f"{POST}\nTransfer-Encoding: chunked", b"-1\r\n\r\n" + SECOND),
+    "chunk size with 0x": request(f"{POST}\nTransfer-Encoding: chunked", b"0x5\r\nhello\r\n0\r\n\r\n" + SECOND),
+    "chunk size that overflows": request(f"{POST}\nTransfer-Encoding: chunked", b"1" + b"0" * 16 + b"\r\n" + SECOND),
+    "chunk longer than its size": request(f"{POST}\nTransfer-Encoding: chunked", b"2\r\nhello\r\n0\r\n\r\n" + SECOND),
+    "chunk that ends in a line feed": request(f"{POST}\nTransfer-Encoding: chunked", b"5\r\nhello\n0\r\n\r\n" + SECOND),
+    "chunk size that ends in a line feed": request(
+        f"{POST}\nTransfer-Encoding: chunked", b"5\nhello\r\n0\r\n\r\n" + SECOND
+    ),
+    "HTTP/1.0 with Transfer-Encoding": request(
+        "POST /upload HTTP/1.0\nContent-Type: image/jpeg\nTransfer-Encoding: chunked", b"0\r\n\r\n" + SECOND
+    ),
+    "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SECOND,
+    "HTTP/0.9": b"GET /healthz\r\n" + SECOND,
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + SECOND,
+}
+
+
+@pytest.mark.parametrize("data", SMUGGLED.values(), ids=SMUGGLED.keys())
+@pytest.mark.usefixtures("nothing_left")
+async def test_h14_a_request_whose_end_is_in_doubt_is_the_last_of_its_connection(
+    impatient: Service, data: bytes
+) -> None:
+    answer, rest = await exchange(impatient.port, data)
+    answer.assert_problem(400, "malformed_request")
+    assert answer.headers["connection"] == "close"
+    assert rest == b"", "a second request was served"
