@@ -183,7 +183,7 @@ async def test_a_server_that_names_a_file_elsewhere_gets_nothing_written(folder:
     assert list((folder / "out").iterdir()) == []
 
 
-async def test_while_redis_is_away_an_upload_is_tried_again(servers: Servers, folder: Path) -> None:
+async def test_while_the_service_is_overloaded_an_upload_is_tried_again(servers: Servers, folder: Path) -> None:
     async with Service.start(servers.environment(), max_queued=1, lease_s=2) as service:
         for decoder in decoders(service.workers[0]):
             decoder.suspend()
@@ -316,15 +316,15 @@ def read_terminal(fd: int) -> bytes:
 
 async def test_status_and_result_for_people_and_for_programs(service: Service, folder: Path) -> None:
     upload_id = await service.upload(images.photo())
-    env = {"IMGSVC_SERVER": service.url}
-    status = await imgsvc("status", upload_id, "--wait", cwd=folder, **env)
+    server = service.url
+    status = await imgsvc("status", upload_id, "--wait", cwd=folder, IMGSVC_SERVER=server)
     assert status.code == 0
     assert dict(line.split(maxsplit=1) for line in status.out.splitlines())["status"].strip() == "SUCCESS"
-    result = await imgsvc("result", upload_id, cwd=folder, **env)
+    result = await imgsvc("result", upload_id, cwd=folder, IMGSVC_SERVER=server)
     url = (await service.result(upload_id))["result"]["thumbnail"]
-    assert service.url + url in [line.strip() for line in result.out.splitlines()], "whole, however wide the terminal"
+    assert server + url in [line.strip() for line in result.out.splitlines()]
     for command in ("status", "result"):
-        machine = await imgsvc(command, upload_id, "--json", cwd=folder, **env)
+        machine = await imgsvc(command, upload_id, "--json", cwd=folder, IMGSVC_SERVER=server)
         assert machine.objects == [(await service.client.get(f"/upload/{upload_id}/{command}")).json()]
 
 

@@ -91,16 +91,10 @@ def _about(image: dict[str, Any]) -> str:
 
 
 def _table(rows: list[tuple[str, str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="ignore", no_wrap=True)  # a URL must stay whole
+    """Two columns; a URL stays whole, however narrow the terminal is."""
+    width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        table.add_row(Text(name), Text(value))
-    Console(highlight=False, soft_wrap=True).print(table, soft_wrap=True)
+        print(f"{name:<{width}}  {value}")  # noqa: T201 (this is what the user sees)
 
 
 def _write(document: Document) -> None:
