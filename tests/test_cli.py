@@ -7,7 +7,7 @@ import pty
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from imgsvc.embedded import free_port
 from tests import images
 from tests.peers import Listener
 from tests.service import Servers, Service, decoders, until
+
+Env = Mapping[str, str] | None
 
 DEADLINE_S = 30
 SLOW = 30 * 1024 * 1024
@@ -37,10 +39,17 @@ class Ended:
 
 
 @asynccontextmanager
-async def running(*args: str, cwd: Path, stdin: Any = PIPE, stderr: Any = PIPE, **env: str) -> AsyncGenerator[Process]:
+async def running(
+    *args: str, cwd: Path, stdin: Any = PIPE, stderr: Any = PIPE, env: Env = None
+) -> AsyncGenerator[Process]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("IMGSVC_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "imgsvc", *args), cwd=cwd, env=clean | env, stdin=stdin, stdout=PIPE, stderr=stderr
+        *(sys.executable, "-m", "imgsvc", *args),
+        cwd=cwd,
+        env=clean | dict(env or {}),
+        stdin=stdin,
+        stdout=PIPE,
+        stderr=stderr,
     )
     try:
         yield process
@@ -50,8 +59,8 @@ async def running(*args: str, cwd: Path, stdin: Any = PIPE, stderr: Any = PIPE, 
             await process.wait()
 
 
-async def imgsvc(*args: str, cwd: Path, feed: bytes = b"", **env: str) -> Ended:
-    async with running(*args, cwd=cwd, **env) as process, asyncio.timeout(DEADLINE_S):
+async def imgsvc(*args: str, cwd: Path, feed: bytes = b"", env: Env = None) -> Ended:
+    async with running(*args, cwd=cwd, env=env) as process, asyncio.timeout(DEADLINE_S):
         out, err = await process.communicate(feed)
         assert process.returncode is not None
         return Ended(process.returncode, out.decode(), err.decode())
@@ -65,7 +74,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def test_a_photo_goes_up_and_its_variants_are_saved(service: Service, folder: Path) -> None:
-    ended = await imgsvc("upload", "photo.jpg", "--save", "out", "--json", cwd=folder, IMGSVC_SERVER=service.url)
+    ended = await imgsvc(
+        "upload", "photo.jpg", "--save", "out", "--json", cwd=folder, env={"IMGSVC_SERVER": service.url}
+    )
     assert (ended.code, ended.err) == (0, ""), "no progress where nobody looks"
     (told,) = ended.objects
     assert told["file"] == "photo.jpg"
@@ -91,7 +102,7 @@ async def test_without_waiting_it_says_where_the_job_can_be_followed(service: Se
 async def test_what_is_asked_of_the_variants_reaches_the_service(service: Service, folder: Path) -> None:
     (folder / "wanted.json").write_text('{"card": {"width": 64, "height": 64, "fit": "cover", "format": "webp"}}')
     args = ("--variants", "@wanted.json", "--expires-in", "600", "--wait", "--json")
-    ended = await imgsvc("upload", "photo.jpg", *args, cwd=folder, IMGSVC_SERVER=service.url)
+    ended = await imgsvc("upload", "photo.jpg", *args, cwd=folder, env={"IMGSVC_SERVER": service.url})
     (told,) = ended.objects
     card = told["result"]["variants"]["card"]
     assert (card["width"], card["height"], card["content_type"]) == (64, 64, "image/webp")
@@ -117,7 +128,7 @@ async def test_a_file_of_many_megabytes_is_streamed(service: Service, folder: Pa
 
 async def test_stdin_is_an_image_too(service: Service, folder: Path) -> None:
     args = ("upload", "-", "--wait", "--json")
-    ended = await imgsvc(*args, cwd=folder, feed=images.photo(), IMGSVC_SERVER=service.url)
+    ended = await imgsvc(*args, cwd=folder, feed=images.photo(), env={"IMGSVC_SERVER": service.url})
     assert ended.code == 0
     assert ended.objects[0]["file"] == "-"
 
@@ -127,7 +138,7 @@ async def test_one_bad_file_stops_none_of_the_others(service: Service, folder: P
     for name in names:
         (folder / name).write_bytes(images.photo())
     bad = ["notes.txt", "missing.jpg", str(folder)]
-    ended = await imgsvc("upload", *names, *bad, "--wait", "--json", cwd=folder, IMGSVC_SERVER=service.url)
+    ended = await imgsvc("upload", *names, *bad, "--wait", "--json", cwd=folder, env={"IMGSVC_SERVER": service.url})
     assert ended.code == 1
     told = {item["file"]: item for item in ended.objects}
     assert told.keys() == {*names, *bad}
@@ -142,7 +153,7 @@ async def test_one_bad_file_stops_none_of_the_others(service: Service, folder: P
 
 async def test_a_job_that_fails_is_said_with_its_reason(service: Service, folder: Path) -> None:
     (folder / "torn.jpg").write_bytes(images.photo()[:2000])
-    ended = await imgsvc("upload", "torn.jpg", "--wait", cwd=folder, IMGSVC_SERVER=service.url)
+    ended = await imgsvc("upload", "torn.jpg", "--wait", cwd=folder, env={"IMGSVC_SERVER": service.url})
     assert ended.code == 1
     assert ended.err.startswith("imgsvc: torn.jpg: The file is damaged")
 
@@ -152,11 +163,11 @@ async def test_a_file_that_is_there_is_replaced_only_by_force(service: Service, 
     mine.parent.mkdir()
     mine.write_text("mine")
     args = ("upload", "photo.jpg", "--save", "out")
-    refused = await imgsvc(*args, cwd=folder, IMGSVC_SERVER=service.url)
+    refused = await imgsvc(*args, cwd=folder, env={"IMGSVC_SERVER": service.url})
     assert refused.code == 1
     assert "out/photo_thumbnail.jpeg is there already: use --force" in refused.err
     assert mine.read_text() == "mine"
-    forced = await imgsvc(*args, "--force", cwd=folder, IMGSVC_SERVER=service.url)
+    forced = await imgsvc(*args, "--force", cwd=folder, env={"IMGSVC_SERVER": service.url})
     assert (forced.code, mine.read_bytes()[:2]) == (0, b"\xff\xd8")
 
 
@@ -177,7 +188,7 @@ async def test_a_server_that_names_a_file_elsewhere_gets_nothing_written(folder:
 
     async with Listener.start(answer) as listener:
         server = f"http://127.0.0.1:{listener.port}"
-        ended = await imgsvc("upload", "photo.jpg", "--save", "out", cwd=folder, IMGSVC_SERVER=server)
+        ended = await imgsvc("upload", "photo.jpg", "--save", "out", cwd=folder, env={"IMGSVC_SERVER": server})
     assert ended.code == 1
     assert "not safe to save" in ended.err
     assert list((folder / "out").iterdir()) == []
@@ -188,7 +199,9 @@ async def test_while_the_service_is_overloaded_an_upload_is_tried_again(servers:
         for decoder in decoders(service.workers[0]):
             decoder.suspend()
         first = await service.upload(images.photo())
-        async with running("upload", "photo.jpg", "--wait", "--json", cwd=folder, IMGSVC_SERVER=service.url) as process:
+        async with running(
+            "upload", "photo.jpg", "--wait", "--json", cwd=folder, env={"IMGSVC_SERVER": service.url}
+        ) as process:
             await until_refused(service)
             assert process.returncode is None, "503 overloaded is no end"
             for decoder in decoders(service.workers[0]):
@@ -238,7 +251,7 @@ async def test_an_upload_whose_answer_was_lost_is_not_made_twice(servers: Server
 
         async with Listener.start(between) as listener:
             server = f"http://127.0.0.1:{listener.port}"
-            ended = await imgsvc("upload", "photo.jpg", "--wait", "--json", cwd=folder, IMGSVC_SERVER=server)
+            ended = await imgsvc("upload", "photo.jpg", "--wait", "--json", cwd=folder, env={"IMGSVC_SERVER": server})
         assert ended.code == 0
         assert len(cut) == 1
         assert ended.objects[0]["id"].encode() in cut[0], "the repeat found the first one"
@@ -247,13 +260,13 @@ async def test_an_upload_whose_answer_was_lost_is_not_made_twice(servers: Server
 async def test_a_body_too_large_is_refused_with_the_reason_before_it_is_sent(servers: Servers, folder: Path) -> None:
     (folder / "large.jpg").write_bytes(images.photo() + bytes(SLOW))
     async with Service.start(servers.environment(), workers=0, max_upload_bytes=1_000_000) as service:
-        ended = await imgsvc("upload", "large.jpg", "--json", cwd=folder, IMGSVC_SERVER=service.url)
+        ended = await imgsvc("upload", "large.jpg", "--json", cwd=folder, env={"IMGSVC_SERVER": service.url})
     assert ended.code == 1
     assert ended.objects[0]["error"]["code"] == "upload_too_large"
 
 
 async def test_a_server_that_is_not_there_is_code_3(folder: Path) -> None:
-    ended = await imgsvc("upload", "photo.jpg", cwd=folder, IMGSVC_SERVER=f"http://127.0.0.1:{free_port()}")
+    ended = await imgsvc("upload", "photo.jpg", cwd=folder, env={"IMGSVC_SERVER": f"http://127.0.0.1:{free_port()}"})
     assert ended.code == 3
     assert ended.err.startswith("imgsvc: photo.jpg: cannot reach http://127.0.0.1:")
     assert len(ended.err.splitlines()) == 1
@@ -262,7 +275,7 @@ async def test_a_server_that_is_not_there_is_code_3(folder: Path) -> None:
 async def test_a_server_of_another_kind_is_code_3(folder: Path) -> None:
     async with Listener.start() as listener:
         server = f"http://127.0.0.1:{listener.port}"
-        ended = await imgsvc("status", "3f0c", cwd=folder, IMGSVC_SERVER=server)
+        ended = await imgsvc("status", "3f0c", cwd=folder, env={"IMGSVC_SERVER": server})
     assert ended.code == 3
     assert "is this the right address?" in ended.err
 
@@ -272,7 +285,7 @@ async def test_ctrl_c_ends_it_at_once_and_leaves_nothing_half_saved(servers: Ser
         for decoder in decoders(service.workers[0]):
             decoder.suspend()
         args = ("upload", "photo.jpg", "--save", "out", "--json")
-        async with running(*args, cwd=folder, IMGSVC_SERVER=service.url) as process:
+        async with running(*args, cwd=folder, env={"IMGSVC_SERVER": service.url}) as process:
             await until_accepted(service)
             process.send_signal(signal.SIGINT)
             async with asyncio.timeout(3):
@@ -292,7 +305,9 @@ async def test_on_a_terminal_there_are_bars_and_a_pipe_still_gets_json_alone(ser
     master, slave = pty.openpty()
     try:
         args = ("upload", "photo.jpg", "photo.jpg", "--wait", "--json")
-        async with running(*args, cwd=folder, stderr=slave, IMGSVC_SERVER=service.url, TERM="xterm") as process:
+        async with running(
+            *args, cwd=folder, stderr=slave, env={"IMGSVC_SERVER": service.url, "TERM": "xterm"}
+        ) as process:
             os.close(slave)
             drawn = asyncio.create_task(asyncio.to_thread(read_terminal, master))
             assert process.stdout
@@ -317,20 +332,20 @@ def read_terminal(fd: int) -> bytes:
 async def test_status_and_result_for_people_and_for_programs(service: Service, folder: Path) -> None:
     upload_id = await service.upload(images.photo())
     server = service.url
-    status = await imgsvc("status", upload_id, "--wait", cwd=folder, IMGSVC_SERVER=server)
+    status = await imgsvc("status", upload_id, "--wait", cwd=folder, env={"IMGSVC_SERVER": server})
     assert status.code == 0
     assert dict(line.split(maxsplit=1) for line in status.out.splitlines())["status"].strip() == "SUCCESS"
-    result = await imgsvc("result", upload_id, cwd=folder, IMGSVC_SERVER=server)
+    result = await imgsvc("result", upload_id, cwd=folder, env={"IMGSVC_SERVER": server})
     url = (await service.result(upload_id))["result"]["thumbnail"]
     assert server + url in [line.strip() for line in result.out.splitlines()]
     for command in ("status", "result"):
-        machine = await imgsvc(command, upload_id, "--json", cwd=folder, IMGSVC_SERVER=server)
+        machine = await imgsvc(command, upload_id, "--json", cwd=folder, env={"IMGSVC_SERVER": server})
         assert machine.objects == [(await service.client.get(f"/upload/{upload_id}/{command}")).json()]
 
 
 async def test_an_id_that_nobody_knows_is_code_1(service: Service, folder: Path) -> None:
     for command in ("status", "result"):
-        ended = await imgsvc(command, "../../healthz", cwd=folder, IMGSVC_SERVER=service.url)
+        ended = await imgsvc(command, "../../healthz", cwd=folder, env={"IMGSVC_SERVER": service.url})
         assert (ended.code, ended.out) == (1, "")
         assert ended.err.startswith("imgsvc: There is no")
 
@@ -356,14 +371,14 @@ async def test_wrong_usage_is_code_2(folder: Path, args: tuple[str, ...], says: 
 
 
 async def test_a_client_setting_misspelt_is_named(folder: Path) -> None:
-    ended = await imgsvc("status", "3f0c", cwd=folder, IMGSVC_SERVR="http://x")
+    ended = await imgsvc("status", "3f0c", cwd=folder, env={"IMGSVC_SERVR": "http://x"})
     assert ended.code == 2
     assert "IMGSVC_SERVR is not a setting; did you mean IMGSVC_SERVER?" in ended.err
 
 
 @pytest.mark.parametrize("command", ["", "upload", "status", "result", "doctor", "completion"])
 async def test_help_fits_a_screen_and_has_examples(folder: Path, command: str) -> None:
-    ended = await imgsvc(*command.split(), "--help", cwd=folder, COLUMNS="100")
+    ended = await imgsvc(*command.split(), "--help", cwd=folder, env={"COLUMNS": "100"})
     assert ended.code == 0
     assert "examples:\n  " in ended.out
     assert len(ended.out.splitlines()) <= 40

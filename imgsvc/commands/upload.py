@@ -2,18 +2,18 @@
 
 import asyncio
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import orjson
 
 from imgsvc.client.form import Source
-from imgsvc.client.http import Client, ClientError, UnreachableError
+from imgsvc.client.http import Client, ClientError
 from imgsvc.client.saving import NotSavedError, save
 from imgsvc.commands.exits import FAILED, SUCCEEDED, UNREACHABLE
 from imgsvc.commands.progress import Bar, Display, display
@@ -64,7 +64,9 @@ def upload(files: Sequence[str], order: Order, settings: ClientSettings) -> int:
         order.save.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         # read before all else: a thread that waits for a terminal could not be interrupted
-        stdin = stack.enter_context(_spooled(sys.stdin.buffer)) if STDIN in files else None
+        stdin = stack.enter_context(TemporaryFile()) if STDIN in files else None
+        if stdin:
+            copyfileobj(sys.stdin.buffer, stdin)  # a pipe has no size, and cannot be sent again
         shown = stack.enter_context(display(len(files)))
         outcomes = asyncio.run(_Uploads(order, settings, shown, stdin).run(files))
     return max(outcome.exit_code for outcome in outcomes)
@@ -141,7 +143,7 @@ def _line(outcome: Outcome, name: str, variant: Mapping[str, Any], client: Clien
 
 def _explain(error: Exception, file: str) -> dict[str, str]:
     match error:
-        case UnreachableError() | ClientError():
+        case ClientError():
             hint = ": set IMGSVC_KEY, or give --key" if error.code == "unauthorized" else ""
             return {"code": error.code, "message": f"{error}{hint}"}
         case NotSavedError():
@@ -152,14 +154,6 @@ def _explain(error: Exception, file: str) -> dict[str, str]:
             return {"code": "unreadable", "message": f"cannot be read: {reason}"}
         case _:
             return {"code": "not_saved", "message": f"cannot be saved: {error}"}
-
-
-def _spooled(stream: BinaryIO) -> BinaryIO:
-    """A file that has a size and can be read again, of what may be a pipe."""
-    file = tempfile.TemporaryFile()
-    copyfileobj(stream, file)
-    file.seek(0)
-    return file
 
 
 def _name(file: str) -> str:

@@ -29,7 +29,9 @@ async def checkup() -> list[Finding]:
         settings = load(Settings) if apart else load(Settings, **_OF_ITS_OWN)
         presets = process.load_presets(settings)
     except SettingsError as error:
-        return [fail("settings", line, "Set it right; the README lists all settings.") for line in str(error).split("\n")]
+        return [
+            fail("settings", line, "Set it right; the README lists all settings.") for line in str(error).split("\n")
+        ]
     mode = "API and worker apart" if apart else "everything on this machine"
     first = ok("settings", f"for {mode}; presets: {', '.join(presets)}")
     found = await asyncio.gather(*(_within_deadline(check, settings) for check in (_APART if apart else _LOCAL)))
@@ -42,4 +44,6 @@ async def _within_deadline(check: Check, settings: Settings) -> list[Finding]:
         async with asyncio.timeout(DEADLINE_S):
             return await check(settings)
     except TimeoutError:
-        return [fail(about, f"not answered within {DEADLINE_S:g} s", "See whether the machine or the network is stuck.")]
+        return [
+            fail(about, f"not answered within {DEADLINE_S:g} s", "See whether the machine or the network is stuck.")
+        ]

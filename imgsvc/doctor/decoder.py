@@ -47,7 +47,9 @@ def _read() -> Finding:
 async def _written(pool: DecoderPool) -> Finding:
     failed = [name for name in _WRITTEN if not await _writes(pool, name)]
     if failed:
-        return fail("formats written", f"not {', '.join(failed)}", "Install Pillow from its wheels, which have them all.")
+        return fail(
+            "formats written", f"not {', '.join(failed)}", "Install Pillow from its wheels, which have them all."
+        )
     return ok("formats written", ", ".join(_WRITTEN))
 
 

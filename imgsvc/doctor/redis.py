@@ -33,7 +33,9 @@ def judge(facts: RedisFacts) -> Generator[Finding]:
     else:
         yield ok("redis policy", "noeviction")
     if facts.cluster:
-        yield fail("redis cluster", "this is a node of a cluster", "Use a single primary: all keys must be in one place.")
+        yield fail(
+            "redis cluster", "this is a node of a cluster", "Use a single primary: all keys must be in one place."
+        )
     if facts.refusal:
         yield fail("redis writes", facts.refusal, "Name the primary, and a user that may write imgsvc:* and run EVAL.")
     else:

@@ -18,8 +18,16 @@ from imgsvc.embedded.ports import free_port
 from imgsvc.embedded.servers import Seaweed, SeaweedPorts, Server, Valkey, find_programs
 
 __all__ = [
-    *("Child", "Embedded", "EmbeddedError", "Seaweed", "SeaweedPorts", "Services", "Valkey"),
-    *("find_programs", "free_port", "owner"),
+    "Child",
+    "Embedded",
+    "EmbeddedError",
+    "Seaweed",
+    "SeaweedPorts",
+    "Services",
+    "Valkey",
+    "find_programs",
+    "free_port",
+    "owner",
 ]
 
 
