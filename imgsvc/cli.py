@@ -17,6 +17,7 @@ def main() -> None:
     args = parser().parse_args()
     try:
         code = _COMMANDS[args.command](args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("imgsvc: interrupted", file=sys.stderr)  # noqa: T201
         code = INTERRUPTED
@@ -77,9 +78,11 @@ def _upload(args: Namespace) -> int:
         json=args.json,
     )
     try:
-        return upload(args.files, order, _client_settings(args))
+        if args.save:
+            args.save.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return _misused(f"cannot save there: {error}")
+    return upload(args.files, order, _client_settings(args))
 
 
 def _status(args: Namespace) -> int:

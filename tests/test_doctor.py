@@ -1,5 +1,7 @@
 """`imgsvc doctor`, as a process of its own: it finds what is wrong, and says what to do."""
 
+import os
+import signal
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, closing
@@ -16,7 +18,8 @@ from imgsvc.doctor.redis import judge
 from imgsvc.embedded import Valkey, free_port
 from imgsvc.embedded.folder import DataFolder
 from imgsvc.jobs.facts import RedisFacts
-from tests.service import Servers, Service, freeze, leftovers, thaw
+from tests.chaos.proxy import Fault, Proxy
+from tests.service import Servers, Service, leftovers
 from tests.test_cli import Ended, imgsvc
 
 HEALTHY = RedisFacts(
@@ -100,12 +103,11 @@ async def test_a_replica_is_found_to_take_no_writes(servers: Servers, tmp_path: 
 
 async def test_a_frozen_redis_is_given_up_in_time(servers: Servers, tmp_path: Path) -> None:
     async with own_valkey(tmp_path) as valkey:
-        assert valkey._child  # pyright: ignore[reportPrivateUsage] (nobody else freezes it)
-        freeze(valkey._child)  # pyright: ignore[reportPrivateUsage]
+        os.kill(valkey.pid, signal.SIGSTOP)
         begin = monotonic()
         ended, found = await examined(tmp_path, servers.environment() | {"IMGSVC_REDIS_URL": valkey.url})
         took = monotonic() - begin
-        thaw(valkey._child)  # pyright: ignore[reportPrivateUsage]
+        os.kill(valkey.pid, signal.SIGCONT)
     print(f"took {took:.1f} s")
     assert (ended.code, found["redis"]["level"]) == (1, "fail")
     assert took < 15
@@ -117,6 +119,32 @@ async def test_credentials_that_s3_refuses_are_found(servers: Servers, tmp_path:
     assert (ended.code, found["s3"]["level"]) == (1, "fail")
     assert "403" in found["s3"]["detail"]
     assert "credentials" in found["s3"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("refused", "about", "advice"),
+    [
+        (b"PUT /", "s3 objects", "s3:PutObject"),
+        (b"GET /.*/object", "s3 objects", "s3:GetObject"),
+        (b"POST /.*uploads", "s3 multipart", "s3:PutObject for uploads in parts"),
+        (b"GET /.*uploads", "s3 clearing", "s3:ListBucketMultipartUploads"),
+        (b"DELETE /", "s3 clearing", "s3:DeleteObject"),
+    ],
+)
+async def test_a_right_that_s3_does_not_give_is_named(
+    servers: Servers, tmp_path: Path, refused: bytes, about: str, advice: str
+) -> None:
+    environment = servers.environment()
+    async with (
+        Service.start(environment, workers=0),
+        Proxy.to("127.0.0.1", servers.seaweed.ports.s3) as s3,
+    ):
+        s3.fault = Fault(on=refused, statuses=(403,))
+        url = s3.url(environment["IMGSVC_S3_ENDPOINT_URL"])
+        ended, found = await examined(tmp_path, environment | {"IMGSVC_S3_ENDPOINT_URL": url})
+    assert ended.code == 1
+    assert found[about]["level"] == "fail"
+    assert advice in found[about]["advice"]
 
 
 async def test_a_sandbox_that_is_off_is_a_warning(tmp_path: Path) -> None:

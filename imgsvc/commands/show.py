@@ -53,6 +53,11 @@ def human_bytes(size: float) -> str:
     return f"{size:.1f} {_UNITS[-1]}"
 
 
+def printable(text: str) -> str:
+    """What names and messages say, and nothing that a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> int:
     async def run() -> int:
         async with Client.open(settings.server, settings.key.get_secret_value() if settings.key else None) as client:
@@ -61,7 +66,7 @@ def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> i
     try:
         return asyncio.run(run())
     except ClientError as error:
-        print(f"imgsvc: {error}", file=sys.stderr)  # noqa: T201 (this is what the user sees)
+        print(printable(f"imgsvc: {error}"), file=sys.stderr)  # noqa: T201 (this is what the user sees)
         return UNREACHABLE if isinstance(error, UnreachableError) else FAILED
 
 
@@ -94,7 +99,7 @@ def _table(rows: list[tuple[str, str]]) -> None:
     """Two columns; a URL stays whole, however narrow the terminal is."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        print(f"{name:<{width}}  {value}")  # noqa: T201 (this is what the user sees)
+        print(printable(f"{name:<{width}}  {value}"))  # noqa: T201 (this is what the user sees)
 
 
 def _write(document: Document) -> None:

@@ -1,6 +1,7 @@
 """`imgsvc upload`: files to a service, several at once; their variants back, where that is asked for."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from imgsvc.client.http import Client, ClientError
 from imgsvc.client.saving import NotSavedError, save
 from imgsvc.commands.exits import FAILED, SUCCEEDED, UNREACHABLE
 from imgsvc.commands.progress import Bar, Display, display
-from imgsvc.commands.show import human_bytes
+from imgsvc.commands.show import human_bytes, printable
 from imgsvc.settings import ClientSettings
 
 AT_ONCE = 4
@@ -26,7 +27,7 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done with each file."""
+    """What is to be done with each file; `save` is a folder that is there."""
 
     fields: Mapping[str, str]
     wait: bool
@@ -55,13 +56,7 @@ class Outcome:
 
 
 def upload(files: Sequence[str], order: Order, settings: ClientSettings) -> int:
-    """Uploads `files`, and says what came of each as soon as that is known. Returns the exit code.
-
-    Raises:
-        OSError: the folder to save in cannot be made.
-    """
-    if order.save:
-        order.save.mkdir(parents=True, exist_ok=True)
+    """Uploads `files`, and says what came of each as soon as that is known. Returns the exit code."""
     with ExitStack() as stack:
         # read before all else: a thread that waits for a terminal could not be interrupted
         stdin = stack.enter_context(TemporaryFile()) if STDIN in files else None
@@ -82,19 +77,25 @@ class _Uploads:
 
     async def run(self, files: Sequence[str]) -> list[Outcome]:
         key = self._settings.key.get_secret_value() if self._settings.key else None
-        async with Client.open(self._settings.server, key) as client, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._one(client, file)) for file in files]
+        async with Client.open(self._settings.server, key) as client:
+            tasks = [asyncio.create_task(self._one(client, file)) for file in files]
+            try:
+                for done in asyncio.as_completed(tasks):
+                    self._report(client, await done)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         return [task.result() for task in tasks]
 
     async def _one(self, client: Client, file: str) -> Outcome:
-        outcome = Outcome(file)
+        outcome = Outcome(_text(file))
         async with self._turns:
             try:
                 with self._open(file) as opened, self._shown.bar(file, _size(opened)) as bar:
                     await self._send(client, Source(_name(file), opened), outcome, bar)
             except (ClientError, NotSavedError, OSError) as error:
                 outcome.error = _explain(error, file)
-        self._report(client, outcome)
         return outcome
 
     async def _send(self, client: Client, source: Source, outcome: Outcome, bar: Bar) -> None:
@@ -115,7 +116,7 @@ class _Uploads:
             return
         for name, variant in outcome.result["variants"].items():
             path = await save(client, variant, self._order.save, force=self._order.force)
-            outcome.saved[name] = str(path)
+            outcome.saved[name] = _text(path)
 
     def _open(self, file: str) -> BinaryIO:
         if file == STDIN and self._stdin:
@@ -127,12 +128,12 @@ class _Uploads:
             self._shown.say(orjson.dumps(asdict(outcome)).decode())
             return
         if outcome.error:
-            self._shown.complain(f"{outcome.file}: {outcome.error['message']}")
+            self._shown.complain(printable(f"{outcome.file}: {outcome.error['message']}"))
         if outcome.result:
             for name, variant in outcome.result["variants"].items():
-                self._shown.say(_line(outcome, name, variant, client))
+                self._shown.say(printable(_line(outcome, name, variant, client)))
         elif outcome.status_url and not outcome.error:
-            self._shown.say(f"{outcome.file}: {client.url(outcome.status_url)}")
+            self._shown.say(printable(f"{outcome.file}: {client.url(outcome.status_url)}"))
 
 
 def _line(outcome: Outcome, name: str, variant: Mapping[str, Any], client: Client) -> str:
@@ -154,6 +155,11 @@ def _explain(error: Exception, file: str) -> dict[str, str]:
             return {"code": "unreadable", "message": f"cannot be read: {reason}"}
         case _:
             return {"code": "not_saved", "message": f"cannot be saved: {error}"}
+
+
+def _text(path: str | Path) -> str:
+    """A path as text; what of it is none is marked."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _name(file: str) -> str:
