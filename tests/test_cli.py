@@ -246,6 +246,16 @@ async def test_retry_after_is_honoured_and_the_key_goes_along(folder: Path) -> N
     assert "s3cret" not in ended.out + ended.err
 
 
+@pytest.mark.parametrize("command", [("upload", "photo.jpg"), ("status", "3f0c"), ("result", "3f0c")])
+async def test_a_key_that_is_missing_is_said_with_where_to_put_it(folder: Path, command: tuple[str, ...]) -> None:
+    problem = json.dumps({"code": "unauthorized", "detail": "Send a key."}).encode()
+    answer = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n" % len(problem) + problem
+    async with Listener.start(answer) as listener:
+        ended = await imgsvc(*command, cwd=folder, env={"IMGSVC_SERVER": f"http://127.0.0.1:{listener.port}"})
+    assert ended.code == 1
+    assert ended.err.strip().endswith("Send a key. Set IMGSVC_KEY, or give --key.")
+
+
 def headers(request: bytes) -> dict[str, str]:
     lines = (line.partition(": ") for line in request.decode().split("\r\n")[1:] if line)
     return {name.lower(): value for name, _, value in lines}

@@ -73,6 +73,3 @@ class _Bar:
 def _short(name: str) -> str:
     name = "".join(char if char.isprintable() else "_" for char in name)
     return name if len(name) <= _MAX_NAME_CHARS else f"...{name[3 - _MAX_NAME_CHARS :]}"
-
-
-__all__ = ["bars"]

@@ -58,6 +58,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def explained(error: ClientError) -> str:
+    """What the service says, and where a command takes what it lacks from."""
+    return f"{error} Set IMGSVC_KEY, or give --key." if error.code == "unauthorized" else str(error)
+
+
 def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> int:
     async def run() -> int:
         async with Client.open(settings.server, settings.key.get_secret_value() if settings.key else None) as client:
@@ -66,7 +71,7 @@ def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> i
     try:
         return asyncio.run(run())
     except ClientError as error:
-        print(printable(f"imgsvc: {error}"), file=sys.stderr)  # noqa: T201 (this is what the user sees)
+        print(printable(f"imgsvc: {explained(error)}"), file=sys.stderr)  # noqa: T201 (this is what the user sees)
         return UNREACHABLE if isinstance(error, UnreachableError) else FAILED
 
 

@@ -18,7 +18,7 @@ from imgsvc.client.http import Client, ClientError
 from imgsvc.client.saving import NotSavedError, save
 from imgsvc.commands.exits import FAILED, SUCCEEDED, UNREACHABLE
 from imgsvc.commands.progress import Bar, Display, display
-from imgsvc.commands.show import human_bytes, printable
+from imgsvc.commands.show import explained, human_bytes, printable
 from imgsvc.settings import ClientSettings
 
 AT_ONCE = 4
@@ -145,8 +145,7 @@ def _line(outcome: Outcome, name: str, variant: Mapping[str, Any], client: Clien
 def _explain(error: Exception, file: str) -> dict[str, str]:
     match error:
         case ClientError():
-            hint = ": set IMGSVC_KEY, or give --key" if error.code == "unauthorized" else ""
-            return {"code": error.code, "message": f"{error}{hint}"}
+            return {"code": error.code, "message": explained(error)}
         case NotSavedError():
             return {"code": "not_saved", "message": str(error)}
         case IsADirectoryError() if error.filename == file:
