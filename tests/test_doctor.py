@@ -92,6 +92,28 @@ async def test_a_redis_that_evicts_and_keeps_nothing_is_found(servers: Servers, 
     assert found["redis on disk"]["level"] == "warn"
 
 
+@pytest.mark.parametrize(("appendfsync", "level"), [("always", "ok"), ("everysec", "warn"), ("no", "warn")])
+async def test_how_a_redis_syncs_its_file_is_read_from_it(
+    servers: Servers, tmp_path: Path, appendfsync: str, level: str
+) -> None:
+    async with own_valkey(tmp_path) as valkey:
+        with closing(Redis.from_url(valkey.url)) as redis:
+            redis.config_set("appendfsync", appendfsync)
+        _, found = await examined(tmp_path, servers.environment() | {"IMGSVC_REDIS_URL": valkey.url})
+    assert found["redis on disk"]["level"] == level
+    assert appendfsync in found["redis on disk"]["detail"], "and not taken as untold"
+
+
+async def test_a_redis_that_forbids_config_passes_with_its_sync_untold(servers: Servers, tmp_path: Path) -> None:
+    async with own_valkey(tmp_path) as valkey:
+        with closing(Redis.from_url(valkey.url)) as redis:
+            redis.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-config")
+        url = f"redis://app:secret@127.0.0.1:{valkey.port}/0"
+        ended, found = await examined(tmp_path, servers.environment() | {"IMGSVC_REDIS_URL": url})
+    assert ended.code == 0
+    assert "does not tell its appendfsync" in found["redis on disk"]["detail"]
+
+
 async def test_a_replica_is_found_to_take_no_writes(servers: Servers, tmp_path: Path) -> None:
     async with own_valkey(tmp_path) as valkey:
         with closing(Redis.from_url(valkey.url)) as redis:

@@ -67,10 +67,10 @@ async def _facts(redis: Redis) -> RedisFacts:
 
 async def _config(redis: Redis, name: str) -> str | None:
     try:
-        answer: dict[bytes, bytes] = await redis.config_get(name)
+        answer: dict[str, str] = await redis.config_get(name)  # decoded, unlike most of its answers
     except ResponseError:
         return None
-    return answer[name.encode()].decode() if name.encode() in answer else None
+    return answer.get(name)
 
 
 async def _refusal(redis: Redis) -> str | None:
