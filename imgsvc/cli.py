@@ -1,63 +1,139 @@
-"""The command line: `imgsvc`, or `python -m imgsvc`."""
+"""The command line: `imgsvc`, or `python -m imgsvc`.
 
-import argparse
+Each command imports what it runs when it runs, so that a server process holds no client, and help comes at once.
+"""
+
 import asyncio
+import os
 import sys
-from importlib.metadata import version
+from argparse import Namespace
 
-from imgsvc.settings import LocalSettings, Settings, SettingsError, load
+from imgsvc.commands.exits import FAILED, INTERRUPTED, SUCCEEDED, USAGE
+from imgsvc.commands.parser import parser
+from imgsvc.settings import ClientSettings, LocalSettings, Settings, SettingsError, load
 
 
 def main() -> None:
-    command = _parser().parse_args().command
+    args = parser().parse_args()
     try:
-        _COMMANDS[command]()
-    except SettingsError as error:
-        sys.exit(f"imgsvc cannot start:\n{error}")
+        code = _COMMANDS[args.command](args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("imgsvc: interrupted", file=sys.stderr)  # noqa: T201
+        code = INTERRUPTED
+    except BrokenPipeError:  # who read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would flush into it once more
+        code = FAILED
+    sys.exit(code)
 
 
-def _everything() -> None:
-    # imported here, as below: each command loads only what it runs
+def _everything(_: Namespace) -> int:
     from imgsvc import local, process
     from imgsvc.embedded import EmbeddedError
 
-    settings = load(LocalSettings)
-    process.set_up("info")
     try:
+        settings = load(LocalSettings)
+        process.set_up("info")
         asyncio.run(local.run(settings))
+    except SettingsError as error:
+        return _cannot_start(error)
     except EmbeddedError as error:
         sys.exit(f"imgsvc: {error}")
     except asyncio.CancelledError:
         sys.exit("imgsvc: stopped at once; what was under way runs again at the next start")
+    return SUCCEEDED
 
 
-def _api() -> None:
+def _api(_: Namespace) -> int:
     from imgsvc import process
     from imgsvc.api.server import serve
 
-    settings = load(Settings)
-    process.set_up(settings.log_level)
-    serve(settings)
+    try:
+        settings = load(Settings)
+        process.set_up(settings.log_level)
+        serve(settings)
+    except SettingsError as error:
+        return _cannot_start(error)
+    return SUCCEEDED
 
 
-def _worker() -> None:
+def _worker(_: Namespace) -> int:
     from imgsvc.worker.__main__ import main as work
 
     work()
+    return SUCCEEDED
 
 
-_COMMANDS = {None: _everything, "api": _api, "worker": _worker}
+def _upload(args: Namespace) -> int:
+    from imgsvc.commands.upload import STDIN, Order, upload
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="imgsvc",
-        description="Takes image uploads over HTTP and makes resized, compressed and thumbnail versions of them. "
-        "Without a command, everything runs on this machine: Valkey, an S3 server, the API and a worker.",
-        epilog="Settings are environment variables named IMGSVC_*; the README lists them.",
+    if args.files.count(STDIN) > 1:
+        return _misused("stdin can be read once only: give - once")
+    fields = {"preset": args.preset, "variants": args.variants, "expires_in": args.expires_in}
+    order = Order(
+        fields={name: str(value) for name, value in fields.items() if value is not None},
+        wait=args.wait or args.save is not None,
+        save=args.save,
+        force=args.force,
+        json=args.json,
     )
-    parser.add_argument("--version", action="version", version=f"imgsvc {version('imgsvc')}")
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    commands.add_parser("api", help="run the API alone, against IMGSVC_REDIS_URL and IMGSVC_S3_*")
-    commands.add_parser("worker", help="run a worker alone, the same as python -m imgsvc.worker")
-    return parser
+    try:
+        if args.save:
+            args.save.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _misused(f"cannot save there: {error}")
+    return upload(args.files, order, _client_settings(args))
+
+
+def _status(args: Namespace) -> int:
+    from imgsvc.commands.show import status
+
+    return status(args.id, wait=args.wait, json=args.json, settings=_client_settings(args))
+
+
+def _result(args: Namespace) -> int:
+    from imgsvc.commands.show import result
+
+    return result(args.id, wait=args.wait, json=args.json, settings=_client_settings(args))
+
+
+def _doctor(args: Namespace) -> int:
+    from imgsvc.commands.doctor import doctor
+
+    return doctor(json=args.json)
+
+
+def _completion(args: Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(parser(files=shtab.FILE, folders=shtab.DIRECTORY), args.shell))  # noqa: T201
+    return SUCCEEDED
+
+
+_COMMANDS = {
+    None: _everything,
+    "api": _api,
+    "worker": _worker,
+    "upload": _upload,
+    "status": _status,
+    "result": _result,
+    "doctor": _doctor,
+    "completion": _completion,
+}
+
+
+def _client_settings(args: Namespace) -> ClientSettings:
+    given = {name: value for name, value in (("server", args.server), ("key", args.key)) if value is not None}
+    try:
+        return load(ClientSettings, **given)
+    except SettingsError as error:
+        sys.exit(_misused(error))
+
+
+def _cannot_start(error: SettingsError) -> int:
+    sys.exit(f"imgsvc cannot start:\n{error}")
+
+
+def _misused(error: object) -> int:
+    print(f"imgsvc: {error}", file=sys.stderr)  # noqa: T201
+    return USAGE

@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from imgsvc.addresses import parse_allowed
 from imgsvc.callers import Keys, parse_hosts, parse_keys, parse_origins
 
-S = TypeVar("S", bound="LocalSettings")
+S = TypeVar("S", bound=BaseSettings)
 
 PREFIX = "IMGSVC_"
 MIB = 1024 * 1024
@@ -275,20 +275,34 @@ class Settings(LocalSettings):
         return self.decoders or available_cores()
 
 
+class ClientSettings(BaseSettings):
+    """What the commands that talk to a service want to know."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    server: Annotated[str, AfterValidator(_http_url)] = Field(
+        "http://127.0.0.1:8000", description="Address of the service that `imgsvc upload` and others talk to."
+    )
+    key: SecretStr | None = Field(None, description="Key that they show to it.")
+
+
+_FIELDS = Settings.model_fields | ClientSettings.model_fields
+
+
 def available_cores() -> int:
     """Cores that this process may run on, which a container can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def load(kind: type[S]) -> S:
-    """Read `kind` from the environment.
+def load(kind: type[S], **given: str) -> S:
+    """Read `kind` from the environment; what is `given` comes before it.
 
     Raises:
         SettingsError: with one line for each setting that is unknown, missing or wrong.
     """
     problems = [_unknown(name) for name in os.environ if name.startswith(PREFIX) and not _is_known(name)]
     try:
-        settings = kind(**{})  # from the environment, whatever a type checker thinks is missing
+        settings = kind(**given)  # pyright: ignore[reportArgumentType] (the rest is in the environment)
     except ValidationError as error:
         problems += [_explain(kind, item["loc"], item["type"], item["msg"]) for item in error.errors()]
         raise SettingsError("\n".join(problems)) from error
@@ -298,15 +312,15 @@ def load(kind: type[S]) -> S:
 
 
 def _is_known(name: str) -> bool:
-    return name.removeprefix(PREFIX).lower() in Settings.model_fields
+    return name.removeprefix(PREFIX).lower() in _FIELDS
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, [PREFIX + field.upper() for field in Settings.model_fields], n=1)
+    near = difflib.get_close_matches(name, [PREFIX + field.upper() for field in _FIELDS], n=1)
     return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _explain(kind: type[LocalSettings], loc: tuple[int | str, ...], type_: str, message: str) -> str:
+def _explain(kind: type[BaseSettings], loc: tuple[int | str, ...], type_: str, message: str) -> str:
     if not loc:  # a rule between fields, whose message names them
         return message.removeprefix("Value error, ")
     field = str(loc[0])

@@ -23,7 +23,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"jobs", "storage", "outbound", "process"},
     "worker": {"jobs", "storage", "decoder", "outbound", "webhooks", "process"},
     "local": {"embedded", "process"},
-    "cli": {"local", "embedded", "process", "api", "worker"},
+    "client": set(),
+    "doctor": {"jobs", "storage", "decoder", "embedded", "process"},
+    "commands": {"client", "doctor"},
+    "cli": {"commands", "local", "embedded", "process", "api", "worker"},
     "__main__": {"cli"},
 }
 # library: the only rooms that may speak to it
@@ -33,8 +36,10 @@ SPOKEN_IN = {
     "aioboto3": {"storage"},
     "aiobotocore": {"storage"},
     "botocore": {"storage"},
-    "aiohttp": {"outbound", "storage"},
+    "aiohttp": {"client", "outbound", "storage"},
     "PIL": {"imaging", "decoder"},
+    "rich": {"commands"},
+    "shtab": {"cli"},
     "starlette": {"api"},
     "uvicorn": {"api"},
 }
@@ -76,4 +81,12 @@ def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
 @pytest.mark.parametrize("module", ["imgsvc.api.server", "imgsvc.worker.__main__", "imgsvc.local"])
 def test_pixels_never_enter_the_processes_that_hold_secrets(module: str) -> None:
     code = f"import sys, {module}; sys.exit('PIL' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("module", ["imgsvc.cli", "imgsvc.api.server", "imgsvc.worker.__main__", "imgsvc.local"])
+def test_what_clients_need_never_enters_a_server_process(module: str) -> None:
+    # tests have httpx installed, which aiobotocore then imports, and it rich
+    code = f"""import sys; sys.modules["httpx"] = None; import {module}
+sys.exit(" ".join({{"rich", "shtab", "imgsvc.client"}} & sys.modules.keys()) or 0)"""
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

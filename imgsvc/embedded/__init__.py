@@ -13,11 +13,22 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from imgsvc.embedded.child import Child, EmbeddedError
-from imgsvc.embedded.folder import DataFolder
+from imgsvc.embedded.folder import DataFolder, owner
 from imgsvc.embedded.ports import free_port
-from imgsvc.embedded.servers import Seaweed, SeaweedPorts, Server, Valkey
+from imgsvc.embedded.servers import Seaweed, SeaweedPorts, Server, Valkey, find_programs
 
-__all__ = ["Child", "Embedded", "EmbeddedError", "Seaweed", "SeaweedPorts", "Services", "Valkey", "free_port"]
+__all__ = [
+    "Child",
+    "Embedded",
+    "EmbeddedError",
+    "Seaweed",
+    "SeaweedPorts",
+    "Services",
+    "Valkey",
+    "find_programs",
+    "free_port",
+    "owner",
+]
 
 
 @dataclass(frozen=True, slots=True)

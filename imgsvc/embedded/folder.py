@@ -110,6 +110,18 @@ class DataFolder:
         return ports
 
 
+def owner(path: Path) -> int | None:
+    """The pid of the imgsvc that uses the folder now, or None."""
+    try:
+        fd = os.open(path / "lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return None if _try_lock(fd) else int(os.pread(fd, 1024, 0).split()[0])
+    finally:
+        os.close(fd)
+
+
 def _open_lock(path: Path) -> int:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not any(path.iterdir()):  # a folder with somebody else's files keeps its mode; those inside are closed anyway

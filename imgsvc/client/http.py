@@ -1,0 +1,227 @@
+"""A client of the service's own HTTP contract.
+
+Whatever may pass (429, 503, a connection that breaks) is tried again, for as long as the server asks for. An upload
+carries an Idempotency-Key, so that one which arrived without our hearing of it is not made twice.
+
+    ClientError
+     ├── RefusedError       the service said no; its problem document tells why
+     └── UnreachableError   nobody answered, or nobody that speaks our contract
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from time import monotonic
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from imgsvc.client.form import Source, form
+
+SILENCE_S = 60.0
+"""How long a server may neither take anything of an upload nor answer."""
+
+_CONNECT_S = 10.0
+_TRIES = 6
+_PAUSE_S = 0.25
+_MAX_PAUSE_S = 60.0  # one who is asked to come back later than that should be told, and not wait
+_HOLD_S = 1
+_POLL_S = (0.1, 1.0)
+_MAX_ANSWER_BYTES = 1024 * 1024
+_READ_BYTES = 64 * 1024
+_TERMINAL = {"SUCCESS", "FAILURE", "CANCELLED"}
+_PASSING = {
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+T = TypeVar("T")
+Document = dict[str, Any]
+
+
+class ClientError(Exception):
+    """`code` is stable, the message says what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RefusedError(ClientError):
+    """The service said no. Asking again is of use after `retry_after_s` seconds, or never where that is None."""
+
+    def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(code, message)
+        self.retry_after_s = retry_after_s
+
+
+class UnreachableError(ClientError):
+    """Nobody answered in time, or somebody who does not speak our contract."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("unreachable", message)
+
+
+class Client:
+    """One service at `server`, such as http://127.0.0.1:8000. Open it with `Client.open`."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
+        self._session = session
+        self._server = server.rstrip("/")
+        self._reached = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, server: str, key: str | None) -> AsyncGenerator[Self]:
+        headers = {"user-agent": "imgsvc"} | ({"authorization": f"Bearer {key}"} if key else {})
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=SILENCE_S)
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+            yield cls(session, server)
+
+    def url(self, path: str) -> str:
+        """Where a path of the service is for others."""
+        return self._server + path
+
+    async def upload(self, source: Source, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> Document:
+        """Uploads a file, chunk by chunk; the answer of `POST /upload`.
+
+        `on_sent` is told how many bytes of the file are sent; where it is sent again, that begins anew.
+        """
+        key = str(uuid4())
+
+        async def post() -> Document:
+            async with asyncio.timeout(SILENCE_S) as silence:
+
+                def sent(size: int) -> None:
+                    silence.reschedule(asyncio.get_running_loop().time() + SILENCE_S)
+                    on_sent(size)
+
+                # a server that refuses says so before anything is sent, and need not cut the connection to stop us
+                return await self._request(
+                    "POST",
+                    "/upload",
+                    data=form(source, fields, sent),
+                    headers={"idempotency-key": key},
+                    expect100=True,
+                )
+
+        return await self._patiently(post)
+
+    async def status(self, upload_id: str) -> Document:
+        return await self._get(f"/upload/{quote(upload_id, safe='')}/status")
+
+    async def result(self, upload_id: str) -> Document:
+        return await self._get(f"/upload/{quote(upload_id, safe='')}/result")
+
+    async def ended(self, upload_id: str, on_status: Callable[[Document], None] | None = None) -> Document:
+        """The status document once the job has ended. `on_status` is told each one on the way."""
+        pause_s, most_s = _POLL_S
+        while True:
+            begin = monotonic()
+            document = await self._get(f"/upload/{quote(upload_id, safe='')}/status", wait=str(_HOLD_S))
+            if on_status:
+                on_status(document)
+            if document["status"] in _TERMINAL:
+                return document
+            # nothing is left to sleep where the server held the answer until something happened
+            await asyncio.sleep(max(0.0, begin + pause_s - monotonic()))
+            pause_s = min(most_s, pause_s * 1.5)
+
+    async def download(self, path: str) -> AsyncGenerator[bytes]:
+        """The bytes of a file that a result names."""
+        answer = await self._patiently(lambda: self._open(path))
+        try:
+            while chunk := await self._read(answer):
+                yield chunk
+        finally:
+            answer.close()
+
+    async def _get(self, path: str, **query: str) -> Document:
+        async def get() -> Document:
+            async with asyncio.timeout(SILENCE_S):
+                return await self._request("GET", path, params=query)
+
+        return await self._patiently(get)
+
+    async def _open(self, path: str) -> aiohttp.ClientResponse:
+        # its own signature is in the path, character by character
+        answer = await self._session.get(URL(self.url(path), encoded=True), allow_redirects=False)
+        self._reached = True
+        if answer.status != HTTPStatus.OK:
+            async with answer:
+                raise _refused(answer, await answer.content.read(_MAX_ANSWER_BYTES))
+        return answer
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await answer.content.read(_READ_BYTES)
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    async def _request(self, method: str, path: str, **options: Any) -> Document:
+        url = URL(self.url(path), encoded=True)
+        async with self._session.request(method, url, allow_redirects=False, **options) as answer:
+            self._reached = True
+            body = await answer.content.read(_MAX_ANSWER_BYTES)
+            if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
+                raise _refused(answer, body)
+            return _document(answer, body)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` returns, at the first try that works."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return await ask()
+            except RefusedError as error:
+                pause_s = error.retry_after_s
+                if pause_s is None or pause_s > _MAX_PAUSE_S or attempt == _TRIES:
+                    raise
+            except (aiohttp.ClientError, OSError) as error:
+                pause_s = _PAUSE_S * 2**attempt
+                # where nobody has answered yet, the address is more likely wrong than its server restarting
+                nobody = isinstance(error, aiohttp.ClientConnectorError) and not self._reached
+                if nobody or attempt == _TRIES:
+                    raise self._unreachable(error) from error
+            await asyncio.sleep(pause_s * random.uniform(1, 1.2))  # noqa: S311 (no secret)
+        raise AssertionError
+
+    def _unreachable(self, error: BaseException) -> UnreachableError:
+        why = "it does not answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
+        return UnreachableError(f"cannot reach {self._server}: {why}")
+
+
+def _document(answer: aiohttp.ClientResponse, body: bytes) -> Document:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        raise UnreachableError(f"{answer.url.origin()} answers, but not as imgsvc does: is this the right address?")
+    return document
+
+
+def _refused(answer: aiohttp.ClientResponse, body: bytes) -> ClientError:
+    if answer.status in range(300, 400):
+        return UnreachableError(f"the server redirects to {answer.headers.get('location')}: name that one instead")
+    retry_after_s = _retry_after_s(answer)
+    try:
+        problem = _document(answer, body)
+        code, detail = str(problem["code"]), str(problem["detail"])
+    except (UnreachableError, KeyError):  # a proxy in front of it
+        return RefusedError("http_error", f"the server answers {answer.status} {answer.reason}", retry_after_s)
+    return RefusedError(code, detail, retry_after_s)
+
+
+def _retry_after_s(answer: aiohttp.ClientResponse) -> float | None:
+    text = answer.headers.get("retry-after", "")
+    if text.isdecimal():
+        return float(text)
+    return 1.0 if answer.status in _PASSING else None

@@ -1,0 +1,49 @@
+"""All checks that apply here, side by side, each with a deadline."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+from imgsvc import process
+from imgsvc.doctor.decoder import check_decoder
+from imgsvc.doctor.finding import Finding, fail, ok
+from imgsvc.doctor.machine import check_folder, check_port, check_programs
+from imgsvc.doctor.redis import check_redis
+from imgsvc.doctor.s3 import check_s3
+from imgsvc.settings import PREFIX, Settings, SettingsError, load
+
+DEADLINE_S = 45.0
+"""Of each check; those that ask a server have shorter ones of their own for each question."""
+
+Check = Callable[[Settings], Awaitable[list[Finding]]]
+
+_APART: tuple[Check, ...] = (check_redis, check_s3, check_decoder)
+_LOCAL: tuple[Check, ...] = (check_programs, check_folder, check_port, check_decoder)
+_OF_ITS_OWN = {"redis_url": "redis://127.0.0.1"}  # the one-machine mode sets it later, to where its Valkey is
+
+
+async def checkup() -> list[Finding]:
+    """What IMGSVC_* name; or this machine, where they name no Redis. Where they are wrong, that alone."""
+    apart = f"{PREFIX}REDIS_URL" in os.environ
+    try:
+        settings = load(Settings) if apart else load(Settings, **_OF_ITS_OWN)
+        presets = process.load_presets(settings)
+    except SettingsError as error:
+        return [
+            fail("settings", line, "Set it right; the README lists all settings.") for line in str(error).split("\n")
+        ]
+    mode = "API and worker apart" if apart else "everything on this machine"
+    first = ok("settings", f"for {mode}; presets: {', '.join(presets)}")
+    found = await asyncio.gather(*(_within_deadline(check, settings) for check in (_APART if apart else _LOCAL)))
+    return [first, *(finding for findings in found for finding in findings)]
+
+
+async def _within_deadline(check: Check, settings: Settings) -> list[Finding]:
+    about = check.__name__.removeprefix("check_")
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            return await check(settings)
+    except TimeoutError:
+        return [
+            fail(about, f"not answered within {DEADLINE_S:g} s", "See whether the machine or the network is stuck.")
+        ]

@@ -1,0 +1,61 @@
+"""Does a decoder start here, how far is it locked down, and what can it read and write?"""
+
+import base64
+
+from imgsvc.decoder.pool import DecoderError, DecoderPool, DecoderStartError
+from imgsvc.doctor.finding import Finding, fail, ok, warn
+from imgsvc.formats import FORMATS, HEIF
+from imgsvc.model import FileFormat, Limits, Variant
+from imgsvc.settings import Settings
+
+_WRITTEN: tuple[FileFormat, ...] = ("jpeg", "webp", "avif", "png", "gif")
+_PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # a GIF
+
+
+async def check_decoder(settings: Settings) -> list[Finding]:
+    pool = DecoderPool(
+        processes=1,
+        wall_s=settings.decode_timeout_s,
+        memory_bytes=settings.decoder_memory_bytes,
+        room_bytes=settings.decoding_bytes,
+        limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),
+        sandbox=settings.sandbox,
+    )
+    try:
+        async with pool:
+            return [_sandbox(pool.posture), _read(), await _written(pool)]
+    except DecoderStartError as error:
+        return [fail("sandbox", str(error), "Workers cannot start like this: mend what it names.")]
+
+
+def _sandbox(posture: str) -> Finding:
+    match posture:
+        case "full":
+            return ok("sandbox", posture)
+        case "off":
+            return warn("sandbox", "decoders are not locked down", "Set IMGSVC_SANDBOX to auto or require.")
+        case _:
+            advice = "Run on Linux 5.13 or later with Landlock and seccomp, and let the container use them."
+            return warn("sandbox", posture, advice)
+
+
+def _read() -> Finding:
+    lacks = "" if HEIF.name in FORMATS else "; heif by pip install 'imgsvc[heif]'"
+    return ok("formats read", ", ".join(FORMATS) + lacks)
+
+
+async def _written(pool: DecoderPool) -> Finding:
+    failed = [name for name in _WRITTEN if not await _writes(pool, name)]
+    if failed:
+        return fail(
+            "formats written", f"not {', '.join(failed)}", "Install Pillow from its wheels, which have them all."
+        )
+    return ok("formats written", ", ".join(_WRITTEN))
+
+
+async def _writes(pool: DecoderPool, name: FileFormat) -> bool:
+    try:
+        await pool.render(_PIXEL, [Variant("probe", 1, 1, format=name)])
+    except DecoderError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""May we do with the bucket what uploads and their results need?
+
+Each right is tried on an object of its own, under a prefix of its own, which is cleared behind it.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from imgsvc.doctor.finding import Finding, fail, ok, root, warn
+from imgsvc.doctor.redis import clock
+from imgsvc.settings import Settings
+from imgsvc.storage import PART_BYTES, Storage, StorageError
+
+PREFIX = "doctor/"
+MAX_SKEW_S = 10.0  # requests are refused from 15 min on; its times have whole seconds, and its answer took some
+
+_PROBE = b"imgsvc doctor"
+
+
+class _StoppedError(Exception):
+    """An upload ends in its middle, as a client's may."""
+
+
+async def check_s3(settings: Settings) -> list[Finding]:
+    async with Storage.open(settings) as storage:
+        try:
+            await storage.ping()
+        except StorageError as error:
+            return [_no_bucket(error, settings)]
+        findings = [ok("s3", f"bucket {settings.s3_bucket}")]
+        prefix = f"{PREFIX}{uuid4()}/"
+        findings += await _read_and_write(storage, f"{prefix}object")
+        findings.append(await _multipart(storage, f"{prefix}parts"))
+        findings.append(await _clear(storage, prefix))
+        return findings
+
+
+def _no_bucket(error: StorageError, settings: Settings) -> Finding:
+    if "404" in (reason := root(error)):
+        detail = f"there is no bucket {settings.s3_bucket} yet"
+        return warn("s3", detail, "Make it; or start the API, which makes it where its credentials may.")
+    return fail("s3", reason, "Check IMGSVC_S3_ENDPOINT_URL, IMGSVC_S3_REGION and the credentials.")
+
+
+async def _read_and_write(storage: Storage, key: str) -> list[Finding]:
+    try:
+        await storage.put(key, _PROBE, "application/octet-stream")
+        now = datetime.now(UTC)
+        async with storage.read(key) as found:
+            data = b"".join([chunk async for chunk in found[1]]) if found else b""
+    except StorageError as error:
+        return [fail("s3 objects", root(error), "Allow s3:PutObject and s3:GetObject on the bucket's objects.")]
+    if not found or data != _PROBE:
+        return [fail("s3 objects", "what was put is not what is read", "Use an S3 that is consistent after a write.")]
+    skew_s = (found[0].last_modified - now).total_seconds()
+    return [ok("s3 objects", "can be put and read"), clock("s3 clock", skew_s, MAX_SKEW_S)]
+
+
+async def _multipart(storage: Storage, key: str) -> Finding:
+    """Begins an upload of several parts, and leaves it unfinished."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield bytes(PART_BYTES)
+        raise _StoppedError
+
+    try:
+        await storage.put_stream(key, chunks(), "application/octet-stream")
+    except _StoppedError:
+        return ok("s3 multipart", "uploads in parts can begin")
+    except StorageError as error:
+        return fail("s3 multipart", root(error), "Allow s3:PutObject for uploads in parts on the bucket's objects.")
+    raise AssertionError("an upload without an end has ended")
+
+
+async def _clear(storage: Storage, prefix: str) -> Finding:
+    try:
+        await storage.clear(prefix)
+    except StorageError as error:
+        advice = (
+            "Allow s3:ListBucket and s3:ListBucketMultipartUploads on the bucket, s3:DeleteObject and "
+            f"s3:AbortMultipartUpload on its objects; what was tried is left under {prefix}."
+        )
+        return fail("s3 clearing", root(error), advice)
+    return ok("s3 clearing", "objects and unfinished uploads can be listed and removed")
