@@ -22,7 +22,7 @@ def _everything() -> None:
     from imgsvc.embedded import EmbeddedError
 
     settings = load(LocalSettings)
-    process.set_up("info")
+    process.set_up(settings)
     try:
         asyncio.run(local.run(settings))
     except EmbeddedError as error:
@@ -36,7 +36,7 @@ def _api() -> None:
     from imgsvc.api.server import serve
 
     settings = load(Settings)
-    process.set_up(settings.log_level)
+    process.set_up(settings)
     serve(settings)
 
 

@@ -12,17 +12,19 @@ WORDS = {"addresses", "model", "formats", "presets", "problems", "settings"}
 # room: what it may import of ours, besides the words
 MAY_IMPORT: dict[str, set[str]] = {
     **{word: set[str]() for word in WORDS},
-    "process": set(),
+    "logs": set(),
+    "metrics": set(),
+    "process": {"logs"},
     "imaging": set(),
     "decoder": {"imaging"},
-    "storage": set(),
+    "storage": {"metrics"},
     "outbound": set(),
     "signing": set(),
     "webhooks": set(),
-    "jobs": set(),
+    "jobs": {"logs", "metrics"},
     "embedded": set(),
-    "api": {"jobs", "storage", "outbound", "process"},
-    "worker": {"jobs", "storage", "decoder", "outbound", "webhooks", "process"},
+    "api": {"jobs", "storage", "outbound", "process", "logs", "metrics"},
+    "worker": {"jobs", "storage", "decoder", "outbound", "webhooks", "process", "logs", "metrics"},
     "local": {"embedded", "process"},
     "cli": {"local", "embedded", "process", "api", "worker"},
     "__main__": {"cli"},
@@ -38,6 +40,7 @@ SPOKEN_IN = {
     "PIL": {"imaging", "decoder"},
     "starlette": {"api"},
     "uvicorn": {"api"},
+    "prometheus_client": {"metrics"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

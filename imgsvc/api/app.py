@@ -12,11 +12,13 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from imgsvc.api import files, jobs, ops, presets, uploads, urls
+from imgsvc.api.accesslog import AccessLog
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import RequestId
 from imgsvc.jobs.queue import Queue
+from imgsvc.metrics import ApiMetrics
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
@@ -36,6 +38,7 @@ ROUTES = [
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
+    Route("/metrics", ops.metrics, methods=["GET"]),
 ]
 
 _BUCKET_RETRY_S = 1.0
@@ -46,22 +49,26 @@ class State(TypedDict):
 
 
 def create_app(settings: Settings, known: Presets) -> Starlette:
+    metrics = ApiMetrics()
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
         async with (
-            Queue.open(settings) as queue,
-            Storage.open(settings) as storage,
+            Queue.open(settings, metrics.queue) as queue,
+            Storage.open(settings, metrics.storage) as storage,
             Outbound.open(settings) as outbound,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
             try:
                 budget = Budget(settings.max_uploads_bytes)
-                yield {"services": Services(settings, known, queue, storage, outbound, budget, tasks)}
+                yield {"services": Services(settings, known, queue, storage, outbound, budget, tasks, metrics)}
             finally:
                 tasks.cancel_scope.cancel()
 
-    return Starlette(routes=ROUTES, middleware=[Middleware(RequestId)], exception_handlers=HANDLERS, lifespan=lifespan)
+    templates = {route.endpoint: route.path_format for route in ROUTES}
+    middleware = [Middleware(RequestId), Middleware(AccessLog, templates=templates, metrics=metrics)]
+    return Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
 
 
 async def _ensure_bucket(storage: Storage) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from imgsvc.api.budget import Budget
 from imgsvc.jobs.queue import Queue
+from imgsvc.metrics import ApiMetrics
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
@@ -27,6 +28,7 @@ class Services:
     outbound: Outbound
     uploads: Budget
     tasks: TaskGroup
+    metrics: ApiMetrics
 
 
 def services(request: Request) -> Services:

@@ -12,6 +12,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgsvc import logs
 from imgsvc.api import options
 from imgsvc.api.budget import overloaded
 from imgsvc.api.context import Document, Services, services
@@ -49,13 +50,14 @@ async def upload(request: Request) -> Response:
         sink = partial(here.storage.put_stream, original_key(upload_id)) if store else _digest
         return await _receive(upload_id, body, here, sink)
 
-    with here.uploads.lend(min(length, 2 * PART_BYTES)):
+    with here.uploads.lend(min(length, 2 * PART_BYTES)), here.metrics.uploads.track_inprogress():
         return await submitted(here, key, receive)
 
 
 async def submitted(here: Services, key: str, receive: Receive) -> Response:
     """Reserves an upload, has it received, and submits it; or else says why not."""
     reservation = await here.queue.reserve(str(uuid4()), key)
+    logs.bind(upload_id=reservation.id)
     match reservation.admission:
         case Admission.RESERVED:
             submission = await _accept(reservation.id, receive, here)
