@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -29,16 +30,20 @@ _PRIVATE = frozenset({"filename", "path"})
 
 _TOLD_BY_US = ("arq", "aiobotocore", "botocore", "aioboto3", "boto3", "uvicorn")
 _LEAST_SECRET = 8
-# none of these eats a quote or a backslash, so that JSON stays JSON
+# What is kept, and what is not. None of these takes a quote or a backslash away, so that JSON stays JSON.
 _SECRETS = (
-    r"""://[^\s/@"'\\]+@""",
-    r"""[?&;](?:sig|[\w-]*(?:signature|credential|token|secret|password|key))=[^&\s"'\\]+""",
-    r"""authorization\W{1,5}[^"'\\\n]+""",
-    r"""bearer [\w.~+/=-]+""",
-    r"""whsec_[\w+/=-]+""",
+    r"""(://)([^\s/@"'\\]+)(?=@)""",
+    r"""((?<![\w-])(?:sig|[\w-]*(?:signature|credential|token|secret|password|key))=)([^&\s"'\\]+)""",
+    r"""(authorization[^\w\s]{0,3}[:=,]\s*b?[^\w\s]{0,3})([^"'\\\n]+)""",
+    r"""(bearer )([\w.~+/=-]+)""",
+    r"""(whsec_)([\w+/=-]+)""",
 )
-_STORED_NAME = r"""(?:processed|files)/[0-9a-f-]{36}/[^\s"'\\?]+"""
-_KEPT = re.compile(r"://|[?&;][\w-]+=|authorization\W{1,5}|bearer |whsec_|(?:processed|files)/[0-9a-f-]{36}/", re.I)
+_STORED_NAME = r"""(processed/[0-9a-f-]{36}/)([^\s"'\\?]+)"""
+_MARKS = (
+    *("://", "sig=", "signature=", "credential=", "token=", "secret=", "password=", "key="),
+    *("authorization", "bearer ", "whsec_", "processed/"),
+)
+"""One of them is in any line in which the patterns find something; to look for them takes a tenth of the time."""
 
 
 def bind(**ids: object) -> None:
@@ -84,18 +89,24 @@ class _Formatter(logging.Formatter):
     def __init__(self, *, show_names: bool = False, secrets: Iterable[str] = ()) -> None:
         super().__init__()
         self._hidden = frozenset[str]() if show_names else _PRIVATE
-        known = (re.escape(form) for secret in secrets for form in {secret, json.dumps(secret)[1:-1]})
-        patterns = (*_SECRETS, *known, *(() if show_names else (_STORED_NAME,)))
+        known = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1])}
+        patterns = [*_SECRETS, *(f"()({re.escape(form)})" for form in known), *([] if show_names else [_STORED_NAME])]
+        self._marks = (*_MARKS, *map(str.lower, known))
         self._unfit = re.compile("|".join(patterns), re.IGNORECASE)
 
     def format(self, record: logging.LogRecord) -> str:
         try:
-            return self._unfit.sub(_blank, self.line(record))
+            return self._fit(self.line(record))
         except Exception as error:  # whatever was handed to the line, its sender must not pay for it
-            return self._unfit.sub(_blank, self.line(_instead_of(record, error)))
+            return self._fit(self.line(_instead_of(record, error)))
 
     def line(self, record: logging.LogRecord) -> str:
         raise NotImplementedError
+
+    def _fit(self, line: str) -> str:
+        """The line without secrets, and without clients' file names unless they are wanted."""
+        lower = line.lower()
+        return self._unfit.sub(_blank, line) if any(mark in lower for mark in self._marks) else line
 
     def values(self, record: logging.LogRecord) -> dict[str, object]:
         """Its own fields, and what it is about."""
@@ -116,10 +127,11 @@ class Json(_Formatter):
         }
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        try:
-            return orjson.dumps(document, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
-        except TypeError:  # half a surrogate pair, or a number of more than 64 bits
-            return json.dumps(document, default=repr)
+        with suppress(TypeError):  # half a surrogate pair, or a number of more than 64 bits
+            line = orjson.dumps(document, default=repr).decode()
+            if line.isprintable():
+                return line
+        return json.dumps(document, default=repr)  # slower, in ASCII
 
 
 class Text(_Formatter):
@@ -153,9 +165,7 @@ def _printable(text: str) -> str:
 
 
 def _blank(found: re.Match[str]) -> str:
-    """What gave a secret or a name away, without it."""
-    kept = _KEPT.match(found[0])
-    return (kept[0] if kept else "") + "***" + ("@" if found[0].endswith("@") else "")
+    return found[(found.lastindex or 0) - 1] + "***"
 
 
 def _instead_of(record: logging.LogRecord, error: Exception) -> logging.LogRecord:

@@ -14,6 +14,7 @@ from imgsvc.metrics import ApiMetrics
 log = logging.getLogger("imgsvc.api")
 
 _UPLOAD_ID = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/|$)")
+_PATH_CHARS = 200
 _ASKED_BY_MACHINES = {"/healthz", "/readyz", "/metrics"}
 
 
@@ -77,6 +78,6 @@ class AccessLog:
 def _bind(scope: Scope) -> None:
     """Gives all lines of this request their ids. A pipelined request is run by the one before it: forget that one's."""
     logs.clear()
-    logs.bind(request_id=scope["imgsvc.request_id"], path=scope["path"])
+    logs.bind(request_id=scope["imgsvc.request_id"], path=scope["path"][:_PATH_CHARS])
     if found := _UPLOAD_ID.search(scope["path"]):
         logs.bind(upload_id=found[1])

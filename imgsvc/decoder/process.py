@@ -158,6 +158,7 @@ class Decoder:
             await _write(self._requests, source)
             return await self._header()
         except _HungUpError as error:
+            await self._settle()
             raise DecoderGoneError from error
 
     async def _reply(
