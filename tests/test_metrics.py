@@ -17,12 +17,13 @@ from imgsvc.api.app import ROUTES
 from imgsvc.api.ops import SCRAPE_S
 from imgsvc.embedded import free_port
 from imgsvc.jobs.queue import Queue
-from imgsvc.metrics import ApiMetrics, WorkerMetrics
+from imgsvc.metrics import ApiMetrics, Depth, WorkerMetrics
 from imgsvc.worker.exposition import MAX_CONNECTIONS
 from tests import images
 from tests.chaos.proxy import NONE, Fault, Proxy
 from tests.service import DEADLINE_S, Servers, Service, begun, decoders, settings_of, until
 from tests.test_queue import submission
+from tests.test_settings import README
 
 PHOTO = images.photo()
 
@@ -253,3 +254,16 @@ def test_each_application_counts_for_itself() -> None:
         None,
     ]
     assert [each.value("jobs_ended_total", code="success") for each in counts] == [None, None, 1]
+
+
+def test_the_readme_tells_every_metric_and_none_that_is_not_there() -> None:
+    api = ApiMetrics()
+    api.depth = Depth(0, 0, 0, 0, 0, 0)
+    there = {
+        family.name
+        for each in (api, WorkerMetrics())
+        for family in text_string_to_metric_families(each.exposition().decode())
+        if family.name.startswith("imgsvc_")
+    }
+    told = set(re.findall(r"\bimgsvc_\w+", README.read_text()))
+    assert {re.sub(r"_(total|bucket|count)$", "", name) for name in told} == there
