@@ -33,7 +33,7 @@ def _everything(_: Namespace) -> int:
 
     try:
         settings = load(LocalSettings)
-        process.set_up("info")
+        process.set_up(settings)
         asyncio.run(local.run(settings))
     except SettingsError as error:
         return _cannot_start(error)
@@ -50,7 +50,7 @@ def _api(_: Namespace) -> int:
 
     try:
         settings = load(Settings)
-        process.set_up(settings.log_level)
+        process.set_up(settings)
         serve(settings)
     except SettingsError as error:
         return _cannot_start(error)

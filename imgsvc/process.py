@@ -1,15 +1,14 @@
-"""How a process of ours is set up before it does anything: its log, its allocator, its presets, its socket."""
+"""How a process of ours is set up before it does anything: its log, its allocator, its presets, its sockets."""
 
 import ctypes
-import logging
 import os
 import resource
 import socket
 
+from imgsvc import logs
 from imgsvc.presets import PresetError, Presets, load
-from imgsvc.settings import PREFIX, LocalSettings, SettingsError
+from imgsvc.settings import PREFIX, LocalSettings, Settings, SettingsError
 
-_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _BACKLOG = 1024
 _UNSENT_BYTES = 64 * 1024
 """What the kernel takes of an answer beyond what is on its way: with megabytes of it, nobody sees how a reader does."""
@@ -17,11 +16,8 @@ _UNSENT_BYTES = 64 * 1024
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
 
-def set_up(log_level: str) -> None:
-    logging.basicConfig(level=log_level.upper(), format=_LOG_FORMAT, force=True)
-    # what these tell at info level, our own lines say already
-    for name in ("arq", "aiobotocore", "botocore", "aioboto3", "boto3", "uvicorn"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+def set_up(settings: LocalSettings) -> None:
+    logs.set_up(settings)
     _keep_big_buffers_apart()
 
 
@@ -62,14 +58,29 @@ def listen(settings: LocalSettings) -> socket.socket:
     Raises:
         SettingsError: with one line that says what to set, when the address cannot be had.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return _listen(settings.host, settings.port, "PORT")
+
+
+def listen_for_metrics(settings: Settings) -> socket.socket | None:
+    """The socket at which a worker tells its metrics, where it is to have one.
+
+    Raises:
+        SettingsError: as above.
+    """
+    if not settings.metrics_port:
+        return None
+    return _listen(settings.metrics_host, settings.metrics_port, "METRICS_PORT")
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
         raise SettingsError(
-            f"cannot listen on {settings.host} port {settings.port} ({reason}): "
-            f"stop the program that uses it, or set {PREFIX}PORT to a free one"
+            f"cannot listen on {host} port {port} ({reason}): "
+            f"stop the program that uses it, or set {PREFIX}{setting} to a free one"
         ) from error
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)

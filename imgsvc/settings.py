@@ -120,6 +120,12 @@ class LocalSettings(BaseSettings):
     )
     presets_file: Path | None = Field(None, description="TOML file of presets, read when the API starts.")
 
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="Lines as `text`, as `json`, or `auto`: text on a terminal, JSON elsewhere."
+    )
+    log_filenames: bool = Field(False, description="Let logs name clients' files and the paths of requests.")
+
     @model_validator(mode="after")
     def _open_means_loopback(self) -> Self:
         if self.api_keys is None and not self.allow_open and not _is_loopback(self.host):
@@ -247,7 +253,10 @@ class Settings(LocalSettings):
         None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; without it there are none."
     )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port at which a worker tells its metrics; 0 is none. The API has /metrics."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of that port. It asks for no credentials.")
 
     @model_validator(mode="after")
     def _credentials_come_in_pairs(self) -> Self:

@@ -23,6 +23,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 from botocore.handlers import add_expect_header
 
+from imgsvc.metrics import Dependency, Metrics
 from imgsvc.problems import CodedError
 from imgsvc.settings import MIB, Settings
 
@@ -81,14 +82,15 @@ class ObjectInfo:
 class Storage:
     """One bucket. Open it once in the life of a process with `Storage.open`: making a client takes 100 ms and more."""
 
-    def __init__(self, client: "S3Client", bucket: str, timeout_s: float) -> None:
+    def __init__(self, client: "S3Client", bucket: str, timeout_s: float, health: Dependency) -> None:
         self._client = client
         self._bucket = bucket
         self._timeout_s = timeout_s
+        self._health = health
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
+    async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
         """Connects when it is first used, so that an S3 that is still starting stops nobody."""
         key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
         session = aioboto3.Session(
@@ -112,7 +114,7 @@ class Storage:
             client.meta.events.unregister("before-call.s3", add_expect_header)
             client.meta.events.register("before-send.s3", _send_in_slices)
             client.meta.events.register("needs-retry.s3", _again)
-            yield cls(client, settings.s3_bucket, settings.s3_timeout_s)
+            yield cls(client, settings.s3_bucket, settings.s3_timeout_s, health or Metrics().storage)
 
     async def put_stream(
         self, key: str, chunks: AsyncIterator[bytes], content_type: str, *, owner: str, on_begin: Callable[[], None]
@@ -271,7 +273,7 @@ class Storage:
     async def _chunks(self, body: Any, size: int) -> AsyncIterator[bytes]:
         left = size
         while left > 0:
-            async with self._call():
+            async with self._call(timed=False):
                 chunk = await body.read(min(_READ_BYTES, left))
             if not chunk:
                 raise StorageError  # cut short: what came must not be taken for the whole
@@ -279,22 +281,23 @@ class Storage:
             yield chunk
 
     @asynccontextmanager
-    async def _call(self) -> AsyncGenerator[None]:
-        """The deadline and the errors of one exchange with S3.
+    async def _call(self, *, timed: bool = True) -> AsyncGenerator[None]:
+        """The deadline and the errors of one exchange with S3, or of a part of one, which is not `timed`.
 
         The deadline is one of silence: as long as S3 takes some of a large body, it is put off.
         """
-        try:
-            async with asyncio.timeout(self._timeout_s) as deadline:
-                _on_sent.set(partial(_put_off, deadline, self._timeout_s))
-                yield
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in _MISSING:
-                raise _MissingError from error
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            raise StorageError(_REFUSED if status in {401, 403} else None) from error
-        except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise StorageError from error
+        with self._health.call(StorageError, timed=timed):
+            try:
+                async with asyncio.timeout(self._timeout_s) as deadline:
+                    _on_sent.set(partial(_put_off, deadline, self._timeout_s))
+                    yield
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in _MISSING:
+                    raise _MissingError from error
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+                raise StorageError(_REFUSED if status in {401, 403} else None) from error
+            except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise StorageError from error
 
 
 class _MissingError(Exception):

@@ -12,16 +12,18 @@ WORDS = {"addresses", "callers", "links", "model", "formats", "presets", "proble
 # room: what it may import of ours, besides the words
 MAY_IMPORT: dict[str, set[str]] = {
     **{word: set[str]() for word in WORDS},
-    "process": set(),
+    "logs": set(),
+    "metrics": set(),
+    "process": {"logs"},
     "imaging": set(),
     "decoder": {"imaging"},
-    "storage": set(),
+    "storage": {"metrics"},
     "outbound": set(),
     "webhooks": set(),
-    "jobs": set(),
+    "jobs": {"logs", "metrics"},
     "embedded": set(),
-    "api": {"jobs", "storage", "outbound", "process"},
-    "worker": {"jobs", "storage", "decoder", "outbound", "webhooks", "process"},
+    "api": {"jobs", "storage", "outbound", "process", "logs", "metrics"},
+    "worker": {"jobs", "storage", "decoder", "outbound", "webhooks", "process", "logs", "metrics"},
     "local": {"embedded", "process"},
     "client": set(),
     "doctor": {"jobs", "storage", "decoder", "embedded", "process"},
@@ -42,6 +44,7 @@ SPOKEN_IN = {
     "shtab": {"cli"},
     "starlette": {"api"},
     "uvicorn": {"api"},
+    "prometheus_client": {"metrics"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

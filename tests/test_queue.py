@@ -193,11 +193,14 @@ async def test_a_job_whose_workers_keep_dying_is_given_up(world: World) -> None:
     for number in range(MAX_DELIVERIES):
         assert (await world.lapsed(f"w{number}")).id == upload_id
 
+    given_up: list[str] = []
+
     async def ended() -> bool:
-        assert await world.queue.claim("w9", 1) == []
+        assert await world.queue.claim("w9", 1, given_up.append) == []
         return await world.status(upload_id) == Status.FAILURE
 
     await until(ended)
+    assert given_up == [upload_id], "told once, to be logged and counted"
     record = await world.queue.get(upload_id)
     assert record is not None
     assert record.failure is not None

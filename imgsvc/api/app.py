@@ -14,12 +14,14 @@ from starlette.routing import Route
 
 from imgsvc.api import files, jobs, ops, presets, uploads, urls
 from imgsvc.api.access import Access, Cors
+from imgsvc.api.accesslog import AccessLog
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import PlainPath, RequestId
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import link_of
+from imgsvc.metrics import ApiMetrics
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
@@ -39,6 +41,7 @@ ROUTES = [
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
+    Route("/metrics", ops.metrics, methods=["GET"]),
 ]
 
 _BUCKET_RETRY_S = 1.0
@@ -49,11 +52,13 @@ class State(TypedDict):
 
 
 def create_app(settings: Settings, known: Presets) -> Starlette:
+    metrics = ApiMetrics()
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
         async with (
-            Queue.open(settings) as queue,
-            Storage.open(settings) as storage,
+            Queue.open(settings, metrics.queue) as queue,
+            Storage.open(settings, metrics.storage) as storage,
             Outbound.open(settings) as outbound,
             anyio.create_task_group() as tasks,
         ):
@@ -62,12 +67,18 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
             try:
                 budget = Budget(settings.max_uploads_bytes)
                 link = link_of(settings)
-                yield {"services": Services(settings, known, queue, storage, outbound, budget, link, tasks)}
+                yield {"services": Services(settings, known, queue, storage, outbound, budget, link, tasks, metrics)}
             finally:
                 tasks.cancel_scope.cancel()
 
-    cors = [Middleware(Cors, settings)] if settings.cors_origins else []
-    middleware = [Middleware(RequestId), Middleware(PlainPath), *cors, Middleware(Access, settings)]
+    templates = {route.endpoint: route.path_format for route in ROUTES}
+    middleware = [
+        Middleware(RequestId),
+        Middleware(AccessLog, templates=templates, metrics=metrics),
+        Middleware(PlainPath),
+        *([Middleware(Cors, settings)] if settings.cors_origins else []),
+        Middleware(Access, settings),
+    ]
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False  # it would redirect to whatever the client's Host says
     return app

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from imgsvc.api.budget import Budget
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import Link
+from imgsvc.metrics import ApiMetrics
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
 from imgsvc.settings import Settings
@@ -29,6 +30,7 @@ class Services:
     uploads: Budget
     link: Link
     tasks: TaskGroup
+    metrics: ApiMetrics
 
 
 def services(request: Request) -> Services:

@@ -57,7 +57,7 @@ def problem_response(request: Request, code: str, detail: str, headers: Mapping[
 async def _coded(request: Request, error: Exception) -> Response:
     assert isinstance(error, CodedError)
     if error.__cause__ is not None:
-        log.warning("%s %s: %s: %r", request.method, request.url.path, error.code, error.__cause__)
+        log.warning("%s: %r", error.code, error.__cause__)
     return coded_response(request, error)
 
 

@@ -1,14 +1,21 @@
-"""What an operator asks: is the process alive, and can it serve."""
+"""What an operator asks: is the process alive, can it serve, and how does it fare."""
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api.context import Document, Services, is_draining, services
 from imgsvc.jobs.queue import Census, QueueUnavailableError
+from imgsvc.metrics import CONTENT_TYPE, Dependency, Depth
 from imgsvc.storage import StorageError
+
+T = TypeVar("T")
+
+SCRAPE_S = 1.0
+"""How long what is away may hold up /metrics."""
 
 
 async def healthz(_: Request) -> Response:
@@ -35,6 +42,39 @@ async def readyz(request: Request) -> Response:
     if is_draining(request.app):
         status = "draining"
     return Document({"status": status, "checks": checks}, status_code=200 if status == "ready" else 503)
+
+
+async def metrics(request: Request) -> Response:
+    """Always 200, with what is known."""
+    here = services(request)
+    census, _ = await asyncio.gather(
+        _asked(here.queue.census(), here.metrics.queue), _asked(here.storage.ping(), here.metrics.storage)
+    )
+    here.metrics.depth = census and _depth(census)
+    return Response(here.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+
+
+async def _asked(question: Awaitable[T], server: Dependency) -> T | None:
+    """The answer, or None where there is none in time."""
+    try:
+        async with asyncio.timeout(SCRAPE_S):
+            return await question
+    except TimeoutError:
+        server.failed()
+    except (QueueUnavailableError, StorageError):  # counted where it was asked
+        pass
+    return None
+
+
+def _depth(census: Census) -> Depth:
+    return Depth(
+        census.waiting,
+        census.leased,
+        census.delayed,
+        census.oldest_waiting_ms / 1000,
+        len(census.workers),
+        census.webhooks,
+    )
 
 
 def _weakest(postures: set[str]) -> str | None:

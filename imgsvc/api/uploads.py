@@ -11,6 +11,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgsvc import logs
 from imgsvc.api import options
 from imgsvc.api.access import owner
 from imgsvc.api.admission import admit
@@ -56,12 +57,14 @@ async def upload(request: Request) -> Response:
                 sink = partial(here.storage.put_stream, original_key(upload_id), owner=whose, on_begin=on_store)
             return await _receive(upload_id, body, here, sink)
 
-        return await submitted(await admit(here, whose, key, length), receive, here)
+        with here.metrics.uploads.track_inprogress():
+            return await submitted(await admit(here, whose, key, length), receive, here)
 
 
 async def submitted(reservation: Reservation, receive: Receive, here: Services) -> Response:
     """Has an admitted upload received, and submits it."""
     upload_id = reservation.id
+    logs.bind(upload_id=upload_id)
     replayed = reservation.admission is Admission.REPLAY
     return _accepted(await (_replay if replayed else _accept)(upload_id, receive, here))
 

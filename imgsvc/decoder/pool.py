@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -39,6 +39,7 @@ class DecoderPool:
         limits: what an image may be.
         sandbox: `require`, `auto` or `off`; see lockdown.py.
         command: what to run as a child; another one in tests only.
+        on_death: hears what ended each child that has to be replaced, in one word.
 
     Enter it on a thread that lives as long as the pool (children die with the thread that started them).
     """
@@ -53,10 +54,12 @@ class DecoderPool:
         limits: Limits,
         sandbox: str,
         command: Sequence[str] = COMMAND,
+        on_death: Callable[[str], None] | None = None,
     ) -> None:
         self._processes = processes
         self._wall_s = wall_s
         self._command = tuple(command)
+        self._on_death = on_death or _ignore
         cpu_s = int(2 * wall_s * MAX_IMAGES_PER_CHILD) + 1
         self._greeting = wire.Greeting(os.getpid(), memory_bytes, cpu_s, sandbox, limits)
         self._room = Room(room_bytes)
@@ -127,13 +130,13 @@ class DecoderPool:
 
                 rendered = await decoder.render(request, source, on_step, admit)
         except TimeoutError as error:
-            decoder.kill()
+            decoder.kill("timeout")
             raise DecoderError("decode_timeout") from error
         except DecoderError:
             self._check_in(decoder)
             raise
         except BaseException:
-            decoder.kill()
+            decoder.kill("cancelled")
             raise
         self._check_in(decoder)
         return rendered
@@ -158,7 +161,7 @@ class DecoderPool:
     def _check_in(self, decoder: Decoder) -> None:
         spent = decoder.asked >= MAX_IMAGES_PER_CHILD or decoder.growth_bytes() > MAX_GROWTH_BYTES
         if spent or not decoder.is_usable:
-            decoder.kill()
+            decoder.kill("recycled")
         else:
             self._offer(decoder)
 
@@ -196,6 +199,8 @@ class DecoderPool:
         self._decoders.discard(decoder)
         if decoder in self._idle:
             self._idle.remove(decoder)
+        if not self._closing.is_set():
+            self._on_death(decoder.cause)
         if not decoder.was_killed:
             _log.warning("decoder %d died: %s", decoder.pid, decoder.obituary())
 
@@ -207,6 +212,7 @@ class DecoderPool:
                 decoder = await self._start()
             except DecoderStartError as error:
                 failures += 1
+                self._on_death("start_failed")
                 if failures == _BROKEN_AFTER_STARTS:
                     self._failing += 1
                     self._turn_away_if_broken()
@@ -239,12 +245,12 @@ class DecoderPool:
         self._closing.set()
         decoders = tuple(self._decoders)
         for decoder in decoders:
-            decoder.kill()
+            decoder.kill("closing")
         for turn in self._waiting:
             if not turn.done():
                 turn.set_exception(RuntimeError(_NOT_OPEN))
         await asyncio.gather(*self._keepers, *(decoder.wait_closed() for decoder in decoders))
 
 
-def _ignore(_step: str, _done: int, _total: int) -> None:
+def _ignore(*_: object) -> None:
     """For callers who do not want to know."""

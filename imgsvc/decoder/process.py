@@ -27,6 +27,8 @@ _START_TIMEOUT_S = 30.0
 _END_GRACE_S = 1.0  # between hanging up and being dead
 _PIPE_BYTES = 1024 * 1024
 _LAST_WORDS_BYTES = 4096
+_CAUSES = {-signal.SIGXCPU: "cpu_limit", -signal.SIGKILL: "oom"}
+"""Besides us, who says why, it is the kernel that kills."""
 
 
 class DecoderError(JobError):
@@ -60,7 +62,7 @@ class Decoder:
         _enlarge(self._replies)
         self._in_use = asyncio.Lock()
         self._dead = asyncio.Event()
-        self._killed = False
+        self._killed_for = ""
         self._last_words = b""
         self._bytes_at_start = 0
         self._watcher = asyncio.create_task(self._watch())
@@ -88,21 +90,26 @@ class Decoder:
 
     @property
     def is_usable(self) -> bool:
-        return not self._killed and not self._dead.is_set()
+        return not self._killed_for and not self._dead.is_set()
 
     @property
     def was_killed(self) -> bool:
         """Whether it was its parent that ended it."""
-        return self._killed
+        return bool(self._killed_for)
+
+    @property
+    def cause(self) -> str:
+        """What ended it, in a word that can be counted."""
+        return self._killed_for or _CAUSES.get(self._process.returncode, "crashed")
 
     def growth_bytes(self) -> int:
         """How much memory it has come to hold since it started; 0 where the platform does not tell."""
         return _resident_bytes(self.pid) - self._bytes_at_start
 
-    def kill(self) -> None:
+    def kill(self, cause: str) -> None:
         """End it, whatever it is at. Returns at once; `wait_dead` waits."""
         if self._process.poll() is None:
-            self._killed = True
+            self._killed_for = self._killed_for or cause
             self._process.kill()
 
     async def wait_dead(self) -> None:
@@ -136,7 +143,7 @@ class Decoder:
                 reply = await self._reply(first, request, on_step, admit)
                 renditions = await self._renditions(reply, request) if isinstance(reply, wire.Done) else ()
             except wire.WireError as error:
-                self.kill()
+                self.kill("bad_reply")
                 raise DecoderError("decoder_crashed") from error
             except _HungUpError as error:
                 raise DecoderError(await self._cause_of_death()) from error
@@ -151,6 +158,7 @@ class Decoder:
             await _write(self._requests, source)
             return await self._header()
         except _HungUpError as error:
+            await self._settle()
             raise DecoderGoneError from error
 
     async def _reply(
@@ -185,7 +193,7 @@ class Decoder:
         status = self._process.returncode
         if status == -signal.SIGXCPU:
             return "decode_timeout"
-        if status == -signal.SIGKILL and not self._killed:
+        if status == -signal.SIGKILL and not self._killed_for:
             return "decoder_oom"  # besides us it is the kernel that kills, out of memory
         return "decoder_crashed"
 
@@ -195,7 +203,7 @@ class Decoder:
             async with asyncio.timeout(_END_GRACE_S):
                 await self._dead.wait()
         except TimeoutError:
-            self.kill()
+            self.kill("bad_reply")
             await self._dead.wait()
 
     async def _watch(self) -> None:
@@ -205,7 +213,7 @@ class Decoder:
         try:
             await asyncio.to_thread(self._process.wait, _END_GRACE_S)
         except subprocess.TimeoutExpired:  # it closed stderr, and lives
-            self.kill()
+            self.kill("bad_reply")
             await asyncio.to_thread(self._process.wait)
         self._dead.set()
         async with self._in_use:  # a file descriptor closed under a reader may be another's by the next read

@@ -2,10 +2,12 @@
 -- Guarantees: a job has one owner, named by a token that no other claim ever gets; a claimed job stands in
 -- nobody's way; an owner that falls silent loses the job after `lease_ms`. A job whose owner died is due again
 -- at once, after the second time 1 s later, then 2 s, 4 s; after `max_deliveries` it ends in FAILURE.
--- Returns {{id, token}, …}.
+-- Returns {{{id, token}, …}, {ids of those that it ended, …}}.
 -- ARGV: worker, lease_ms, slots, max_deliveries, failure (JSON), record_ttl_s
 local worker, lease_ms, slots, max_deliveries = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
+
+local given_up = {}
 
 -- Whether a due job can be leased now; settles those that cannot.
 local function is_ready(id)
@@ -19,6 +21,7 @@ local function is_ready(id)
   if deliveries >= max_deliveries then
     finish(id, 'FAILURE', ARGV[6])
     redis.call('HSET', record(id), 'failure', ARGV[5])
+    given_up[#given_up + 1] = id
     return false
   end
   if deliveries == 1 then return true end
@@ -39,4 +42,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, 
     claims[#claims + 1] = {id, token}
   end
 end
-return claims
+return {claims, given_up}

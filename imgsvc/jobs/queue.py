@@ -7,7 +7,7 @@ guarantees; the methods here hand it its arguments and turn what Redis can do wr
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from enum import Enum
@@ -16,12 +16,14 @@ from time import perf_counter, time
 from typing import Any, Self, cast
 
 import orjson
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
+from imgsvc import logs
+from imgsvc.jobs.connection import EvictsError, connections
 from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
+from imgsvc.metrics import Dependency, Metrics
 from imgsvc.presets import compact
 from imgsvc.problems import JOB_FAILURES, CodedError
 from imgsvc.settings import Settings
@@ -43,12 +45,11 @@ _DOORBELL = b"imgsvc:doorbell"
 _REVOKED = b"imgsvc:revoked"
 _LISTEN_S = 5.0
 _LISTEN_AGAIN_S = 0.5
-_MAX_CONNECTIONS = 64
 _SCRIPTS = (
     *("reserve", "hold", "abandon", "submit"),
     *("claim", "renew", "progress", "fetched", "finish", "release"),
     *("cancel", "retry", "delete", "sweep", "swept"),
-    *("dispatch", "settle"),
+    *("dispatch", "settle", "census"),
 )
 # asked once more at once where the connection broke before the answer: the first call may or may not have worked
 _REPEATED = {"reserve", "submit", "abandon", "delete", "swept"}
@@ -65,8 +66,8 @@ class QueueUnavailableError(CodedError):
         self.reason = reason
 
 
-class _EvictsError(RedisError):
-    """This Redis may throw jobs away when its memory is full."""
+def _ignore(_: str) -> None:
+    """For callers who do not want to know."""
 
 
 class Admission(Enum):
@@ -106,6 +107,10 @@ class Claim:
     id: str
     token: str
 
+    @property
+    def attempt(self) -> int:
+        return int(self.token.rpartition(":")[2])
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -130,38 +135,41 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How the queue stands: jobs not yet ended, workers alive, and how long Redis took to say so."""
+    """How the queue stands: jobs not yet ended (due, under way, or due later), workers alive, and how long Redis took
+    to say so.
+    """
 
-    queued: int
+    waiting: int
+    leased: int
+    delayed: int
+    oldest_waiting_ms: int
+    webhooks: int
     workers: tuple[Alive, ...]
     latency_ms: float
+
+    @property
+    def queued(self) -> int:
+        return self.waiting + self.leased + self.delayed
 
 
 class Queue:
     """The queue of one Redis. Open it once in the life of a process with `Queue.open`."""
 
-    def __init__(self, connections: ConnectionPool, settings: Settings) -> None:
-        self.connections = connections  # arq brings a client of its own
-        self._redis = Redis(connection_pool=connections)
+    def __init__(self, pool: ConnectionPool, settings: Settings, health: Dependency) -> None:
+        self.connections = pool  # arq brings a client of its own
+        self._redis = Redis(connection_pool=pool)
         self._settings = settings
+        self._health = health
         self._outage = ""
         self._scripts = {name: _script(name) for name in _SCRIPTS}
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
+    async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
         """Connects when it is first used, so that a Redis that is still starting stops nobody."""
-        pool = BlockingConnectionPool.from_url(
-            settings.redis_url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=settings.redis_timeout_s,
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
-            redis_connect_func=_connect,
-        )
-        pool.connection_class = type("Connection", (_SaysWhenItIsClosed, pool.connection_class), {})
+        pool = connections(settings)
         try:
-            yield cls(pool, settings)
+            yield cls(pool, settings, health or Metrics().queue)
         finally:
             await pool.aclose()
 
@@ -203,9 +211,10 @@ class Queue:
         if not await self._run("submit", submission.id, _job_body(), expires_in_ms, size, *flat):
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
 
-    async def claim(self, worker: str, slots: int) -> list[Claim]:
+    async def claim(self, worker: str, slots: int, given_up: Callable[[str], None] = _ignore) -> list[Claim]:
+        """Leases on due jobs, at most `slots`. `given_up` hears the ids of those whose workers died too often."""
         failure = Failure("attempts_exhausted", JOB_FAILURES["attempts_exhausted"])
-        rows = await self._run(
+        rows, exhausted = await self._run(
             "claim",
             worker,
             self._lease_ms,
@@ -214,6 +223,8 @@ class Queue:
             orjson.dumps(astuple(failure)),
             self._settings.record_ttl,
         )
+        for name in exhausted:
+            given_up(name.decode())
         return [Claim(name.decode(), token.decode()) for name, token in rows]
 
     async def renew(self, worker: Alive, tokens: Mapping[str, str]) -> list[str]:
@@ -283,20 +294,18 @@ class Queue:
         return bool(await self._run("settle", *args))
 
     async def get(self, upload_id: str) -> Record | None:
-        async with self.outages():
-            values = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(f"imgsvc:upload:{upload_id}"))
+        with self._health.call(QueueUnavailableError):
+            async with self.outages():
+                found = cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(f"imgsvc:upload:{upload_id}"))
+                values = await found
         return Record.from_hash(upload_id, values)
 
     async def census(self) -> Census:
         begin = perf_counter()
-        async with self.outages(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.zcard("imgsvc:queue")
-            pipe.time()
-            pipe.zrange("imgsvc:workers", 0, -1, withscores=True)
-            queued, (seconds, micros), workers = await pipe.execute()
-        now = seconds * 1000 + micros // 1000
-        alive = tuple(Alive(*beat.decode().split(" ", 1)) for beat, until in workers if until >= now)
-        return Census(queued, alive, round((perf_counter() - begin) * 1000, 2))
+        waiting, leased, delayed, oldest_ms, webhooks, beats = await self._run("census", self._lease_ms)
+        workers = tuple(Alive(*beat.decode().split(" ", 1)) for beat in beats)
+        latency_ms = round((perf_counter() - begin) * 1000, 2)
+        return Census(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms)
 
     async def signals(self) -> AsyncGenerator[str | None]:
         """What a worker must hear at once: None when a job may be due, the id of an upload that was deleted.
@@ -324,13 +333,14 @@ class Queue:
         return round(self._settings.reservation_ttl * 1000)
 
     async def _run(self, script: str, *args: str | bytes | float) -> Any:
-        async with self.outages():
-            try:
+        with self._health.call(QueueUnavailableError):
+            async with self.outages():
+                try:
+                    return await self._call(script, args)
+                except RedisConnectionError:
+                    if script not in _REPEATED:
+                        raise
                 return await self._call(script, args)
-            except RedisConnectionError:
-                if script not in _REPEATED:
-                    raise
-            return await self._call(script, args)
 
     async def _call(self, script: str, args: Sequence[str | bytes | float]) -> Any:
         text, sha = self._scripts[script]
@@ -346,7 +356,7 @@ class Queue:
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
-            reason = str(error) if isinstance(error, _EvictsError) else None
+            reason = str(error) if isinstance(error, EvictsError) else None
             if not self._outage or (reason and reason != self._outage):
                 self._outage = reason or repr(error)
                 log.warning("the queue is not available: %s", self._outage)
@@ -356,33 +366,17 @@ class Queue:
         self._outage = ""
 
 
-class _SaysWhenItIsClosed(AbstractConnection):
-    """A connection that its peer has closed raises what it should, also under uvloop."""
-
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        try:
-            await super().send_packed_command(command, check_health)
-        except RuntimeError as error:  # uvloop's, where asyncio's own transports let it pass
-            raise RedisConnectionError("closed by its peer") from error
-
-
-async def _connect(connection: AbstractConnection) -> None:
-    """Takes no Redis that may throw a job away. INFO tells: managed ones forbid CONFIG."""
-    await connection.on_connect()
-    await connection.send_command("INFO", "memory")
-    info = cast("bytes", await connection.read_response())
-    policy = info.partition(b"maxmemory_policy:")[2].partition(b"\r\n")[0].decode()
-    if policy != "noeviction":
-        raise _EvictsError(f"with maxmemory-policy {policy}, Redis may throw jobs away: set it to noeviction")
-
-
 def _known(answer: int) -> bool | None:
     return None if answer < 0 else bool(answer)
 
 
 def _job_body() -> bytes:
-    """A job as arq 0.28 reads it: function, arguments, keyword arguments, try, time of enqueueing."""
-    return orjson.dumps({"f": JOB_FUNCTION, "a": [], "k": {}, "t": None, "et": round(time() * 1000)})
+    """A job as arq 0.28 reads it: function, arguments, keyword arguments, try, time of enqueueing.
+
+    The request that queues it is named there, for the worker's log, and is forgotten when the job ends.
+    """
+    named = {"request_id": logs.bound("request_id")}
+    return orjson.dumps({"f": JOB_FUNCTION, "a": [], "k": named, "t": None, "et": round(time() * 1000)})
 
 
 def _script(name: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 
 import uvloop
@@ -11,10 +12,12 @@ from imgsvc import process
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import link_of
+from imgsvc.metrics import WorkerMetrics
 from imgsvc.model import Limits
 from imgsvc.outbound import Outbound
 from imgsvc.settings import Settings, SettingsError, load
 from imgsvc.storage import Storage
+from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
 from imgsvc.worker.lease import LeasedWorker
 from imgsvc.worker.sweep import Sweeper
@@ -26,8 +29,12 @@ log = logging.getLogger("imgsvc.worker")
 _SLOTS_BEYOND_DECODERS = 2  # so that originals are fetched and results stored while the decoders are busy
 
 
-async def work(settings: Settings) -> None:
-    """Runs one worker; returns after SIGTERM or SIGINT, when its jobs are done or given back."""
+async def work(settings: Settings, listener: socket.socket | None) -> None:
+    """Runs one worker; returns after SIGTERM or SIGINT, when its jobs are done or given back.
+
+    Its metrics are told at `listener`, where there is one.
+    """
+    metrics = WorkerMetrics()
     decoders = DecoderPool(
         processes=settings.decoder_processes,
         wall_s=settings.decode_timeout_s,
@@ -35,20 +42,28 @@ async def work(settings: Settings) -> None:
         room_bytes=settings.decoding_bytes,
         limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),
         sandbox=settings.sandbox,
+        on_death=metrics.decoder_died,
     )
     async with (
-        Queue.open(settings) as queue,
-        Storage.open(settings) as storage,
+        Queue.open(settings, metrics.queue) as queue,
+        Storage.open(settings, metrics.storage) as storage,
         Outbound.open(settings) as outbound,
         decoders,
+        exposed(metrics, listener),
     ):
         slots = settings.decoder_processes + _SLOTS_BEYOND_DECODERS
         fetcher = Fetcher(
             queue, storage, outbound, settings.max_upload_bytes, settings.fetch_timeout_s, at_once=slots // 2
         )
-        processor = Processor(queue, storage, decoders, fetcher)
+        processor = Processor(queue, storage, decoders, fetcher, metrics)
         worker = LeasedWorker(
-            queue, processor, storage.is_there, slots=slots, sandbox=decoders.posture, settings=settings
+            queue,
+            processor,
+            storage.is_there,
+            slots=slots,
+            sandbox=decoders.posture,
+            settings=settings,
+            metrics=metrics,
         )
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
@@ -68,12 +83,13 @@ async def work(settings: Settings) -> None:
 def main() -> None:
     try:
         settings = load(Settings)
+        listener = process.listen_for_metrics(settings)
     except SettingsError as error:
         sys.exit(f"imgsvc worker cannot start:\n{error}")
-    process.set_up(settings.log_level)
+    process.set_up(settings)
     # until `work` listens for it there is nothing to finish; uvloop would call it a failure
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    uvloop.run(work(settings))
+    uvloop.run(work(settings, listener))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,10 @@ import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
+from imgsvc import logs
 from imgsvc.jobs.queue import JOB_FUNCTION, Alive, Claim, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, Outcome, Postponed
+from imgsvc.metrics import WorkerMetrics
 from imgsvc.problems import JOB_FAILURES
 from imgsvc.settings import Settings
 
@@ -62,10 +64,12 @@ class LeasedWorker(Worker):
         slots: int,
         sandbox: str,
         settings: Settings,
+        metrics: WorkerMetrics,
     ) -> None:
         self._queue = queue
         self._perform = perform
         self._can_perform = can_perform
+        self._metrics = metrics
         self._me = Alive(secrets.token_hex(4), sandbox)
         self._claims: dict[str, Claim] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -117,7 +121,7 @@ class LeasedWorker(Worker):
             if monotonic() - self._renewed_at > 2 * self._renew_s:  # we froze, or Redis was away
                 await self._renew_leases()
                 await asyncio.sleep(TICK_S)  # others renew theirs too, before a lapsed one costs its job a delivery
-            claims = await self._queue.claim(self._me.name, free)
+            claims = await self._queue.claim(self._me.name, free, self._given_up)
         except QueueUnavailableError:
             return
         for claim in claims:
@@ -165,6 +169,8 @@ class LeasedWorker(Worker):
             else:
                 break
         del self._claims[job_id]
+        if owned and not isinstance(outcome, Postponed):
+            self._metrics.ended(outcome.code if isinstance(outcome, Failure) else "success")
         if not owned:
             log.warning("%s was no longer ours: its outcome counts for nothing", job_id)
 
@@ -178,8 +184,13 @@ class LeasedWorker(Worker):
         self.tasks[claim.id] = task
         task.add_done_callback(lambda done: self._ended(claim, done))
 
+    def _given_up(self, job_id: str) -> None:
+        self._metrics.ended("attempts_exhausted")
+        log.error("%s is given up: its workers died too often", job_id, extra=logs.fields(upload_id=job_id))
+
     async def _job(self, claim: Claim) -> None:
         """One job from its claim to its end."""
+        logs.bind(upload_id=claim.id)
         try:
             async with self._queue.outages():
                 await self.run_job(claim.id, 1)
@@ -197,8 +208,9 @@ class LeasedWorker(Worker):
             log.error("%s: arq failed; another attempt follows when its lease lapses", claim.id, exc_info=error)
         self._bell.set()  # a slot is free
 
-    async def _run(self, ctx: dict[Any, Any]) -> None:
-        """What arq runs as the job. Nothing leaves it but a cancellation."""
+    async def _run(self, ctx: dict[Any, Any], request_id: str | None = None) -> None:
+        """What arq runs as the job that a request queued. Nothing leaves it but a cancellation."""
+        logs.bind(request_id=request_id)
         claim = self._claims[ctx["job_id"]]
         try:
             self._outcomes[claim.id] = outcome = await self._perform(claim)

@@ -4,14 +4,16 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter, time
 
+from imgsvc import logs
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Claim, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
+from imgsvc.metrics import WorkerMetrics
 from imgsvc.model import Rendered, Rendition, Variant
 from imgsvc.problems import JOB_FAILURES, JobError
 from imgsvc.storage import Storage, StorageError
@@ -45,24 +47,34 @@ class Processor:
     storage: Storage
     decoders: DecoderPool
     fetch: Fetcher
+    metrics: WorkerMetrics
 
     async def __call__(self, claim: Claim) -> Outcome:
-        begin = perf_counter()
-        outcome = await self._attempt(claim)
-        what = outcome.code if isinstance(outcome, Failure) else type(outcome).__name__.lower()
-        log.info("%s: %s in %.0f ms", claim.id, what, (perf_counter() - begin) * 1000)
+        self.metrics.started(claim.attempt)
+        stopwatch = _Stopwatch(self.metrics)
+        code = "internal_error"
+        try:
+            with self.metrics.jobs.track_inprogress():
+                outcome = await self._attempt(claim, stopwatch)
+            code = _code(outcome)
+        except asyncio.CancelledError:
+            code = "stopped"
+            raise
+        finally:
+            log.info("job", extra=logs.fields(code=code, attempt=claim.attempt, **stopwatch.read()))
         return outcome
 
-    async def _attempt(self, claim: Claim) -> Outcome:
+    async def _attempt(self, claim: Claim, stopwatch: "_Stopwatch") -> Outcome:
         try:
             record = await self.queue.get(claim.id)
         except QueueUnavailableError:
             return Postponed(_BACKOFF_S[0])
         if record is None:
             return Failure("source_missing", JOB_FAILURES["source_missing"])
+        logs.bind(filename=record.filename)
         try:
             async with self._reporting(claim) as report:
-                return await self._process(claim, record, report)
+                return await self._process(claim, record, report, stopwatch)
         except JobError as error:
             return Failure(error.code, error.detail)
         except FetchLaterError as error:
@@ -72,13 +84,16 @@ class Processor:
         except QueueUnavailableError:
             return Postponed(_BACKOFF_S[0])
 
-    async def _process(self, claim: Claim, record: Record, report: Report) -> Success:
+    async def _process(self, claim: Claim, record: Record, report: Report, stopwatch: "_Stopwatch") -> Success:
         report(5, "fetch")
-        source = await self._original(claim, record)
+        with stopwatch.step("fetch"):
+            source = await self._original(claim, record)
         report(10, "decode")
-        rendered = await self._render(source, record.variants, report)
+        with stopwatch.step("decode"):
+            rendered = await self._render(source, record.variants, report)
         report(90, "store")
-        files = await self._store(record, rendered)
+        with stopwatch.step("store"):
+            files = await self._store(record, rendered)
         original = rendered.original
         return Success(original.width, original.height, original.frames, files, rendered.placeholder)
 
@@ -157,6 +172,35 @@ class _Latest:
 
     def report(self, progress: int, step: str) -> None:
         self.progress, self.step, self.changed = progress, step, True
+
+
+class _Stopwatch:
+    """Times one attempt and its steps, those that fail too."""
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        self._metrics = metrics
+        self._begin = perf_counter()
+        self._steps_ms: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Generator[None]:
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            seconds = perf_counter() - begin
+            self._metrics.step(name, seconds)
+            self._steps_ms[f"{name}_ms"] = ms = round(seconds * 1000, 1)
+            log.debug("step", extra=logs.fields(step=name, ms=ms))
+
+    def read(self) -> dict[str, float]:
+        """Milliseconds since it was made, and of each step."""
+        return {"ms": round((perf_counter() - self._begin) * 1000, 1), **self._steps_ms}
+
+
+def _code(outcome: Outcome) -> str:
+    """success, postponed, or a code of problems.JOB_FAILURES."""
+    return outcome.code if isinstance(outcome, Failure) else type(outcome).__name__.lower()
 
 
 def _file(rendition: Rendition) -> File:

@@ -12,6 +12,7 @@ import uvloop
 from imgsvc import process
 from imgsvc.jobs.queue import Claim, Queue
 from imgsvc.jobs.record import File, Outcome, Success
+from imgsvc.metrics import WorkerMetrics
 from imgsvc.settings import Settings, load
 from imgsvc.worker.lease import LeasedWorker
 from tests.hooks.watched import say_entered
@@ -30,12 +31,14 @@ async def nothing_lacks() -> bool:
 
 async def work(settings: Settings, slots: int) -> None:
     async with Queue.open(settings) as queue:
-        worker = LeasedWorker(queue, perform, nothing_lacks, slots=slots, sandbox="off", settings=settings)
+        worker = LeasedWorker(
+            queue, perform, nothing_lacks, slots=slots, sandbox="off", settings=settings, metrics=WorkerMetrics()
+        )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.main()
 
 
 if __name__ == "__main__":
     settings = load(Settings)
-    process.set_up(settings.log_level)
+    process.set_up(settings)
     uvloop.run(work(settings, int(sys.argv[1])))

@@ -1,0 +1,269 @@
+"""/metrics: what it tells is what happened, and it answers whatever is away."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from imgsvc.api.app import ROUTES
+from imgsvc.api.ops import SCRAPE_S
+from imgsvc.embedded import free_port
+from imgsvc.jobs.queue import Queue
+from imgsvc.metrics import ApiMetrics, Depth, WorkerMetrics
+from imgsvc.worker.exposition import MAX_CONNECTIONS
+from tests import images
+from tests.chaos.proxy import NONE, Fault, Proxy
+from tests.service import DEADLINE_S, Servers, Service, begun, decoders, settings_of, until
+from tests.test_queue import submission
+from tests.test_settings import README
+
+PHOTO = images.photo()
+
+
+class Scrape:
+    """The samples of one answer, by name and labels."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.samples.get((f"imgsvc_{name}", frozenset(labels.items())))
+
+    def labels(self, name: str) -> set[str]:
+        """All values that the label `name` has."""
+        return {value for _, labels in self.samples for label, value in labels if label == name}
+
+
+async def scrape(url: str) -> Scrape:
+    async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
+        answer = await client.get(f"{url}/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return Scrape(answer.text)
+
+
+@asynccontextmanager
+async def watched(environment: Mapping[str, str], **settings: Any) -> AsyncGenerator[tuple[Service, str]]:
+    """A service, and where its worker tells its metrics."""
+    port = free_port()
+    async with Service.start(environment, metrics_port=port, decoders=1, **settings) as service:
+        yield service, f"http://127.0.0.1:{port}"
+
+
+async def test_the_api_tells_its_requests_by_route_and_of_the_queue(servers: Servers) -> None:
+    async with Service.start(servers.environment()) as service:
+        upload_id = await service.upload(PHOTO)
+        await service.ended(upload_id)
+        for number in range(20):
+            await service.client.get(f"/nothing/{number}")
+        told = await scrape(service.url)
+    assert told.value("http_request_seconds_count", route="/upload", status="2xx") == 1
+    assert told.value("http_request_seconds_count", route="none", status="4xx") == 20
+    assert told.labels("route") <= {route.path_format for route in ROUTES} | {"none"}
+    assert {state: told.value("queue_jobs", state=state) for state in ("waiting", "leased", "delayed")} == {
+        "waiting": 0,
+        "leased": 0,
+        "delayed": 0,
+    }
+    assert (told.value("queue_oldest_waiting_seconds"), told.value("workers"), told.value("webhooks")) == (0, 1, 0)
+    assert told.value("uploads_in_flight") == 0
+    for dependency in ("queue", "storage"):
+        assert told.value("up", dependency=dependency) == 1
+        assert (told.value("dependency_seconds_count", dependency=dependency) or 0) > 0
+        assert told.value("dependency_failures_total", dependency=dependency) == 0
+    assert told.labels("role") == {"api"}
+    assert ("process_resident_memory_bytes", frozenset[tuple[str, str]]()) in told.samples
+    assert upload_id not in told.text
+
+
+async def test_a_job_that_nobody_takes_grows_old(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0) as service:
+        await service.upload(PHOTO)
+        first = await scrape(service.url)
+
+        async def older() -> bool:
+            now = await scrape(service.url)
+            return (now.value("queue_oldest_waiting_seconds") or 0) > 0.2
+
+        await until(older)
+    assert (first.value("queue_jobs", state="waiting"), first.value("workers")) == (1, 0)
+
+
+async def test_the_queues_states_are_told_apart(servers: Servers) -> None:
+    async with Queue.open(settings_of(servers.environment())) as queue:
+        for name in ("waiting", "leased", "delayed"):
+            await queue.reserve(name)
+            await queue.submit(submission(name))
+        claims = {claim.id: claim for claim in await queue.claim("w1", 3)}
+        await queue.release(claims["waiting"])
+        await queue.release(claims["delayed"], delay_s=2)
+        census = await queue.census()
+        assert (census.waiting, census.leased, census.delayed, census.queued) == (1, 1, 1, 3)
+
+
+async def test_an_upload_under_way_is_in_flight(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0) as service:
+
+        async def in_flight() -> bool:
+            return (await scrape(service.url)).value("uploads_in_flight") == 1
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        head = "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 9000\r\n\r\n"
+        writer.write(head.encode() + PHOTO[:1000])
+        await until(in_flight)
+        writer.close()
+        assert not await asyncio.wait_for(reader.read(), DEADLINE_S)
+
+
+async def test_a_worker_tells_steps_ends_and_what_its_decoders_died_of(servers: Servers) -> None:
+    async with watched(servers.environment()) as (service, url):
+        await service.ended(await service.upload(PHOTO))
+        await service.ended(await service.upload(PHOTO[: len(PHOTO) // 2]))
+        (decoder,) = decoders(service.workers[0])
+        upload_id = await begun(service)
+        busy = await scrape(url)
+        decoder.kill()
+        await service.ended(upload_id)
+        told = await scrape(url)
+    assert busy.value("jobs_in_flight") == 1
+    assert told.value("jobs_in_flight") == 0
+    ends = {code: told.value("jobs_ended_total", code=code) for code in told.labels("code")}
+    assert {code: count for code, count in ends.items() if count} == {"success": 2, "decode_failed": 1}
+    assert "attempts_exhausted" in ends, (
+        "a rate does not see the first value of a series, so each is there from the start"
+    )
+    steps = {step: told.value("job_step_seconds_count", step=step) for step in told.labels("step")}
+    assert steps == {"fetch": 3, "decode": 3, "store": 2}
+    deaths = {cause: told.value("decoder_restarts_total", cause=cause) for cause in told.labels("cause")}
+    assert {cause: count for cause, count in deaths.items() if count} == {"oom": 1}, "what else the kernel kills for"
+    assert told.value("up", dependency="storage") == 1
+    assert told.labels("role") == {"worker"}
+
+
+async def test_a_job_that_is_begun_again_is_counted_and_keeps_its_requests_id(
+    capfd: pytest.CaptureFixture[str], servers: Servers
+) -> None:
+    async with watched(servers.environment(), lease_s=1) as (service, url):
+        upload_id = await begun(service)
+        await service.workers[0].kill()
+        await service.start_worker()
+        await service.ended(upload_id)
+        told = await scrape(url)
+    assert told.value("job_starts_total", attempt="again") == 1
+    assert told.value("job_starts_total", attempt="first") == 0
+    errors = capfd.readouterr().err.splitlines()
+    (upload,) = [line for line in errors if '"route":"/upload"' in line]
+    (job,) = [line for line in errors if '"message":"job"' in line]
+    request_id = re.compile(r'"request_id":"(\w+)"')
+    assert request_id.findall(job) == request_id.findall(upload)
+    assert '"attempt":2' in job
+
+
+@pytest.mark.parametrize("how", ["refuses", "is silent"])
+@pytest.mark.parametrize("away", ["queue", "storage"])
+async def test_metrics_are_told_at_once_while_a_server_is_away(servers: Servers, away: str, how: str) -> None:
+    environment = servers.environment()
+    setting = {"queue": "IMGSVC_REDIS_URL", "storage": "IMGSVC_S3_ENDPOINT_URL"}[away]
+    url = environment[setting]
+    async with Proxy.to("127.0.0.1", urlsplit(url).port or 0) as proxy:
+        through = environment | {setting: proxy.url(url)}
+        async with Service.start(through, workers=0) as service:
+            assert (await scrape(service.url)).value("up", dependency=away) == 1
+            if how == "refuses":
+                proxy.refuse()
+            else:
+                proxy.fault = Fault(silent=True)
+            begin = monotonic()
+            told = await scrape(service.url)
+            seconds = monotonic() - begin
+            if how == "refuses":
+                await proxy.accept()
+            proxy.fault = NONE
+            after = await scrape(service.url)
+    print(f"answered after {seconds:.2f} s")
+    assert seconds < 2 * SCRAPE_S
+    other = {"queue": "storage", "storage": "queue"}[away]
+    assert (told.value("up", dependency=away), told.value("up", dependency=other)) == (0, 1)
+    assert (told.value("dependency_failures_total", dependency=away) or 0) >= 1
+    waiting = told.value("queue_jobs", state="waiting")
+    assert waiting == (None if away == "queue" else 0), "what is not known is not told"
+    assert after.value("up", dependency=away) == 1
+
+
+async def test_a_workers_listener_serves_few_and_ends_with_it(servers: Servers) -> None:
+    async with watched(servers.environment()) as (service, url):
+        port = int(url.rpartition(":")[2])
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert not await asyncio.wait_for(reader.read(), 1), "one more is hung up on"
+        writer.close()
+        silent.pop()[1].close()
+
+        async def answers() -> bool:
+            try:
+                return bool((await scrape(url)).samples)
+            except httpx.TransportError:
+                return False
+
+        await until(answers)
+        worker = psutil.Process(service.workers[0].pid)
+        listening = [each.laddr for each in worker.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+        assert listening == [("127.0.0.1", port)]
+        begin = monotonic()
+        assert await service.workers[0].stop(DEADLINE_S) == 0
+        assert monotonic() - begin < 3, "nobody who is silent holds it up"
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_a_worker_listens_nowhere_unless_it_is_told(service: Service) -> None:
+    worker = psutil.Process(service.workers[0].pid)
+    assert not [each for each in worker.net_connections("inet") if each.status == psutil.CONN_LISTEN]
+
+
+async def test_a_port_that_is_taken_is_said_with_what_to_set(
+    capfd: pytest.CaptureFixture[str], servers: Servers
+) -> None:
+    async with watched(servers.environment()) as (service, _):
+        second = await service.start_worker()
+        assert await asyncio.wait_for(second.wait(), DEADLINE_S) == 1
+    assert "set IMGSVC_METRICS_PORT to a free one" in capfd.readouterr().err
+
+
+def test_each_application_counts_for_itself() -> None:
+    first, second, worker = ApiMetrics(), ApiMetrics(), WorkerMetrics()
+    first.request("/upload", 202, 0.1)
+    worker.ended("success")
+    counts = [Scrape(each.exposition().decode()) for each in (first, second, worker)]
+    assert [each.value("http_request_seconds_count", route="/upload", status="2xx") for each in counts] == [
+        1,
+        None,
+        None,
+    ]
+    assert [each.value("jobs_ended_total", code="success") for each in counts] == [None, None, 1]
+
+
+def test_the_readme_tells_every_metric_and_none_that_is_not_there() -> None:
+    api = ApiMetrics()
+    api.depth = Depth(0, 0, 0, 0, 0, 0)
+    there = {
+        family.name
+        for each in (api, WorkerMetrics())
+        for family in text_string_to_metric_families(each.exposition().decode())
+        if family.name.startswith("imgsvc_")
+    }
+    told = set(re.findall(r"\bimgsvc_\w+", README.read_text()))
+    assert {re.sub(r"_(total|bucket|count)$", "", name) for name in told} == there
