@@ -179,8 +179,9 @@ def _secrets(settings: LocalSettings) -> list[str]:
     """The secrets that this process knows, whatever way one may come into a line."""
     if not isinstance(settings, Settings):
         return []
-    secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
-    secrets.append(urlsplit(settings.redis_url).password or "")
-    if settings.s3_access_key_id:  # an id, which may be any word
-        secrets.remove(settings.s3_access_key_id.get_secret_value())
+    secrets = {urlsplit(settings.redis_url).password or ""}
+    for name, value in settings:
+        if isinstance(value, SecretStr) and name != "s3_access_key_id":  # an id may be any word
+            # some are lists, of name:key each
+            secrets |= {part.strip().rpartition(":")[2] for part in value.get_secret_value().split(",")}
     return [secret for secret in secrets if len(secret) >= _LEAST_SECRET]

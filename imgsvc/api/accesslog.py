@@ -71,6 +71,7 @@ class AccessLog:
             bytes_in=received,
             bytes_out=sent,
             ms=round(seconds * 1000, 1),
+            owner=scope.get("imgsvc.owner") or None,
         )
         log.log(level, "request", extra=own)
 

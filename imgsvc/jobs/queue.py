@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from imgsvc import logs
-from imgsvc.jobs.connection import EvictsError, connections
+from imgsvc.jobs.connections import EvictsError, connection_pool
 from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
 from imgsvc.metrics import Dependency, Metrics
 from imgsvc.presets import compact
@@ -167,7 +167,7 @@ class Queue:
     @asynccontextmanager
     async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
         """Connects when it is first used, so that a Redis that is still starting stops nobody."""
-        pool = connections(settings)
+        pool = connection_pool(settings)
         try:
             yield cls(pool, settings, health or Metrics().queue)
         finally:

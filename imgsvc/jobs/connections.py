@@ -1,4 +1,4 @@
-"""Connections to Redis: each with deadlines, and none to one that may throw jobs away."""
+"""Connections to Redis: which Redis is worked with."""
 
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ class EvictsError(RedisError):
     """This Redis may throw jobs away when its memory is full."""
 
 
-def connections(settings: Settings) -> BlockingConnectionPool:
+def connection_pool(settings: Settings) -> BlockingConnectionPool:
     """A pool that connects when it is first used."""
     pool = BlockingConnectionPool.from_url(
         settings.redis_url,
