@@ -73,6 +73,7 @@ class LeasedWorker(Worker):
         self._me = Alive(secrets.token_hex(4), sandbox)
         self._claims: dict[str, Claim] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._ending: set[str] = set()  # their outcome is on its way to the queue, which alone judges it
         self._bell = asyncio.Event()
         self._renew_s = settings.lease_s / 3
         self._renewed_at = 0.0
@@ -156,23 +157,26 @@ class LeasedWorker(Worker):
         """Ends or gives back a job, as often as it takes: until Redis answers, its outcome is only here."""
         # arq cancelled it (shutdown, lost lease) where there is neither an outcome nor an end
         stopped = Postponed(0) if not finish else Failure("internal_error", JOB_FAILURES["internal_error"])
-        outcome = self._outcomes.pop(job_id, stopped)
-        while True:
-            claim = self._claims[job_id]
-            try:
-                if isinstance(outcome, Postponed):
-                    owned = await self._queue.release(claim, outcome.delay_s)
-                else:
-                    owned = await self._queue.finish(claim, outcome)
-            except QueueUnavailableError:
-                await asyncio.sleep(TICK_S)
-            else:
-                break
-        del self._claims[job_id]
+        outcome, claim = self._outcomes.pop(job_id, stopped), self._claims[job_id]
+        self._ending.add(job_id)
+        try:
+            owned = await self._tell(claim, outcome)
+        finally:
+            self._ending.discard(job_id)
+            self._claims.pop(job_id, None)
         if owned and not isinstance(outcome, Postponed):
             self._metrics.ended(outcome.code if isinstance(outcome, Failure) else "success")
         if not owned:
             log.warning("%s was no longer ours: its outcome counts for nothing", job_id)
+
+    async def _tell(self, claim: Claim, outcome: Outcome) -> bool:
+        while True:
+            claim = self._claims.get(claim.id, claim)  # it may have been claimed anew meanwhile, by ourselves
+            with suppress(QueueUnavailableError):
+                if isinstance(outcome, Postponed):
+                    return await self._queue.release(claim, outcome.delay_s)
+                return await self._queue.finish(claim, outcome)
+            await asyncio.sleep(TICK_S)
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
         """Ends a job that arq could not even start: no body, a body it cannot read, an unknown function."""
@@ -195,7 +199,7 @@ class LeasedWorker(Worker):
             async with self._queue.outages():
                 await self.run_job(claim.id, 1)
         except (QueueUnavailableError, asyncio.CancelledError) as error:
-            if claim.id in self._claims:  # while arq read the job's body: it gives nothing back then
+            if claim.id in self._claims.keys() - self._ending:  # arq was still reading its body, and gives nothing back
                 self._outcomes[claim.id] = Postponed(TICK_S)
                 await self.finish_job(claim.id, False, None, None, False, None, None)
             if isinstance(error, asyncio.CancelledError):
@@ -245,7 +249,7 @@ class LeasedWorker(Worker):
                 self._revoke(revoked)
 
     def _revoke(self, job_id: str) -> None:
-        if job_id in self.tasks:
+        if job_id in self.tasks.keys() - self._ending:
             log.info("%s was taken back", job_id)
             self.tasks[job_id].cancel()
 
