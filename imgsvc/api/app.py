@@ -11,11 +11,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from imgsvc.api import files, jobs, ops, presets, uploads, urls
+from imgsvc.api import events, files, jobs, listing, ops, presets, uploads, urls
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import RequestId
+from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
@@ -30,8 +31,10 @@ ROUTES = [
     Route("/upload/{id}", jobs.Upload),
     Route("/upload/{id}/status", jobs.status, methods=["GET"]),
     Route("/upload/{id}/result", jobs.result, methods=["GET"]),
+    Route("/upload/{id}/events", events.events, methods=["GET"]),
     Route("/upload/{id}/cancel", jobs.cancel, methods=["POST"]),
     Route("/upload/{id}/retry", jobs.retry, methods=["POST"]),
+    Route("/uploads", listing.uploads, methods=["GET"]),
     Route("/presets", presets.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
     Route("/healthz", ops.healthz, methods=["GET"]),
@@ -47,7 +50,7 @@ class State(TypedDict):
 
 def create_app(settings: Settings, known: Presets) -> Starlette:
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[State]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[State]:
         async with (
             Queue.open(settings) as queue,
             Storage.open(settings) as storage,
@@ -55,9 +58,11 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
+            app.state.events = told = Events(queue)
+            tasks.start_soon(told.run)
             try:
                 budget = Budget(settings.max_uploads_bytes)
-                yield {"services": Services(settings, known, queue, storage, outbound, budget, tasks)}
+                yield {"services": Services(settings, known, queue, told, storage, outbound, budget, tasks)}
             finally:
                 tasks.cancel_scope.cancel()
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
+from imgsvc.api.waiting import Patience, until_done
 from imgsvc.jobs.record import RETRYABLE, Record, files_prefix, original_key
 from imgsvc.storage import StorageError
 
@@ -22,7 +23,7 @@ class Upload(HTTPEndpoint):
     """One upload as a whole."""
 
     async def get(self, request: Request) -> Response:
-        record = await _record(request)
+        record = await find(request)
         webhook = {"webhook": record.webhook.document()} if record.webhook else {}
         return Document(record.document() | webhook)
 
@@ -41,14 +42,17 @@ class Upload(HTTPEndpoint):
 
 
 async def status(request: Request) -> Response:
-    return Document((await _record(request)).status_document())
+    patience = Patience.of(request)
+    record = await _awaited(request, patience)
+    return Document(record.status_document(), headers=patience.headers)
 
 
 async def result(request: Request) -> Response:
-    record = await _record(request)
+    patience = Patience.of(request)
+    record = await _awaited(request, patience)
     if record.done:
-        return Document(record.result_document())
-    return Document(record.result_document(), status_code=202, headers={"retry-after": "1"})
+        return Document(record.result_document(), headers=patience.headers)
+    return Document(record.result_document(), status_code=202, headers={"retry-after": "1"} | patience.headers)
 
 
 async def cancel(request: Request) -> Response:
@@ -57,7 +61,7 @@ async def cancel(request: Request) -> Response:
     cancelled = await here.queue.cancel(upload_id)
     if cancelled:
         await _clear_files(upload_id, here)
-    record = await _record(request)
+    record = await find(request)
     if not cancelled:
         raise ProblemError("conflict", f"The job has ended in {record.status} already: there is nothing to cancel.")
     return Document(record.status_document())
@@ -65,7 +69,7 @@ async def cancel(request: Request) -> Response:
 
 async def retry(request: Request) -> Response:
     queued = await services(request).queue.retry(_upload_id(request))
-    record = await _record(request)
+    record = await find(request)
     if not queued:
         detail = (
             "What is left of the cancelled job is still being cleared. Try again shortly."
@@ -84,7 +88,21 @@ async def _clear_files(upload_id: str, here: Services) -> None:
         log.warning("%s is cancelled; the sweeper will clear its files: %r", upload_id, error.__cause__)
 
 
-async def _record(request: Request) -> Record:
+async def _awaited(request: Request, patience: Patience) -> Record:
+    """The record once its job has ended, or as it stands when patience does."""
+    found = await find(request)
+    if found.done or not patience.seconds:
+        return found
+    await until_done(request, found.id, patience.seconds)
+    return await find(request)
+
+
+async def find(request: Request) -> Record:
+    """The upload that the request's path names.
+
+    Raises:
+        ProblemError: there is none, or its time is up.
+    """
     here, upload_id = services(request), _upload_id(request)
     record = await here.queue.get(upload_id)
     if record is None:

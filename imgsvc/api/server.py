@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import signal
+import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from imgsvc.api.app import create_app
-from imgsvc.api.context import drain, is_draining
+from imgsvc.api.context import drain, end_waiting, is_draining
 from imgsvc.api.errors import problem
 from imgsvc.process import listen, load_presets
 from imgsvc.settings import Settings
@@ -83,6 +84,11 @@ class _Server(Server):
             return
         drain(self._app)
         asyncio.get_running_loop().call_later(self._drain_delay_s, self.handle_exit, signum, None)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends what waits for a job only now: before, who comes again would come to this process again."""
+        end_waiting(self._app)
+        await super().shutdown(sockets)
 
 
 def serve(settings: Settings) -> None:

@@ -7,8 +7,8 @@ guarantees; the methods here hand it its arguments and turn what Redis can do wr
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import astuple, dataclass
 from enum import Enum
 from importlib import resources
@@ -16,11 +16,12 @@ from time import perf_counter, time
 from typing import Any, Self, cast
 
 import orjson
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
+from imgsvc.jobs.connections import EvictsError, connection_pool, subscribe
+from imgsvc.jobs.listing import Page, Query
 from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
 from imgsvc.presets import compact
 from imgsvc.problems import JOB_FAILURES, CodedError
@@ -41,14 +42,13 @@ DISPATCH_HOLD_S = 20.0
 
 _DOORBELL = b"imgsvc:doorbell"
 _REVOKED = b"imgsvc:revoked"
-_LISTEN_S = 5.0
+_EVENTS = b"imgsvc:events"
 _LISTEN_AGAIN_S = 0.5
-_MAX_CONNECTIONS = 64
 _SCRIPTS = (
     *("reserve", "hold", "abandon", "submit"),
     *("claim", "renew", "progress", "fetched", "finish", "release"),
     *("cancel", "retry", "delete", "sweep", "swept"),
-    *("dispatch", "settle"),
+    *("dispatch", "settle", "list"),
 )
 # asked once more at once where the connection broke before the answer: the first call may or may not have worked
 _REPEATED = {"reserve", "submit", "abandon", "delete", "swept"}
@@ -63,10 +63,6 @@ class QueueUnavailableError(CodedError):
     def __init__(self, reason: str | None = None) -> None:
         super().__init__("queue_unavailable", "The job queue is not available at the moment. Try again shortly.")
         self.reason = reason
-
-
-class _EvictsError(RedisError):
-    """This Redis may throw jobs away when its memory is full."""
 
 
 class Admission(Enum):
@@ -146,15 +142,7 @@ class Queue:
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
         """Connects when it is first used, so that a Redis that is still starting stops nobody."""
-        pool = BlockingConnectionPool.from_url(
-            settings.redis_url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=settings.redis_timeout_s,
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
-            redis_connect_func=_connect,
-        )
-        pool.connection_class = type("Connection", (_SaysWhenItIsClosed, pool.connection_class), {})
+        pool = connection_pool(settings)
         try:
             yield cls(pool, settings)
         finally:
@@ -274,9 +262,23 @@ class Queue:
         return bool(await self._run("settle", *args))
 
     async def get(self, upload_id: str) -> Record | None:
-        async with self.outages():
-            values = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(f"imgsvc:upload:{upload_id}"))
+        (values,) = await self.read([upload_id])
         return Record.from_hash(upload_id, values)
+
+    async def read(self, upload_ids: Sequence[str]) -> list[Mapping[bytes, bytes]]:
+        """The hashes of records (Record.from_hash), in one round trip."""
+        async with self.outages(), self._redis.pipeline(transaction=False) as pipe:
+            for upload_id in upload_ids:
+                pipe.hgetall(f"imgsvc:upload:{upload_id}")
+            return await pipe.execute()
+
+    async def page(self, query: Query) -> Page:
+        """Uploads of one owner, newest first."""
+        rows: list[tuple[bytes, list[bytes]]]
+        last, rows = await self._run("list", query.owner, query.limit, *(query.after or ("", "")), *query.statuses)
+        hashes = {name.decode(): dict(zip(flat[::2], flat[1::2], strict=True)) for name, flat in rows}
+        records = (Record.from_hash(upload_id, values) for upload_id, values in hashes.items())
+        return Page(tuple(record for record in records if record), last and (last[0], last[1].decode()))
 
     async def census(self) -> Census:
         begin = perf_counter()
@@ -289,20 +291,26 @@ class Queue:
         alive = tuple(Alive(*beat.decode().split(" ", 1)) for beat, until in workers if until >= now)
         return Census(queued, alive, round((perf_counter() - begin) * 1000, 2))
 
-    async def signals(self) -> AsyncGenerator[str | None]:
+    def signals(self) -> AsyncGenerator[str | None]:
         """What a worker must hear at once: None when a job may be due, the id of an upload that was deleted.
 
         Never ends. Says None after each connect, for what was rung while nobody listened.
         """
+        return self._listen(_DOORBELL, _REVOKED)
+
+    def changes(self) -> AsyncGenerator[str | None]:
+        """The id of each upload of which readers would see something new.
+
+        Never ends. Says None after each connect, for what changed while nobody listened.
+        """
+        return self._listen(_EVENTS)
+
+    async def _listen(self, *channels: bytes) -> AsyncGenerator[str | None]:
         while True:
             try:
-                async with self.outages(), self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(_DOORBELL, _REVOKED)
-                    yield None
-                    while True:
-                        message: Any = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_LISTEN_S)
-                        if message:
-                            yield message["data"].decode() if message["channel"] == _REVOKED else None
+                async with self.outages(), aclosing(subscribe(self._redis, self._settings, *channels)) as messages:
+                    async for message in messages:
+                        yield message
             except QueueUnavailableError:
                 await asyncio.sleep(_LISTEN_AGAIN_S)
 
@@ -337,7 +345,7 @@ class Queue:
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
-            reason = str(error) if isinstance(error, _EvictsError) else None
+            reason = str(error) if isinstance(error, EvictsError) else None
             if not self._outage or (reason and reason != self._outage):
                 self._outage = reason or repr(error)
                 log.warning("the queue is not available: %s", self._outage)
@@ -345,26 +353,6 @@ class Queue:
         if self._outage:
             log.info("the queue is available again")
         self._outage = ""
-
-
-class _SaysWhenItIsClosed(AbstractConnection):
-    """A connection that its peer has closed raises what it should, also under uvloop."""
-
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        try:
-            await super().send_packed_command(command, check_health)
-        except RuntimeError as error:  # uvloop's, where asyncio's own transports let it pass
-            raise RedisConnectionError("closed by its peer") from error
-
-
-async def _connect(connection: AbstractConnection) -> None:
-    """Takes no Redis that may throw a job away. INFO tells: managed ones forbid CONFIG."""
-    await connection.on_connect()
-    await connection.send_command("INFO", "memory")
-    info = cast("bytes", await connection.read_response())
-    policy = info.partition(b"maxmemory_policy:")[2].partition(b"\r\n")[0].decode()
-    if policy != "noeviction":
-        raise _EvictsError(f"with maxmemory-policy {policy}, Redis may throw jobs away: set it to noeviction")
 
 
 def _known(answer: int) -> bool | None:
