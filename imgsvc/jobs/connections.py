@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from imgsvc.settings import Settings
 
 _MAX_CONNECTIONS = 64
-_QUIET_S = 5.0
+QUIET_S = 5.0
 """Seconds of silence after which a subscription is asked whether it still stands."""
 
 
@@ -42,7 +42,7 @@ async def subscribe(redis: Redis, settings: Settings, *channels: bytes) -> Async
         await pubsub.subscribe(*channels)
         missing, is_asked = len(channels), True
         while True:
-            patience = settings.redis_timeout_s if is_asked else _QUIET_S
+            patience = settings.redis_timeout_s if is_asked else QUIET_S
             message: Any = await pubsub.get_message(timeout=patience)
             if message is None:
                 if is_asked:
