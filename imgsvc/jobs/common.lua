@@ -59,26 +59,24 @@ end
 
 local function list(status, owner) return 'imgsvc:list:' .. status .. ':' .. owner end
 
--- The list on which an upload of this status stands.
-local function list_of(id, status)
-  return list(status, redis.call('HGET', record(id), 'belongs_to') or '')
-end
-
 -- Has all who follow an upload read its record again.
 local function tell(id) redis.call('PUBLISH', EVENTS, id) end
 
 local function unlist(id)
-  local status = status_of(id)
-  if status then redis.call('ZREM', list_of(id, status), id) end
+  local status, owner = unpack(redis.call('HMGET', record(id), 'status', 'belongs_to'))
+  if status then redis.call('ZREM', list(status, owner or ''), id) end
 end
 
 -- Moves an upload to a status, which it may have already: in its record, on its owner's lists, and for all who follow
--- it.
+-- it. Returns the list that it is on now.
 local function move(id, status)
-  unlist(id)
+  local before, owner, created_at = unpack(redis.call('HMGET', record(id), 'status', 'belongs_to', 'created_at'))
+  local now_on = list(status, owner or '')
+  redis.call('ZREM', list(before, owner or ''), id)
   redis.call('HSET', record(id), 'status', status)
-  redis.call('ZADD', list_of(id, status), redis.call('HGET', record(id), 'created_at'), id)
+  redis.call('ZADD', now_on, created_at, id)
   tell(id)
+  return now_on
 end
 
 -- Drops from a list of ended jobs those whose records have expired since; it expires itself with the last of them.
@@ -125,9 +123,9 @@ local function finish(id, status, ttl_s)
   unqueue(id)
   redis.call('HDEL', record(id), 'owner', 'step', 'deliveries')
   redis.call('HSET', record(id), 'finished_at', now_ms())
-  move(id, status)
+  local ended = move(id, status)
   redis.call('EXPIRE', record(id), ttl_s)
-  trim(list_of(id, status), ttl_s)
+  trim(ended, ttl_s)
   announce(id)
 end
 

@@ -52,7 +52,7 @@ async def subscribe(redis: Redis, settings: Settings, *channels: bytes) -> Async
                 continue
             is_asked = False
             if message["type"] == "message":
-                yield message["data"].decode() or None
+                yield message["data"].decode(errors="replace") or None
             elif message["type"] == "subscribe":
                 missing -= 1
                 if not missing:
