@@ -7,7 +7,7 @@ is made up for by reading all that is followed, and a hundred messages while a r
 """
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -73,6 +73,7 @@ class Events:
             self._followers[upload_id].remove(changes)
             if not self._followers[upload_id]:
                 del self._followers[upload_id]
+                self._stale.discard(upload_id)
 
     def close(self) -> None:
         """Tells all followers, present and future, that no more will be told."""
@@ -99,18 +100,19 @@ class Events:
             self._stale.difference_update(batch)
             if not self._stale:
                 self._any_stale.clear()
-            followed = [upload_id for upload_id in batch if upload_id in self._followers]
+            # those who join while it is read are told by the next read: this one may be older than what they know
+            followed = {upload_id: tuple(self._followers.get(upload_id, ())) for upload_id in batch}
             try:
-                hashes = await self._queue.read(followed)
+                hashes = await self._queue.read(batch)
             except QueueUnavailableError:
-                self._mark(*followed)
+                self._mark(*batch)
                 await asyncio.sleep(_AGAIN_S)
             else:
                 self._tell(followed, hashes)
 
-    def _tell(self, upload_ids: list[str], hashes: list[_Hash]) -> None:
+    def _tell(self, followed: Mapping[str, tuple[Changes, ...]], hashes: Sequence[_Hash]) -> None:
         if self._closed:
             return
-        for upload_id, newest in zip(upload_ids, hashes, strict=True):
-            for changes in self._followers.get(upload_id, ()):
+        for followers, newest in zip(followed.values(), hashes, strict=True):
+            for changes in followers:
                 changes.tell(newest)
