@@ -220,6 +220,10 @@ class Settings(LocalSettings):
         1.0, description="Seconds that a stopping API says so in /readyz before it stops listening."
     )
 
+    events_comment_s: PositiveFloat = Field(
+        15.0, description="Seconds of silence after which an event stream says that it is still there."
+    )
+
     record_ttl: PositiveInt = Field(7 * 86_400, description="Seconds that a record lives past its job's end.")
     files_ttl: NonNegativeInt = Field(
         0, description="Seconds that an upload and its files are kept, unless it has an `expires_in`; 0 means for good."

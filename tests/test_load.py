@@ -94,6 +94,25 @@ async def test_h25_a_stopping_api_says_so_first_and_finishes_its_uploads(servers
             assert (await service.ended(answer.json()["id"]))["status"] == "SUCCESS"
 
 
+async def test_h25_streams_and_answers_that_wait_end_with_a_stopping_api(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0, drain_delay_s=1) as service:
+        upload_id = await service.upload(PHOTO)
+        waits = [f"/upload/{upload_id}/{what}" for what in ("status?wait=60", "result?wait=60", "events")]
+        waiting = [asyncio.create_task(service.client.get(path)) for path in waits * 3]
+        await asyncio.wait(waiting, timeout=0.3)
+        stopping = asyncio.create_task(service.api.stop(30))
+
+        async def draining() -> bool:
+            return (await service.client.get("/readyz")).status_code == 503
+
+        await until(draining, 1)
+        assert not any(task.done() for task in waiting), "who comes again would come here again"
+        answers = await asyncio.wait_for(asyncio.gather(*waiting), 3)
+        assert [answer.status_code for answer in answers] == [200, 202, 200] * 3
+        assert all('"PENDING"' in answer.text for answer in answers)
+        assert await asyncio.wait_for(stopping, 3) == 0
+
+
 async def test_an_upload_that_outlasts_the_grace_is_cut_off_and_leaves_nothing(servers: Servers) -> None:
     environment = servers.environment()
     async with Service.start(environment, drain_s=1) as service:

@@ -14,7 +14,8 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from imgsvc.jobs.queue import Delivery, Queue
+from imgsvc.jobs.answers import Delivery
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Webhook
 from imgsvc.worker.webhooks import BACKOFF_S, MAX_RETRY_AFTER_S, backoff_s, retry_after_s
 from tests import images

@@ -6,7 +6,7 @@ from uuid import uuid4
 from imgsvc.api.budget import overloaded
 from imgsvc.api.context import Services
 from imgsvc.api.errors import RETRY_AFTER_S, ProblemError
-from imgsvc.jobs.queue import Admission, Reservation
+from imgsvc.jobs.answers import Admission, Reservation
 
 
 async def admit(here: Services, owner: str, idempotency_key: str, announced: int) -> Reservation:

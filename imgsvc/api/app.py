@@ -12,13 +12,14 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from imgsvc.api import files, jobs, ops, presets, uploads, urls
+from imgsvc.api import events, files, jobs, listing, ops, presets, uploads, urls
 from imgsvc.api.access import Access, Cors
 from imgsvc.api.accesslog import AccessLog
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import PlainPath, RequestId
+from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import link_of
 from imgsvc.metrics import ApiMetrics
@@ -35,8 +36,10 @@ ROUTES = [
     Route("/upload/{id}", jobs.Upload),
     Route("/upload/{id}/status", jobs.status, methods=["GET"]),
     Route("/upload/{id}/result", jobs.result, methods=["GET"]),
+    Route("/upload/{id}/events", events.events, methods=["GET"]),
     Route("/upload/{id}/cancel", jobs.cancel, methods=["POST"]),
     Route("/upload/{id}/retry", jobs.retry, methods=["POST"]),
+    Route("/uploads", listing.uploads, methods=["GET"]),
     Route("/presets", presets.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
     Route("/healthz", ops.healthz, methods=["GET"]),
@@ -55,7 +58,7 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
     metrics = ApiMetrics()
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[State]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[State]:
         async with (
             Queue.open(settings, metrics.queue) as queue,
             Storage.open(settings, metrics.storage) as storage,
@@ -63,11 +66,13 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
+            app.state.events = told = Events(queue)
+            tasks.start_soon(told.run)
             gc.freeze()  # or else each full collection goes through all of botocore, and nobody is served for 50 ms
             try:
-                budget = Budget(settings.max_uploads_bytes)
-                link = link_of(settings)
-                yield {"services": Services(settings, known, queue, storage, outbound, budget, link, tasks, metrics)}
+                budget, link = Budget(settings.max_uploads_bytes), link_of(settings)
+                here = Services(settings, known, queue, told, storage, outbound, budget, link, tasks, metrics)
+                yield {"services": here}
             finally:
                 tasks.cancel_scope.cancel()
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from imgsvc.api.budget import Budget
+from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import Link
 from imgsvc.metrics import ApiMetrics
@@ -25,6 +26,7 @@ class Services:
     settings: Settings
     presets: Presets
     queue: Queue
+    events: Events
     storage: Storage
     outbound: Outbound
     uploads: Budget
@@ -44,6 +46,11 @@ def is_draining(app: Starlette) -> bool:
 
 def drain(app: Starlette) -> None:
     app.state.draining = True
+
+
+def end_waiting(app: Starlette) -> None:
+    """Ends all answers that wait for a job to change."""
+    app.state.events.close()
 
 
 class Document(JSONResponse):

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from imgsvc.api.access import owner
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
+from imgsvc.api.waiting import Patience, until_done
 from imgsvc.jobs.record import RETRYABLE, Record, files_prefix, original_key
 from imgsvc.storage import StorageError
 
@@ -23,7 +24,7 @@ class Upload(HTTPEndpoint):
     """One upload as a whole."""
 
     async def get(self, request: Request) -> Response:
-        record = await _record(request)
+        record = await find(request)
         webhook = {"webhook": record.webhook.document()} if record.webhook else {}
         return Document(record.document(services(request).link) | webhook)
 
@@ -43,15 +44,18 @@ class Upload(HTTPEndpoint):
 
 
 async def status(request: Request) -> Response:
-    return Document((await _record(request)).status_document())
+    patience = Patience.of(request)
+    record = await _awaited(request, patience)
+    return Document(record.status_document(), headers=patience.headers)
 
 
 async def result(request: Request) -> Response:
-    record = await _record(request)
+    patience = Patience.of(request)
+    record = await _awaited(request, patience)
     document = record.result_document(services(request).link)
     if record.done:
-        return Document(document)
-    return Document(document, status_code=202, headers={"retry-after": "1"})
+        return Document(document, headers=patience.headers)
+    return Document(document, status_code=202, headers={"retry-after": "1"} | patience.headers)
 
 
 async def cancel(request: Request) -> Response:
@@ -60,7 +64,7 @@ async def cancel(request: Request) -> Response:
     cancelled = await here.queue.cancel(upload_id, owner(request))
     if cancelled:
         await _clear_files(upload_id, here)
-    record = await _record(request)
+    record = await find(request)
     if not cancelled:
         raise ProblemError("conflict", f"The job has ended in {record.status} already: there is nothing to cancel.")
     return Document(record.status_document())
@@ -68,7 +72,7 @@ async def cancel(request: Request) -> Response:
 
 async def retry(request: Request) -> Response:
     queued = await services(request).queue.retry(_upload_id(request), owner(request))
-    record = await _record(request)
+    record = await find(request)
     if not queued:
         detail = (
             "What is left of the cancelled job is still being cleared. Try again shortly."
@@ -87,8 +91,21 @@ async def _clear_files(upload_id: str, here: Services) -> None:
         log.warning("%s is cancelled; the sweeper will clear its files: %r", upload_id, error.__cause__)
 
 
-async def _record(request: Request) -> Record:
-    """The record of an upload that is the caller's own: another's is as unknown as one that never was."""
+async def _awaited(request: Request, patience: Patience) -> Record:
+    """The record once its job has ended, or as it stands when patience does."""
+    found = await find(request)
+    if found.done or not patience.seconds:
+        return found
+    await until_done(request, found.id, patience.seconds)
+    return await find(request)
+
+
+async def find(request: Request) -> Record:
+    """The upload that the request's path names, which is the caller's own: another's is as unknown as none.
+
+    Raises:
+        ProblemError: there is none, or its time is up.
+    """
     here, upload_id, whose = services(request), _upload_id(request), owner(request)
     record = await here.queue.get(upload_id)
     if record is None:

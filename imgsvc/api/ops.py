@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api.context import Document, Services, is_draining, services
-from imgsvc.jobs.queue import Census, QueueUnavailableError
+from imgsvc.jobs.answers import Census
+from imgsvc.jobs.queue import QueueUnavailableError
 from imgsvc.metrics import CONTENT_TYPE, Dependency, Depth
 from imgsvc.storage import StorageError
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from imgsvc.api.app import create_app
-from imgsvc.api.context import drain, is_draining
+from imgsvc.api.context import drain, end_waiting, is_draining
 from imgsvc.api.protocol import KEEP_ALIVE_S, Protocol
 from imgsvc.process import allow_files, listen, load_presets
 from imgsvc.settings import Settings
@@ -43,6 +44,11 @@ class _Server(Server):
             return
         drain(self._app)
         asyncio.get_running_loop().call_later(self._drain_delay_s, self.handle_exit, signum, None)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends what waits for a job only now: before, who comes again would come to this process again."""
+        end_waiting(self._app)
+        await super().shutdown(sockets)
 
 
 def serve(settings: Settings) -> None:

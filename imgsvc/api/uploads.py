@@ -21,7 +21,8 @@ from imgsvc.api.errors import ProblemError
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.api.webhooks import webhook_url
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
-from imgsvc.jobs.queue import Admission, QueueUnavailableError, Reservation
+from imgsvc.jobs.answers import Admission, Reservation
+from imgsvc.jobs.queue import QueueUnavailableError
 from imgsvc.jobs.record import Source, Submission, original_key
 from imgsvc.storage import PART_BYTES, Digest, StorageError
 

@@ -36,8 +36,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, 
     -- attempts are never taken back, so the token is new even if this worker had the job before
     local token = worker .. ':' .. redis.call('HINCRBY', record(id), 'attempt', 1)
     redis.call('HINCRBY', record(id), 'deliveries', 1)
-    redis.call('HSET', record(id), 'status', 'PROGRESS', 'owner', token)
+    redis.call('HSET', record(id), 'owner', token)
     redis.call('HSETNX', record(id), 'started_at', now)
+    move(id, 'PROGRESS')
     redis.call('ZADD', QUEUE, now + lease_ms, id)
     claims[#claims + 1] = {id, token}
   end

@@ -6,6 +6,8 @@
 -- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
 --                           follows from the record at that time (sweep.lua)
 -- imgsvc:webhooks     zset  uploads whose end their webhook has yet to be told, by the ms at which that is due
+-- imgsvc:list:<status>:<owner>
+--                     zset  an owner's uploads of that status, by the ms at which they were submitted
 -- imgsvc:workers      zset  workers, by the ms until which they count as alive
 -- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
 -- imgsvc:deleted:<id> str   tombstone of a deleted upload: whose it was
@@ -18,7 +20,7 @@
 
 local QUEUE, SWEEP, WORKERS = 'imgsvc:queue', 'imgsvc:sweep', 'imgsvc:workers'
 local WEBHOOKS = 'imgsvc:webhooks'
-local DOORBELL, REVOKED = 'imgsvc:doorbell', 'imgsvc:revoked'
+local DOORBELL, REVOKED, EVENTS = 'imgsvc:doorbell', 'imgsvc:revoked', 'imgsvc:events'
 local SETTLE_MS = 2000  -- storage may still finish a put this much after its sender has gone
 
 local function record(id) return 'imgsvc:upload:' .. id end
@@ -60,6 +62,37 @@ local function sweep_at(id, at_ms)
   redis.call('ZADD', SWEEP, 'LT', at_ms, id)
 end
 
+local function list(status, owner) return 'imgsvc:list:' .. status .. ':' .. owner end
+
+-- Has all who follow an upload read its record again.
+local function tell(id) redis.call('PUBLISH', EVENTS, id) end
+
+local function unlist(id)
+  local status, owner = unpack(redis.call('HMGET', record(id), 'status', 'belongs_to'))
+  if status then redis.call('ZREM', list(status, owner or ''), id) end
+end
+
+-- Moves an upload to a status, which it may have already: in its record, on its owner's lists, and for all who follow
+-- it. Returns the list that it is on now.
+local function move(id, status)
+  local before, owner, created_at = unpack(redis.call('HMGET', record(id), 'status', 'belongs_to', 'created_at'))
+  local now_on = list(status, owner or '')
+  redis.call('ZREM', list(before, owner or ''), id)
+  redis.call('HSET', record(id), 'status', status)
+  redis.call('ZADD', now_on, created_at, id)
+  tell(id)
+  return now_on
+end
+
+-- Drops from a list of ended jobs those whose records have expired since; it expires itself with the last of them.
+local function trim(ended, ttl_s)
+  local before = now_ms() - 1000 * ttl_s
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', ended, '-inf', before, 'LIMIT', 0, 100)) do
+    if redis.call('EXISTS', record(id)) == 0 then redis.call('ZREM', ended, id) end
+  end
+  redis.call('EXPIRE', ended, ttl_s)
+end
+
 -- The token that a claim handed out still owns the job. It no longer does once another worker has claimed
 -- the job after it, or the job has ended, or the upload was deleted.
 local function owns(id, token)
@@ -94,8 +127,10 @@ end
 local function finish(id, status, ttl_s)
   unqueue(id)
   redis.call('HDEL', record(id), 'owner', 'step', 'deliveries')
-  redis.call('HSET', record(id), 'status', status, 'finished_at', now_ms())
+  redis.call('HSET', record(id), 'finished_at', now_ms())
+  local ended = move(id, status)
   redis.call('EXPIRE', record(id), ttl_s)
+  trim(ended, ttl_s)
   announce(id)
 end
 
@@ -142,8 +177,10 @@ local function abandon(id)
   unqueue(id)
   unannounce(id)
   recharge(id, 0)
+  unlist(id)
   redis.call('DEL', record(id))
   redis.call('HSET', record(id), 'status', 'ABANDONED')
+  tell(id)
   redis.call('PUBLISH', REVOKED, id)
   sweep_at(id, now_ms() + SETTLE_MS)
 end

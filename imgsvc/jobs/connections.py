@@ -1,8 +1,9 @@
-"""Connections to Redis: which Redis is worked with."""
+"""Connections to Redis: which Redis is worked with, and how its messages are heard."""
 
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -10,14 +11,15 @@ from redis.exceptions import RedisError
 from imgsvc.settings import Settings
 
 _MAX_CONNECTIONS = 64
+QUIET_S = 5.0
+"""Seconds of silence after which a subscription is asked whether it still stands."""
 
 
 class EvictsError(RedisError):
     """This Redis may throw jobs away when its memory is full."""
 
 
-def connection_pool(settings: Settings) -> BlockingConnectionPool:
-    """A pool that connects when it is first used."""
+def connection_pool(settings: Settings) -> ConnectionPool:
     pool = BlockingConnectionPool.from_url(
         settings.redis_url,
         max_connections=_MAX_CONNECTIONS,
@@ -28,6 +30,33 @@ def connection_pool(settings: Settings) -> BlockingConnectionPool:
     )
     pool.connection_class = type("Connection", (_SaysWhenItIsClosed, pool.connection_class), {})
     return pool
+
+
+async def subscribe(redis: Redis, settings: Settings, *channels: bytes) -> AsyncGenerator[str | None]:
+    """What is published from now on, None where that is empty. None first, once Redis has confirmed all channels.
+
+    Raises:
+        RedisError: the connection is lost, or nothing comes back when Redis is asked whether it stands.
+    """
+    async with redis.pubsub() as pubsub:
+        await pubsub.subscribe(*channels)
+        missing, is_asked = len(channels), True
+        while True:
+            patience = settings.redis_timeout_s if is_asked else QUIET_S
+            message: Any = await pubsub.get_message(timeout=patience)
+            if message is None:
+                if is_asked:
+                    raise RedisConnectionError("a subscription fell silent")
+                await pubsub.ping()
+                is_asked = True
+                continue
+            is_asked = False
+            if message["type"] == "message":
+                yield message["data"].decode(errors="replace") or None
+            elif message["type"] == "subscribe":
+                missing -= 1
+                if not missing:
+                    yield None
 
 
 class _SaysWhenItIsClosed(AbstractConnection):

@@ -11,7 +11,9 @@ end
 if status and belongs_to(id) ~= owner then return 0 end
 free_idempotency_key(id)
 unannounce(id)
+unlist(id)
 redis.call('DEL', record(id))
+tell(id)
 unqueue(id)
 redis.call('PUBLISH', REVOKED, id)
 redis.call('SET', tombstone(id), owner, 'EX', ttl_s)

@@ -5,4 +5,5 @@ local id, token, progress = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not owns(id, token) then return 0 end
 local before = tonumber(redis.call('HGET', record(id), 'progress') or 0)
 redis.call('HSET', record(id), 'progress', math.max(before, progress), 'step', ARGV[4])
+tell(id)
 return 1

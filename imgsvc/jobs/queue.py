@@ -7,10 +7,9 @@ guarantees; the methods here hand it its arguments and turn what Redis can do wr
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import astuple, dataclass
-from enum import Enum
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import astuple
 from importlib import resources
 from time import perf_counter, time
 from typing import Any, Self, cast
@@ -21,7 +20,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from imgsvc import logs
-from imgsvc.jobs.connections import EvictsError, connection_pool
+from imgsvc.jobs.answers import Admission, Alive, Census, Claim, Delivery, Reservation, Swept
+from imgsvc.jobs.connections import EvictsError, connection_pool, subscribe
+from imgsvc.jobs.listing import Page, Query
 from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
 from imgsvc.metrics import Dependency, Metrics
 from imgsvc.presets import compact
@@ -43,13 +44,13 @@ DISPATCH_HOLD_S = 20.0
 
 _DOORBELL = b"imgsvc:doorbell"
 _REVOKED = b"imgsvc:revoked"
-_LISTEN_S = 5.0
+_EVENTS = b"imgsvc:events"
 _LISTEN_AGAIN_S = 0.5
 _SCRIPTS = (
     *("reserve", "hold", "abandon", "submit"),
     *("claim", "renew", "progress", "fetched", "finish", "release"),
     *("cancel", "retry", "delete", "sweep", "swept"),
-    *("dispatch", "settle", "census"),
+    *("dispatch", "settle", "list", "census"),
 )
 # asked once more at once where the connection broke before the answer: the first call may or may not have worked
 _REPEATED = {"reserve", "submit", "abandon", "delete", "swept"}
@@ -68,88 +69,6 @@ class QueueUnavailableError(CodedError):
 
 def _ignore(_: str) -> None:
     """For callers who do not want to know."""
-
-
-class Admission(Enum):
-    """What became of an upload that wants to begin."""
-
-    RESERVED = "RESERVED"
-    OVERLOADED = "OVERLOADED"
-    RATE_LIMITED = "RATE_LIMITED"
-    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
-    IN_FLIGHT = "IN_FLIGHT"
-    REPLAY = "REPLAY"
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """`id` is the upload that the Idempotency-Key stands for, or else the new one. `wait_s` is how long its owner's
-    limits keep it out.
-    """
-
-    admission: Admission
-    id: str
-    wait_s: float = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """An upload to be cleared from storage: its processed files, and its original too."""
-
-    id: str
-    with_original: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A lease on one job; `token` proves it."""
-
-    id: str
-    token: str
-
-    @property
-    def attempt(self) -> int:
-        return int(self.token.rpartition(":")[2])
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One try to tell a webhook that the upload's job ended at `end` (ms since the epoch)."""
-
-    id: str
-    end: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """A worker that renewed its leases lately, and how its decoders are locked down."""
-
-    name: str
-    sandbox: str
-
-    @property
-    def heartbeat(self) -> str:
-        return f"{self.name} {self.sandbox}"
-
-
-@dataclass(frozen=True, slots=True)
-class Census:
-    """How the queue stands: jobs not yet ended (due, under way, or due later), workers alive, and how long Redis took
-    to say so.
-    """
-
-    waiting: int
-    leased: int
-    delayed: int
-    oldest_waiting_ms: int
-    webhooks: int
-    workers: tuple[Alive, ...]
-    latency_ms: float
-
-    @property
-    def queued(self) -> int:
-        return self.waiting + self.leased + self.delayed
 
 
 class Queue:
@@ -294,11 +213,24 @@ class Queue:
         return bool(await self._run("settle", *args))
 
     async def get(self, upload_id: str) -> Record | None:
-        with self._health.call(QueueUnavailableError):
-            async with self.outages():
-                found = cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(f"imgsvc:upload:{upload_id}"))
-                values = await found
+        (values,) = await self.read([upload_id])
         return Record.from_hash(upload_id, values)
+
+    async def read(self, upload_ids: Sequence[str]) -> list[Mapping[bytes, bytes]]:
+        """The hashes of records (Record.from_hash), in one round trip."""
+        with self._health.call(QueueUnavailableError):
+            async with self.outages(), self._redis.pipeline(transaction=False) as pipe:
+                for upload_id in upload_ids:
+                    pipe.hgetall(f"imgsvc:upload:{upload_id}")
+                return await pipe.execute()
+
+    async def page(self, query: Query) -> Page:
+        """Uploads of one owner, newest first."""
+        rows: list[tuple[bytes, list[bytes]]]
+        last, rows = await self._run("list", query.owner, query.limit, *(query.after or ("", "")), *query.statuses)
+        hashes = {name.decode(): dict(zip(flat[::2], flat[1::2], strict=True)) for name, flat in rows}
+        records = (Record.from_hash(upload_id, values) for upload_id, values in hashes.items())
+        return Page(tuple(record for record in records if record), last and (last[0], last[1].decode()))
 
     async def census(self) -> Census:
         begin = perf_counter()
@@ -307,20 +239,26 @@ class Queue:
         latency_ms = round((perf_counter() - begin) * 1000, 2)
         return Census(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms)
 
-    async def signals(self) -> AsyncGenerator[str | None]:
+    def signals(self) -> AsyncGenerator[str | None]:
         """What a worker must hear at once: None when a job may be due, the id of an upload that was deleted.
 
         Never ends. Says None after each connect, for what was rung while nobody listened.
         """
+        return self._listen(_DOORBELL, _REVOKED)
+
+    def changes(self) -> AsyncGenerator[str | None]:
+        """The id of each upload of which readers would see something new.
+
+        Never ends. Says None after each connect, for what changed while nobody listened.
+        """
+        return self._listen(_EVENTS)
+
+    async def _listen(self, *channels: bytes) -> AsyncGenerator[str | None]:
         while True:
             try:
-                async with self.outages(), self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(_DOORBELL, _REVOKED)
-                    yield None
-                    while True:
-                        message: Any = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_LISTEN_S)
-                        if message:
-                            yield message["data"].decode() if message["channel"] == _REVOKED else None
+                async with self.outages(), aclosing(subscribe(self._redis, self._settings, *channels)) as messages:
+                    async for message in messages:
+                        yield message
             except QueueUnavailableError:
                 await asyncio.sleep(_LISTEN_AGAIN_S)
 

@@ -8,8 +8,9 @@ local status, sweeping, expires_at = unpack(redis.call('HMGET', record(id), 'sta
 if not is_visible(status) or belongs_to(id) ~= owner then return -1 end
 if status ~= 'FAILURE' and status ~= 'CANCELLED' then return 0 end
 if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return 0 end
-redis.call('HSET', record(id), 'status', 'PENDING', 'progress', 0)
+redis.call('HSET', record(id), 'progress', 0)
 redis.call('HDEL', record(id), 'failure', 'started_at', 'finished_at')
+move(id, 'PENDING')
 unannounce(id)
 redis.call('PERSIST', record(id))
 enqueue(id, body)

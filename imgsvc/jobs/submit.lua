@@ -9,8 +9,9 @@ local status = status_of(id)
 if is_visible(status) then return 1 end
 if status ~= 'RESERVED' then return 0 end
 local now = now_ms()
-redis.call('HSET', record(id), 'status', 'PENDING', 'created_at', now, unpack(ARGV, 5))
+redis.call('HSET', record(id), 'created_at', now, unpack(ARGV, 5))
 if ARGV[4] ~= '' then recharge(id, tonumber(ARGV[4])) end
+move(id, 'PENDING')
 if expires_in then
   redis.call('HSET', record(id), 'expires_at', now + expires_in)
   redis.call('ZADD', SWEEP, now + expires_in, id)

@@ -18,6 +18,7 @@ local function what_to_clear(id)
   if not is_visible(status) then return 'all' end
   if tonumber(expires_at or math.huge) <= now then
     if not is_terminal(status) then cancel(id, record_ttl_s) end
+    unlist(id)
     return 'all'
   end
   return status == 'CANCELLED' and 'files'

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from imgsvc.formats import SNIFF_BYTES, sniff
-from imgsvc.jobs.queue import Claim, Queue
+from imgsvc.jobs.answers import Claim
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Source, original_key
 from imgsvc.outbound import Answer, Outbound, Patience, TooLongError, UnreachableError, UrlNotAllowedError
 from imgsvc.problems import JobError

@@ -25,7 +25,8 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from imgsvc import logs
-from imgsvc.jobs.queue import JOB_FUNCTION, Alive, Claim, Queue, QueueUnavailableError
+from imgsvc.jobs.answers import Alive, Claim
+from imgsvc.jobs.queue import JOB_FUNCTION, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, Outcome, Postponed
 from imgsvc.metrics import WorkerMetrics
 from imgsvc.problems import JOB_FAILURES

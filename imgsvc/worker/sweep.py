@@ -9,7 +9,8 @@ import logging
 import random
 from dataclasses import dataclass
 
-from imgsvc.jobs.queue import Queue, QueueUnavailableError, Swept
+from imgsvc.jobs.answers import Swept
+from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import files_prefix, original_key
 from imgsvc.storage import Storage, StorageError
 

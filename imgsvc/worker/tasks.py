@@ -11,7 +11,8 @@ from time import perf_counter, time
 
 from imgsvc import logs
 from imgsvc.decoder.pool import DecoderPool
-from imgsvc.jobs.queue import Claim, Queue, QueueUnavailableError
+from imgsvc.jobs.answers import Claim
+from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
 from imgsvc.metrics import WorkerMetrics
 from imgsvc.model import Rendered, Rendition, Variant

@@ -13,7 +13,8 @@ from time import time
 
 import orjson
 
-from imgsvc.jobs.queue import Delivery, Queue, QueueUnavailableError
+from imgsvc.jobs.answers import Delivery
+from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Record, Status, timestamp
 from imgsvc.links import Link
 from imgsvc.outbound import Outbound, Patience

@@ -21,7 +21,7 @@ SPARE = 5
 """Descriptors and child processes that a process may have more than at the start."""
 
 _RECORD = "imgsvc:upload:"
-_REMEMBERED = "imgsvc:key:"  # an Idempotency-Key outlives its upload's job
+_REMEMBERED = ("imgsvc:key:", "imgsvc:list:")  # an Idempotency-Key outlives its upload's job; ended ones are listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import sys
 import uvloop
 
 from imgsvc import process
-from imgsvc.jobs.queue import Claim, Queue
+from imgsvc.jobs.answers import Claim
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import File, Outcome, Success
 from imgsvc.metrics import WorkerMetrics
 from imgsvc.settings import Settings, load

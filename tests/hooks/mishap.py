@@ -7,7 +7,8 @@ import sys
 import time
 from unittest.mock import patch
 
-from imgsvc.jobs.queue import Claim, Queue
+from imgsvc.jobs.answers import Claim
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Outcome, Success
 from imgsvc.worker.__main__ import main
 from imgsvc.worker.tasks import Processor

@@ -1,0 +1,86 @@
+"""What the queue answers: admissions, claims, deliveries, and how it stands."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Admission(Enum):
+    """What became of an upload that wants to begin."""
+
+    RESERVED = "RESERVED"
+    OVERLOADED = "OVERLOADED"
+    RATE_LIMITED = "RATE_LIMITED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    IN_FLIGHT = "IN_FLIGHT"
+    REPLAY = "REPLAY"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """`id` is the upload that the Idempotency-Key stands for, or else the new one. `wait_s` is how long its owner's
+    limits keep it out.
+    """
+
+    admission: Admission
+    id: str
+    wait_s: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """An upload to be cleared from storage: its processed files, and its original too."""
+
+    id: str
+    with_original: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on one job; `token` proves it."""
+
+    id: str
+    token: str
+
+    @property
+    def attempt(self) -> int:
+        return int(self.token.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One try to tell a webhook that the upload's job ended at `end` (ms since the epoch)."""
+
+    id: str
+    end: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A worker that renewed its leases lately, and how its decoders are locked down."""
+
+    name: str
+    sandbox: str
+
+    @property
+    def heartbeat(self) -> str:
+        return f"{self.name} {self.sandbox}"
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How the queue stands: jobs not yet ended (due, under way, or due later), workers alive, and how long Redis took
+    to say so.
+    """
+
+    waiting: int
+    leased: int
+    delayed: int
+    oldest_waiting_ms: int
+    webhooks: int
+    workers: tuple[Alive, ...]
+    latency_ms: float
+
+    @property
+    def queued(self) -> int:
+        return self.waiting + self.leased + self.delayed
