@@ -16,6 +16,7 @@ from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import RequestId
+from imgsvc.api.page import routes as page
 from imgsvc.jobs.queue import Queue
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
@@ -25,6 +26,8 @@ from imgsvc.storage import Storage, StorageError
 log = logging.getLogger(__name__)
 
 ROUTES = [
+    Route("/", page.index, methods=["GET"]),
+    Route("/page/{name}", page.asset, methods=["GET"]),
     Route("/upload", uploads.upload, methods=["POST"]),
     Route("/upload/url", urls.upload_url, methods=["POST"]),
     Route("/upload/{id}", jobs.Upload),

@@ -1,0 +1,23 @@
+/** How figures read. */
+
+const UNITS = ["B", "kB", "MB", "GB"];
+const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+export function bytes(count) {
+  let unit = 0;
+  let value = count;
+  while (value >= 1000 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${value < 10 && unit ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
+}
+
+export const size = ({ width, height }) => `${width} × ${height}`;
+
+/** "image/jpeg" as "JPEG". */
+export const kind = (mediaType) => mediaType.split("/")[1].toUpperCase();
+
+export const moment = (timestamp) => MOMENT.format(new Date(timestamp));
+
+export const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
