@@ -19,6 +19,7 @@ const TERMINAL = new Set(["SUCCESS", "FAILURE", "CANCELLED"]);
 const streams = new Slots(STREAMS);
 const followed = new Map();
 let listing = false;
+let streaming = true; // until the service turns out to have no streams
 
 export const hasEnded = (status) => TERMINAL.has(status.status);
 
@@ -65,15 +66,12 @@ async function listen(id, told, signal) {
 
 /** The status documents of a stream, or a single one where there are no streams. */
 async function* heard(id, signal) {
-  let response;
-  try {
-    response = await open(`/upload/${id}/events`, { signal });
-  } catch (error) {
-    if (!NO_STREAM.has(error.status)) throw error;
+  const response = streaming && (await stream(id, signal));
+  if (!response) {
     yield await call(`/upload/${id}/status`, { signal });
+    streaming = false; // the upload is there, its stream is not
     return;
   }
-  if (!response.body) return;
   try {
     for await (const { event, data } of events(response.body)) {
       if (event === "status") yield JSON.parse(data);
@@ -81,6 +79,15 @@ async function* heard(id, signal) {
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof TypeError)) throw error; // which is how a stream breaks off
+  }
+}
+
+async function stream(id, signal) {
+  try {
+    return await open(`/upload/${id}/events`, { signal });
+  } catch (error) {
+    if (!NO_STREAM.has(error.status)) throw error;
+    return null;
   }
 }
 

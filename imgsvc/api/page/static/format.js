@@ -1,7 +1,8 @@
 /** How figures read. */
 
 const UNITS = ["B", "kB", "MB", "GB"];
-const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const DAY_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 export function bytes(count) {
   let unit = 0;
@@ -18,6 +19,10 @@ export const size = ({ width, height }) => `${width} × ${height}`;
 /** "image/jpeg" as "JPEG". */
 export const kind = (mediaType) => mediaType.split("/")[1].toUpperCase();
 
-export const moment = (timestamp) => MOMENT.format(new Date(timestamp));
+/** The time alone where it is of today. */
+export function moment(timestamp) {
+  const date = new Date(timestamp);
+  return (date.toDateString() === new Date().toDateString() ? TIME : DAY_AND_TIME).format(date);
+}
 
 export const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
