@@ -1,4 +1,4 @@
-"""`GET /`: the web page, and the few small files that it is made of. There is no build step: they are served as written.
+"""`GET /`: the web page, and the few small files that it is made of, served as they are written.
 
 The page is public; what it shows comes by the same calls that any client makes, with the visitor's own key.
 """

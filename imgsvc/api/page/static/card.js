@@ -120,7 +120,8 @@ function fileRow(file, name) {
   row.querySelector(".figures").textContent = [size(file), kind(file.content_type), bytes(file.bytes)].join(" · ");
   const [copier, download] = [row.querySelector("button"), row.querySelector("a")];
   copier.setAttribute("aria-label", `Copy URL of ${file.variant} of ${name}`);
-  copier.addEventListener("click", () => copied(copier, url.href));
+  const { href } = url;
+  copier.addEventListener("click", () => copied(copier, href));
   download.setAttribute("aria-label", `Download ${file.variant} of ${name}`);
   url.searchParams.set("download", "1");
   download.href = url.href;
