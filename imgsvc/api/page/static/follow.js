@@ -28,39 +28,45 @@ export const hasEnded = (status) => TERMINAL.has(status.status);
  */
 export function follow(id, tell, signal) {
   return new Promise((resolve, reject) => {
-    const ended = new AbortController();
-    const either = AbortSignal.any([signal, ended.signal]);
+    const enough = new AbortController();
+    const either = AbortSignal.any([signal, enough.signal]);
     const told = (status) => {
       if (either.aborted) return;
       tell(status);
       if (hasEnded(status)) {
+        followed.delete(id);
         resolve(status);
-        leave();
       }
     };
-    const leave = (error) => {
-      if (followed.get(id) === told) followed.delete(id);
-      ended.abort();
-      reject(error); // of no effect where it has ended well
+    const listed = (status) => {
+      told(status);
+      if (hasEnded(status)) enough.abort();
     };
-    followed.set(id, told);
-    streams.run(() => listen(id, told, either), either).catch(leave);
+    followed.set(id, listed);
+    streams
+      .run(() => listen(id, told, either), either)
+      .catch((error) => {
+        if (followed.get(id) === listed) followed.delete(id);
+        reject(error); // of no effect where it has ended well
+      });
     list();
   });
 }
 
 async function listen(id, told, signal) {
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
+  let ended = false;
+  for (let pause = FIRST_PAUSE_MS; !ended; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
     try {
       for await (const status of heard(id, signal)) {
         told(status);
+        ended = hasEnded(status);
         pause = FIRST_PAUSE_MS;
       }
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Problem) || !(error.isPassing || error.status >= 500)) throw error;
     }
-    await sleep(pause, signal);
+    if (!ended) await sleep(pause, signal);
   }
 }
 
