@@ -14,6 +14,7 @@ from tests.service import Servers, Service, begun, decoders
 
 SMALL = images.photo(160, 120)
 KEY = "anne-0123456789abcdef"
+SECRET = "0123456789abcdef" * 2
 PAGE = 12
 
 needs_lists = pytest.mark.skipif(all(route.path != "/uploads" for route in ROUTES), reason="GET /uploads is to come")
@@ -64,7 +65,7 @@ async def test_a_visitor_watches_by_a_stream_and_does_not_poll(service: Service,
 async def test_the_key_is_asked_for_once_and_never_stands_in_a_url(servers: Servers, browser: Browser) -> None:
     urls: list[str] = []
     async with (
-        Service.start(servers.environment(), api_keys=f"anne:{KEY}") as service,
+        Service.start(servers.environment(), api_keys=f"anne:{KEY}", signing_secret=SECRET) as service,
         visit(browser, service.url) as page,
     ):
         page.on("request", lambda request: urls.append(request.url))
