@@ -20,6 +20,7 @@ const LABELS = {
   failed: () => "Failed",
   cancelled: () => "Cancelled",
 };
+const STEPS = { fetch: "fetching it", decode: "reading it", encode: "making", store: "storing the results" };
 const SAID = { queued: "added", done: "done", failed: "failed", cancelled: "cancelled" };
 
 export class Card {
@@ -62,11 +63,11 @@ export class Card {
       when.textContent = moment(upload.status.created_at);
     }
     if (upload.state !== this.#state) this.#turn(upload);
-    const hadFocus = this.element.contains(document.activeElement);
+    const focused = document.activeElement;
     retry.hidden = !upload.canRetry;
     cancel.hidden = !upload.isUnderWay;
     remove.hidden = upload.isUnderWay;
-    if (hadFocus && document.activeElement.hidden) this.focus(); // else it would be lost with the button
+    if (this.element.contains(focused) && focused.hidden) this.focus(); // else it would be lost with the button
   }
 
   /** Shows what a new state brings with it. */
@@ -109,8 +110,11 @@ export class Card {
 }
 
 function progress({ progress: percent, step, attempt }) {
-  const what = step ? `, ${step.replace(":", " ").replaceAll("_", " ")}` : "";
-  return `${attempt > 1 ? `Attempt ${attempt}` : "Processing"}, ${percent} %${what}`;
+  const [doing, variant = ""] = (step ?? "").split(":");
+  const what = [STEPS[doing] ?? doing, variant].filter(Boolean).join(" ");
+  return [attempt > 1 ? `Processing again (attempt ${attempt})` : "Processing", `${percent} %`, what]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function fileRow(file, name) {

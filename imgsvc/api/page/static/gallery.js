@@ -21,9 +21,9 @@ let cursor = null;
 /** Uploads files with that preset. Returns those that were too many. */
 export function add(files, preset) {
   const room = Math.max(0, MOST_UNDER_WAY - underWay());
-  for (const file of files.slice(0, room)) {
-    const upload = Upload.ofFile(file, preset);
-    list.prepend(show(upload).element);
+  const uploads = files.slice(0, room).map((file) => Upload.ofFile(file, preset));
+  list.prepend(...uploads.map((upload) => show(upload).element)); // the first one above: it is sent first
+  for (const upload of uploads) {
     announce(upload.name, "added");
     upload.run();
   }
