@@ -31,8 +31,8 @@ async def browser() -> AsyncGenerator[Browser]:
 async def test_earlier_uploads_are_listed_page_by_page_newest_first(servers: Servers, browser: Browser) -> None:
     names = [f"{number:02}.jpg" for number in range(PAGE + 3)]
     async with Service.start(servers.environment(), decoders=1) as service:
-        for name in names:
-            await service.ended(await service.upload(SMALL, name))
+        for upload_id in [await service.upload(SMALL, name) for name in names]:
+            await service.ended(upload_id)
         async with visit(browser, service.url) as page:
             await expect(page.locator(".thumb.loaded")).to_have_count(PAGE)
             assert await shown(page) == names[: -PAGE - 1 : -1]
