@@ -331,6 +331,15 @@ async def test_h16_anothers_upload_stays_unknown_once_its_record_has_expired(key
         assert (await keyed.client.delete(f"/upload/{theirs}")).status_code == 204
 
 
+async def test_h16_a_list_has_its_callers_own_uploads_alone(keyed: Service) -> None:
+    mine, theirs = (await post(keyed)).json()["id"], (await post(keyed, **by(BLOG))).json()["id"]
+    for key, own, other in ((SHOP, mine, theirs), (SHOP_NEXT, mine, theirs), (BLOG, theirs, mine)):
+        listed = (await keyed.client.get("/uploads", params={"limit": 200}, headers=by(key))).json()["uploads"]
+        ids = {document["id"] for document in listed}
+        assert own in ids
+        assert other not in ids
+
+
 async def test_h16_an_idempotency_key_is_its_owners_own(keyed: Service) -> None:
     first = await post(keyed, **{"idempotency-key": "1"})
     again = await post(keyed, **{"idempotency-key": "1"}, **by(SHOP_NEXT))

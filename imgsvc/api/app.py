@@ -19,6 +19,7 @@ from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import PlainPath, RequestId
+from imgsvc.api.page import routes as page
 from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import link_of
@@ -31,6 +32,8 @@ from imgsvc.storage import Storage, StorageError
 log = logging.getLogger(__name__)
 
 ROUTES = [
+    Route("/", page.index, methods=["GET"]),
+    Route("/page/{name}", page.asset, methods=["GET"]),
     Route("/upload", uploads.upload, methods=["POST"]),
     Route("/upload/url", urls.upload_url, methods=["POST"]),
     Route("/upload/{id}", jobs.Upload),
