@@ -57,9 +57,12 @@ class PresetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What a field may be. `read` gives a value as it is kept, or None for one that is not allowed."""
+    """What a field may be: in words, and as JSON Schema. `read` gives a value as it is kept, or None for one that is
+    not allowed.
+    """
 
     allowed: str
+    schema: Mapping[str, Any]
     read: Callable[[object], object]
 
 
@@ -67,7 +70,8 @@ def _whole(low: int, high: int) -> _Rule:
     def read(value: object) -> int | None:
         return value if type(value) is int and low <= value <= high else None  # True is an int, and no number
 
-    return _Rule(f"a whole number from {low} to {high}", read)
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return _Rule(f"a whole number from {low} to {high}", schema, read)
 
 
 def _number(low: float, high: float) -> _Rule:
@@ -76,12 +80,14 @@ def _number(low: float, high: float) -> _Rule:
             return None
         return float(value)
 
-    return _Rule(f"a number from {low:g} to {high:g}", read)
+    schema = {"type": "number", "minimum": low, "maximum": high}
+    return _Rule(f"a number from {low:g} to {high:g}", schema, read)
 
 
 def _one_of(literal: object) -> _Rule:
     options: tuple[str, ...] = get_args(literal)
-    return _Rule(f"one of {', '.join(options)}", lambda value: value if value in options else None)
+    schema = {"type": "string", "enum": list(options)}
+    return _Rule(f"one of {', '.join(options)}", schema, lambda value: value if value in options else None)
 
 
 def _colour(value: object) -> str | None:
@@ -95,7 +101,12 @@ def _colour(value: object) -> str | None:
 
 
 _SIDE = _whole(1, MAX_SIDE)
-_FLAG = _Rule("true or false", lambda value: value if isinstance(value, bool) else None)
+_FLAG = _Rule("true or false", {"type": "boolean"}, lambda value: value if isinstance(value, bool) else None)
+_COLOUR = _Rule(
+    f"a colour: #rgb, #rrggbb or one of {', '.join(_CSS_COLOURS)}",
+    {"type": "string", "pattern": f"^(#([0-9A-Fa-f]{{3}}){{1,2}}|{'|'.join(_CSS_COLOURS)})$"},
+    _colour,
+)
 _RULES = {
     "width": _SIDE,
     "height": _SIDE,
@@ -103,7 +114,7 @@ _RULES = {
     "gravity": _one_of(Gravity),
     "format": _one_of(OutputFormat),
     "quality": _whole(1, 100),
-    "background": _Rule(f"a colour: #rgb, #rrggbb or one of {', '.join(_CSS_COLOURS)}", _colour),
+    "background": _COLOUR,
     "enlarge": _FLAG,
     "blur": _number(0, MAX_BLUR),
     "sharpen": _number(0, MAX_SHARPEN),
@@ -146,6 +157,40 @@ def read(where: str, written: object) -> Preset:
     if not isinstance(written, dict) or not 1 <= len(written) <= MAX_VARIANTS:
         raise PresetError(f"{where} must have 1 to {MAX_VARIANTS} variants, each with a name and fields of its own")
     return tuple(_variant(where, name, values) for name, values in cast("dict[str, object]", written).items())
+
+
+def schema() -> dict[str, Any]:
+    """What `read` takes, as JSON Schema (2020-12)."""
+    present = {"not": {"type": "null"}}
+    variant = {
+        "type": "object",
+        "properties": {name: _or_null(rule.schema) | {"default": _DEFAULTS[name]} for name, rule in _RULES.items()},
+        "additionalProperties": False,
+        "anyOf": [{"properties": {side: present}, "required": [side]} for side in ("width", "height")],
+        "allOf": [
+            {
+                "if": {"properties": {"fit": {"enum": sorted(_NEED_BOTH_SIDES)}}, "required": ["fit"]},
+                "then": {"properties": {"width": present, "height": present}, "required": ["width", "height"]},
+            },
+            {
+                "if": {"properties": {"frames": {"const": "all"}}, "required": ["frames"]},
+                "then": {"properties": {"format": {"enum": sorted(_CAN_MOVE)}}, "required": ["format"]},
+            },
+        ],
+    }
+    return {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{_VARIANT_NAME.pattern}$"},
+        "minProperties": 1,
+        "maxProperties": MAX_VARIANTS,
+        "additionalProperties": variant,
+    }
+
+
+def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, or null: that is as good as left out."""
+    nullable = dict(schema) | {"type": [schema["type"], "null"]}
+    return nullable | {"enum": [*schema["enum"], None]} if "enum" in schema else nullable
 
 
 def document(variant: Variant) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from imgsvc.api import events, files, jobs, listing, ops, presets, uploads, urls
+from imgsvc.api import events, files, jobs, listing, ops, presets, reference, uploads, urls
 from imgsvc.api.access import Access, Cors
 from imgsvc.api.accesslog import AccessLog
 from imgsvc.api.budget import Budget
@@ -48,6 +48,9 @@ ROUTES = [
     Route("/healthz", ops.healthz, methods=["GET"]),
     Route("/readyz", ops.readyz, methods=["GET"]),
     Route("/metrics", ops.metrics, methods=["GET"]),
+    Route("/openapi.json", reference.openapi, methods=["GET"]),
+    Route("/docs", reference.docs, methods=["GET"]),
+    Route("/docs/{name}", reference.docs_asset, methods=["GET"], include_in_schema=False),
 ]
 
 _BUCKET_RETRY_S = 1.0

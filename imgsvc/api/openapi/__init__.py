@@ -1,0 +1,63 @@
+"""The API described as an OpenAPI 3.1 document.
+
+What only a reader needs stands here: summaries, descriptions, examples. What the code goes by is taken from it: the
+statuses of problems, the codes of jobs, the rules of variants, formats and limits.
+"""
+
+from importlib.metadata import version
+
+from imgsvc.api.openapi import files, jobs, problems, service, shared, uploads, webhooks
+from imgsvc.api.openapi.operations import KEY_OR_OPEN
+from imgsvc.api.openapi.parts import Json
+from imgsvc.api.openapi.schemas import schemas
+from imgsvc.settings import Settings
+
+_DESCRIPTION = """\
+Upload an image; resized, compressed and thumbnail versions of it are made in the background.
+
+1. `POST /upload` stores the image and queues its job: 202 with an `id`.
+2. `GET /upload/{id}/status` tells how far it is, `GET /upload/{id}/events` as it happens.
+3. `GET /upload/{id}/result` tells where the files are.
+
+Times are RFC 3339 in UTC, sizes bytes, dimensions pixels. Every error is a problem document (RFC 9457) with a stable
+`code`; anything may be answered with 404 `not_found` where there is no such path, and with 405 `method_not_allowed`.
+HEAD answers wherever GET does. Queries may have parameters that are not known, unless they are an upload's options.
+"""
+_TAGS = {
+    "Uploads": "Images go in.",
+    "Jobs": "What becomes of them.",
+    "Files": "What was made of them.",
+    "Service": "How the service is.",
+}
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key of this service. Uploads belong to the key's name, and another's are 404. A service without "
+    "keys needs none.",
+}
+
+
+def document(settings: Settings) -> Json:
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "imgsvc",
+            "version": version("imgsvc"),
+            "summary": "Image uploads, processed in the background.",
+            "description": _DESCRIPTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
+        "security": KEY_OR_OPEN,
+        "paths": uploads.paths(settings) | jobs.paths() | files.paths() | service.paths(),
+        "webhooks": webhooks.webhooks(),
+        "components": {
+            "schemas": schemas(),
+            "responses": problems.responses(),
+            "headers": shared.HEADERS,
+            "parameters": shared.PARAMETERS,
+            "examples": problems.examples(),
+            "securitySchemes": {"key": _KEY},
+        },
+    }

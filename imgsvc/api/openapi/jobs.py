@@ -1,0 +1,124 @@
+"""Operations on one upload that was accepted."""
+
+from imgsvc.api.openapi import examples
+from imgsvc.api.openapi.operations import operation
+from imgsvc.api.openapi.parts import JSON, Json, answer, json, parameter, schema, text
+
+_TAG = "Jobs"
+_AWAY = ("queue_unavailable", "storage_unavailable")
+_LOST = ("not_found", "expired", *_AWAY)
+_WAITING = (parameter("wait"), parameter("Prefer"))
+_WAITED = ("Preference-Applied",)
+
+
+def paths() -> Json:
+    one = {"parameters": [parameter("Id")]}
+    return {
+        "/upload/{id}": {**one, "get": _upload(), "delete": _delete()},
+        "/upload/{id}/status": {**one, "get": _status()},
+        "/upload/{id}/result": {**one, "get": _result()},
+        "/upload/{id}/events": {**one, "get": _events()},
+        "/upload/{id}/cancel": {**one, "post": _cancel()},
+        "/upload/{id}/retry": {**one, "post": _retry()},
+    }
+
+
+def _upload() -> Json:
+    return operation(
+        _TAG,
+        "get_upload",
+        "All of an upload",
+        "Its status and its result in one document, and how far its webhook has come.",
+        answers={200: answer("The upload.", json("Upload"))},
+        refusals=_LOST,
+    )
+
+
+def _delete() -> Json:
+    return operation(
+        _TAG,
+        "delete_upload",
+        "Delete an upload",
+        "Cancels its job if need be, and removes record, original and files. May be repeated for an hour.",
+        answers={204: answer("It is gone.")},
+        refusals=("not_found", *_AWAY),
+    )
+
+
+def _status() -> Json:
+    return operation(
+        _TAG,
+        "get_status",
+        "How far a job is",
+        "Held until the job has ended where `wait` says so.",
+        parameters=_WAITING,
+        answers={200: answer("The status.", json("JobStatus"), _WAITED)},
+        refusals=("invalid_field", *_LOST),
+    )
+
+
+def _result() -> Json:
+    ended = {JSON: {"schema": {"oneOf": [schema("Success"), schema("Ended")]}, "examples": _RESULTS}}
+    return operation(
+        _TAG,
+        "get_result",
+        "What came of a job",
+        "200 once the job has ended, well or not; 202 before. Held until then where `wait` says so.",
+        parameters=_WAITING,
+        answers={
+            200: answer("The job has ended.", ended, _WAITED),
+            202: answer("The job has not ended.", json("NotYet"), ["Retry-After", *_WAITED]),
+        },
+        refusals=("invalid_field", *_LOST),
+    )
+
+
+_RESULTS = {
+    "success": {"summary": "It went well", "value": examples.SUCCESS},
+    "failure": {"summary": "It failed", "value": examples.ENDED},
+}
+
+
+def _events() -> Json:
+    return operation(
+        _TAG,
+        "get_events",
+        "Watch a job",
+        "Server-Sent Events: each `status` event has a status document (`JobStatus`) as its data, the present one "
+        "first. A comment comes every 15 seconds. The stream ends after the last status, or when the process stops.",
+        parameters=[
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "description": "What an EventSource sends that comes again.",
+                "schema": {"type": "string"},
+            }
+        ],
+        answers={
+            200: answer("The stream.", text("text/event-stream", "Events as they come.", examples.STREAM)),
+            204: answer("The last status was told already: do not come again."),
+        },
+        refusals=_LOST,
+    )
+
+
+def _cancel() -> Json:
+    return operation(
+        _TAG,
+        "cancel_upload",
+        "Cancel a job",
+        "At once, wherever it is; its files are removed. A job that has ended cannot be cancelled.",
+        answers={200: answer("It is cancelled.", json("JobStatus"))},
+        refusals=("conflict", *_LOST),
+    )
+
+
+def _retry() -> Json:
+    return operation(
+        _TAG,
+        "retry_upload",
+        "Do a job again",
+        "One that failed or was cancelled, from the original that is still there.",
+        answers={202: answer("It is queued again.", json("JobStatus"))},
+        refusals=("conflict", *_LOST),
+    )

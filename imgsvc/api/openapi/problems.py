@@ -1,0 +1,141 @@
+"""The problem documents (RFC 9457) of the API: each code's status is that of the catalogue, its meaning stands here."""
+
+from collections.abc import Sequence
+
+from imgsvc.api.openapi.parts import Json, answer
+from imgsvc.api.openapi.parts import schema as schema_of
+from imgsvc.problems import HTTP_PROBLEMS
+
+MEANINGS: dict[str, str] = {
+    "malformed_body": "The body cannot be read: no form, no boundary, cut off, or no JSON.",
+    "malformed_request": "The request is not valid HTTP/1.1, or one of its headers is not what it should be.",
+    "unauthorized": "The request has no key, or a wrong one.",
+    "forbidden": "The request comes from another site's page, or the service is not known by its `Host`.",
+    "signature_invalid": "The file's URL carries no signature, or a wrong one.",
+    "signature_expired": "The file's URL has served its time. The upload's result has a new one.",
+    "not_found": "There is nothing here that the caller may see.",
+    "expired": "The upload's time is up, and its status is no longer kept.",
+    "method_not_allowed": "The path does not answer to this method; `Allow` says to which it does.",
+    "request_timeout": "The request came too slowly, or stopped coming.",
+    "conflict": "The job's state does not allow this.",
+    "idempotency_in_flight": "The first upload with this Idempotency-Key is still under way.",
+    "precondition_failed": "The file is not the one that `If-Match` or `If-Unmodified-Since` asks for.",
+    "upload_too_large": "The body is larger than this service takes.",
+    "uri_too_long": "The request's target is too long.",
+    "unsupported_media_type": "The body is of a type, or the file of a format, that this service does not read.",
+    "range_not_satisfiable": "The range lies beyond the file; `Content-Range` tells how long that is.",
+    "headers_too_large": "The request has too many headers, or too long ones.",
+    "missing_file": "The form has no field `file`.",
+    "empty_file": "The file has no bytes.",
+    "too_many_files": "The form has more than one file.",
+    "unknown_field": "There is no field or parameter of this name here.",
+    "invalid_field": "A field or parameter has a value that it cannot have.",
+    "invalid_preset": "There is no preset of this name.",
+    "invalid_variants": "The upload's own variants are wrong; `detail` names the variant and its field.",
+    "invalid_webhook_url": "The webhook could never be called.",
+    "url_not_allowed": "This service does not fetch from there.",
+    "idempotency_mismatch": "The Idempotency-Key was used for another file, or for other options.",
+    "rate_limited": "The caller has begun too many uploads of late.",
+    "quota_exceeded": "The caller has uploaded too many bytes of late.",
+    "queue_unavailable": "The queue is away.",
+    "storage_unavailable": "Object storage is away.",
+    "overloaded": "The service has more to do than it can take on.",
+    "internal_error": "The service failed: a bug. Tell its operator the `request_id`.",
+}
+
+ANY_CALL = (
+    "malformed_request",
+    "forbidden",
+    "request_timeout",
+    "uri_too_long",
+    "headers_too_large",
+    "overloaded",
+    "internal_error",
+)
+"""What any call may be refused with, whatever it asks for."""
+
+MEDIA_TYPE = "application/problem+json"
+
+_HEADERS = {
+    "401": ("WWW-Authenticate",),
+    "405": ("Allow",),
+    "416": ("Content-Range",),
+    "429": ("Retry-After",),
+    "503": ("Retry-After",),
+}
+
+
+def by_status(codes: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for code in codes:
+        found.setdefault(_status(code), []).append(code)
+    return found
+
+
+def answer_with(codes: Sequence[str]) -> Json:
+    """The answer that carries one of these codes, all of one status. One code alone has a component of its own."""
+    return {"$ref": f"#/components/responses/{codes[0]}"} if len(codes) == 1 else described(codes)
+
+
+def described(codes: Sequence[str], *, has_body: bool = True) -> Json:
+    """The same in full. An answer to HEAD has no body."""
+    status = _status(codes[0])
+    content = {
+        "schema": schema_of("Problem")
+        | {"properties": {"status": {"const": int(status)}, "code": {"enum": list(codes)}}},
+        "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
+    }
+    return answer(
+        " ".join(f"`{code}`: {MEANINGS[code]}" for code in codes),
+        {MEDIA_TYPE: content} if has_body else None,
+        _HEADERS.get(status, ()),
+    )
+
+
+def responses() -> Json:
+    """One of each code."""
+    return {code: described([code]) for code in HTTP_PROBLEMS}
+
+
+def _status(code: str) -> str:
+    return str(int(HTTP_PROBLEMS[code]))
+
+
+def schema() -> Json:
+    return {
+        "type": "object",
+        "description": "What went wrong (RFC 9457), and what to do next.",
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference", "description": "`about:blank#` and the code."},
+            "title": {"type": "string", "description": "The status in words."},
+            "status": {"type": "integer", "description": "The HTTP status."},
+            "detail": {"type": "string", "description": "What to do next, for people."},
+            "code": {
+                "type": "string",
+                "enum": list(HTTP_PROBLEMS),
+                "description": "What went wrong, for programs. Codes stay as they are.",
+            },
+            "instance": {"type": "string", "description": "The path that was asked for."},
+            "request_id": {"type": "string", "description": "What the operator's log knows the request by."},
+        },
+        "required": ["type", "title", "status", "detail", "code", "instance", "request_id"],
+        "examples": [example("not_found")],
+    }
+
+
+def example(code: str) -> Json:
+    status = HTTP_PROBLEMS[code]
+    return {
+        "type": f"about:blank#{code}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": MEANINGS[code],
+        "code": code,
+        "instance": "/upload",
+        "request_id": "f9fb546d373eba3b",
+    }
+
+
+def examples() -> Json:
+    """One of each code."""
+    return {code: {"summary": meaning, "value": example(code)} for code, meaning in MEANINGS.items()}

@@ -1,0 +1,108 @@
+"""Operations on the service itself."""
+
+from imgsvc.api.openapi import examples
+from imgsvc.api.openapi.operations import operation
+from imgsvc.api.openapi.parts import JSON, Json, answer, json, parameter, text
+
+_TAG = "Service"
+_PAGE = text("text/html", "A page.")
+_COPIED = ("ETag", "Cache-Control")
+
+
+def paths() -> Json:
+    return {
+        "/presets": {"get": _presets()},
+        "/healthz": {"get": _health()},
+        "/readyz": {"get": _readiness()},
+        "/metrics": {"get": _metrics()},
+        "/openapi.json": {"get": _openapi()},
+        "/docs": {"get": _docs()},
+        "/": {"get": _page()},
+    }
+
+
+def _presets() -> Json:
+    return operation(
+        _TAG,
+        "get_presets",
+        "List presets",
+        "What an upload can ask for by name, each variant in full, so that it may be sent back as one of an upload's "
+        "own.",
+        answers={200: answer("All presets.", json("Presets"))},
+    )
+
+
+def _health() -> Json:
+    return operation(
+        _TAG,
+        "get_health",
+        "Is it alive?",
+        "Asks nobody else.",
+        answers={200: answer("It is.", json("Health"))},
+        needs_key=False,
+    )
+
+
+def _readiness() -> Json:
+    return operation(
+        _TAG,
+        "get_readiness",
+        "Can it serve?",
+        "Whether queue and storage are there. That no worker is alive is reported, and no reason for 503.",
+        answers={
+            200: answer("It can.", json("Readiness")),
+            503: answer("It cannot, or it is stopping.", json("Readiness")),
+        },
+        needs_key=False,
+    )
+
+
+def _metrics() -> Json:
+    return operation(
+        _TAG,
+        "get_metrics",
+        "Measurements",
+        "For Prometheus.",
+        answers={200: answer("What is known.", text("text/plain", "Prometheus text.", examples.METRICS))},
+    )
+
+
+def _openapi() -> Json:
+    return operation(
+        _TAG,
+        "get_openapi",
+        "This document",
+        "OpenAPI 3.1.",
+        parameters=[parameter("If-None-Match")],
+        answers={
+            200: answer("The document.", {JSON: {"schema": {"type": "object"}}}, _COPIED),
+            304: answer("The client's copy is still good.", headers=_COPIED),
+        },
+        needs_key=False,
+    )
+
+
+def _docs() -> Json:
+    return operation(
+        _TAG,
+        "get_docs",
+        "A page to read this document, and to try it",
+        "All that it needs comes from this service.",
+        parameters=[parameter("If-None-Match")],
+        answers={
+            200: answer("The page.", _PAGE, _COPIED),
+            304: answer("The client's copy is still good.", headers=_COPIED),
+        },
+        needs_key=False,
+    )
+
+
+def _page() -> Json:
+    return operation(
+        _TAG,
+        "get_page",
+        "The web page",
+        "Drop images, watch them, and take what came of them.",
+        answers={200: answer("The page.", _PAGE)},
+        needs_key=False,
+    )

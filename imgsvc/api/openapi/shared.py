@@ -1,0 +1,115 @@
+"""Headers and parameters that several operations share."""
+
+from typing import Any
+
+from imgsvc.api.openapi import examples
+from imgsvc.api.openapi.parts import Json, schema
+
+_ID = {"type": "string", "pattern": "^[\\w.:-]{8,128}$"}
+_SIZE = {"type": "string", "pattern": "^[0-9]+$"}
+_DATE = {"type": "string", "description": "An HTTP date."}
+_PATH = {"type": "string", "format": "uri-reference"}
+_FILE_NAME = {"type": "string", "pattern": "^(inline|attachment); filename="}
+_WAIT = {"type": "string", "pattern": "^wait=[0-9]+$"}
+_TAGS = {"type": "string", "description": "Entity tags, or `*`."}
+
+
+def _header(description: str, kind: Json, example: object, *, always: bool = True) -> Json:
+    return {"description": description, "required": always, "schema": kind, "example": example}
+
+
+HEADERS: Json = {
+    "X-Request-Id": _header(
+        "What the operator's log knows the request by: the client's own, or one made up.", _ID, "f9fb546d373eba3b"
+    ),
+    "Location": _header(
+        "Where the job's status is.",
+        {"type": "string", "format": "uri-reference"},
+        examples.ACCEPTED["status_url"],
+    ),
+    "Retry-After": _header("Seconds after which it is worth asking again.", {"type": "integer", "minimum": 1}, 2),
+    "Preference-Applied": _header(
+        "How much of `Prefer` is heeded (RFC 7240).",
+        {"type": "string", "pattern": "^wait=[0-9]+$"},
+        "wait=30",
+        always=False,
+    ),
+    "WWW-Authenticate": _header("How to show a key.", {"type": "string"}, 'Bearer realm="imgsvc"'),
+    "Allow": _header("The methods that the path answers to.", {"type": "string"}, "GET, HEAD"),
+    "ETag": _header("Stands for these very bytes.", {"type": "string"}, '"9b2cf535f27731c974343645a3985328"'),
+    "Last-Modified": _header("When the file was made.", _DATE, "Wed, 25 Nov 2026 10:35:00 GMT"),
+    "Cache-Control": _header(
+        "How long a copy is good: no longer than the file and its signature.",
+        {"type": "string"},
+        "public, max-age=86400, immutable",
+    ),
+    "Accept-Ranges": _header("That parts of it can be asked for.", {"const": "bytes"}, "bytes"),
+    "Content-Range": _header(
+        "Which bytes of how many these are; `*` for none.",
+        {"type": "string", "pattern": "^bytes ([0-9]+-[0-9]+|\\*)/[0-9]+$"},
+        "bytes 0-99/8123",
+    ),
+    "Content-Disposition": _header(
+        "The file's name (RFC 6266).",
+        {"type": "string", "pattern": "^(inline|attachment); filename="},
+        'inline; filename="sample_thumbnail.jpeg"',
+    ),
+    "Content-Length": _header("The size in bytes.", _SIZE, "8123"),
+    "Content-Type": _header("The media type.", {"type": "string"}, "image/jpeg"),
+    "Content-Security-Policy": _header(
+        "A file that a browser takes for a page must still not act as one.",
+        {"type": "string"},
+        "default-src 'none'; sandbox",
+    ),
+    "Cross-Origin-Resource-Policy": _header("Any page may embed it.", {"type": "string"}, "cross-origin"),
+    "X-Content-Type-Options": _header("No guessing.", {"const": "nosniff"}, "nosniff"),
+}
+
+
+def _parameter(place: str, name: str, description: str, kind: Json, example: object = None, **more: Any) -> Json:
+    described = {"name": name, "in": place, "description": description, "schema": kind, **more}
+    return described if example is None else described | {"example": example}
+
+
+PARAMETERS: Json = {
+    "X-Request-Id": _parameter(
+        "header",
+        "X-Request-Id",
+        "A name for the request, which its answer and the log carry. One that is not plain is replaced.",
+        _ID,
+        "checkout-7f3a",
+    ),
+    "Id": _parameter(
+        "path",
+        "id",
+        "The upload's `id`.",
+        schema("Id"),
+        examples.ID,
+        required=True,
+    ),
+    "Idempotency-Key": _parameter(
+        "header",
+        "Idempotency-Key",
+        "Makes the upload safe to send again: for 24 hours the same key with the same file and options gives the same "
+        "answer and no second job. Keys of different callers are different keys.",
+        {"type": "string", "pattern": "^[!-~]{1,255}$"},
+        "order-1234-photo-1",
+    ),
+    "wait": _parameter(
+        "query",
+        "wait",
+        "Seconds to hold the answer until the job has ended.",
+        {"type": "number", "minimum": 0, "maximum": 60, "default": 0},
+        30,
+    ),
+    "Prefer": _parameter(
+        "header",
+        "Prefer",
+        "`wait=30` is as good as `?wait=30` (RFC 7240). What cannot be understood is ignored.",
+        {"type": "string"},
+        "wait=30",
+    ),
+    "If-None-Match": _parameter(
+        "header", "If-None-Match", "Answer 304 where the copy of this tag is still good.", _TAGS
+    ),
+}

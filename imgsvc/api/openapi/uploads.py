@@ -1,0 +1,156 @@
+"""Operations that make uploads, and that list them."""
+
+from imgsvc.api.multipart import FORM_OVERHEAD_BYTES
+from imgsvc.api.openapi import examples
+from imgsvc.api.openapi.operations import operation
+from imgsvc.api.openapi.parts import JSON, Json, answer, binary, json, parameter, schema
+from imgsvc.api.openapi.schemas import OPTIONS
+from imgsvc.api.urls import MAX_BODY_BYTES
+from imgsvc.formats import FORMATS
+from imgsvc.settings import Settings
+
+_TAG = "Uploads"
+_STRUCTURED = ("variants", "metadata")
+"""Options that are JSON, where the others are plain text."""
+
+_REFUSED_OPTIONS = (
+    "unknown_field",
+    "invalid_field",
+    "invalid_preset",
+    "invalid_variants",
+    "invalid_webhook_url",
+    "idempotency_mismatch",
+)
+_REFUSED_FOR_NOW = ("idempotency_in_flight", "rate_limited", "quota_exceeded", "queue_unavailable")
+
+_THEN = {
+    name: {"operationId": operation_id, "parameters": {"id": "$response.body#/id"}}
+    for name, operation_id in {
+        "status": "get_status",
+        "result": "get_result",
+        "events": "get_events",
+        "upload": "get_upload",
+        "cancel": "cancel_upload",
+        "retry": "retry_upload",
+        "delete": "delete_upload",
+    }.items()
+}
+_ACCEPTED = answer("Accepted: the job is queued.", json("Accepted"), ["Location"], _THEN)
+
+
+def paths(settings: Settings) -> Json:
+    return {
+        "/upload": {"post": _upload(settings)},
+        "/upload/url": {"post": _upload_url()},
+        "/uploads": {"get": _uploads()},
+    }
+
+
+def _upload(settings: Settings) -> Json:
+    form = {
+        "schema": schema("UploadForm"),
+        "encoding": {"file": {"contentType": "image/*, application/octet-stream"}}
+        | {name: {"contentType": JSON} for name in _STRUCTURED},
+    }
+    raw = binary(
+        *(fmt.media_type for fmt in FORMATS.values()), "application/octet-stream", max_bytes=settings.max_upload_bytes
+    )
+    return operation(
+        _TAG,
+        "upload",
+        "Upload an image",
+        "The image comes as the field `file` of a form, or as the body itself; then the options stand in the query. "
+        "What it is gets judged by its first bytes, not by its name or declared type. The answer is given when the "
+        "original is durable and its job is queued.\n\n"
+        f"At most {settings.max_upload_bytes} bytes, in a form with {FORM_OVERHEAD_BYTES} more for its other parts.",
+        parameters=[parameter("Idempotency-Key"), _FILENAME, _DISPOSITION, *map(_in_query, OPTIONS)],
+        body={"required": True, "content": {"multipart/form-data": form, **raw}},
+        answers={202: _ACCEPTED},
+        refusals=(
+            "malformed_body",
+            "upload_too_large",
+            "unsupported_media_type",
+            "missing_file",
+            "empty_file",
+            "too_many_files",
+            *_REFUSED_OPTIONS,
+            *_REFUSED_FOR_NOW,
+            "storage_unavailable",
+        ),
+    )
+
+
+_FILENAME = {
+    "name": "filename",
+    "in": "query",
+    "description": "The file's name, where it is the body itself.",
+    "schema": {"type": "string"},
+}
+_DISPOSITION = {
+    "name": "Content-Disposition",
+    "in": "header",
+    "description": "The file's name, where it is the body itself; goes before the query's.",
+    "schema": {"type": "string"},
+    "example": 'attachment; filename="sample.jpg"',
+}
+
+
+def _in_query(name: str) -> Json:
+    described = {"name": name, "in": "query", "description": f"The form's `{name}`, where the file is the body itself."}
+    if name in _STRUCTURED:
+        return described | {"content": {JSON: {"schema": OPTIONS[name]}}}
+    return described | {"schema": OPTIONS[name]}
+
+
+def _upload_url() -> Json:
+    return operation(
+        _TAG,
+        "upload_url",
+        "Upload an image by its URL",
+        "A worker fetches the image. A host that is away is asked again for ten minutes; then the job ends in "
+        "`fetch_failed`. Addresses that are not public are reached only where the operator has named them.\n\n"
+        f"The body has at most {MAX_BODY_BYTES} bytes.",
+        parameters=[parameter("Idempotency-Key")],
+        body={"required": True, "content": json("UploadUrl")},
+        answers={202: _ACCEPTED},
+        refusals=(
+            "malformed_body",
+            "upload_too_large",
+            "unsupported_media_type",
+            "url_not_allowed",
+            *_REFUSED_OPTIONS,
+            *_REFUSED_FOR_NOW,
+        ),
+    )
+
+
+def _uploads() -> Json:
+    return operation(
+        _TAG,
+        "list_uploads",
+        "List uploads",
+        "The caller's own, newest first, page by page.",
+        parameters=[
+            {
+                "name": "status",
+                "in": "query",
+                "description": "Only those in this state.",
+                "schema": schema("Status"),
+                "example": examples.FAILED["status"],
+            },
+            {
+                "name": "limit",
+                "in": "query",
+                "description": "How many a page has at most.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
+            },
+            {
+                "name": "cursor",
+                "in": "query",
+                "description": "The `next` of the page before, unchanged.",
+                "schema": {"type": "string"},
+            },
+        ],
+        answers={200: answer("A page.", json("Uploads"))},
+        refusals=("invalid_field", "queue_unavailable"),
+    )

@@ -1,0 +1,43 @@
+"""`GET /openapi.json`: the API described; `GET /docs`: a page to read that, and to try it."""
+
+from functools import cache
+from pathlib import Path
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgsvc.api.assets import Asset
+from imgsvc.api.context import services
+from imgsvc.api.errors import ProblemError
+from imgsvc.api.openapi import document
+from imgsvc.settings import Settings
+
+_FOLDER = Path(__file__).parent / "docs"
+_PAGE = "docs.html"
+
+
+async def openapi(request: Request) -> Response:
+    return _described(services(request).settings).answer(request)
+
+
+async def docs(request: Request) -> Response:
+    return _assets()[_PAGE].answer(request)
+
+
+async def docs_asset(request: Request) -> Response:
+    """The page's scripts and styles."""
+    asset = _assets().get(request.path_params["name"])
+    if asset is None:
+        raise ProblemError("not_found", "The page has no such file.")
+    return asset.answer(request)
+
+
+@cache
+def _described(settings: Settings) -> Asset:
+    return Asset(orjson.dumps(document(settings)), "application/json", {})
+
+
+@cache
+def _assets() -> dict[str, Asset]:
+    return {file.name: Asset.of(file) for file in _FOLDER.iterdir()}
