@@ -1,0 +1,50 @@
+// Elements from plain data. All text goes in as text: nothing that is shown is ever read as HTML.
+
+/** An element with properties (those with a dash are attributes, `on…` listeners) and children, strings or nodes. */
+export function el(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name.includes("-") || name === "role" || name === "for") node.setAttribute(name, value);
+    else node[name] = value;
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** A line of text with its `code`. */
+export function line(text) {
+  return (text ?? "").split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
+}
+
+/** Paragraphs and numbered lists. */
+export function prose(text) {
+  return (text ?? "").trim().split(/\n\n+/).map((block) => {
+    const items = block.split(/^\d+\. /m).slice(1);
+    return items.length ? el("ol", {}, items.map((item) => el("li", {}, line(item.trim())))) : el("p", {}, line(block));
+  });
+}
+
+/** Something that can be opened. Its inside is made when it is opened first. */
+export function fold(summary, inside, properties = {}) {
+  const node = el("details", properties, el("summary", {}, summary));
+  const fill = () => node.childElementCount === 1 && node.append(...[inside()].flat());
+  node.addEventListener("toggle", () => node.open && fill());
+  if (node.open) fill();
+  return node;
+}
+
+export function code(text) {
+  return el("pre", { tabIndex: 0 }, el("code", {}, text));
+}
+
+/** A button that copies what `text` gives. */
+export function copier(text) {
+  const button = el("button", { type: "button", className: "quiet" }, "Copy");
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(text());
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  });
+  return button;
+}
