@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api.context import Document, Services, is_draining, services
+from imgsvc.api.errors import RETRY_AFTER_S
 from imgsvc.jobs.answers import Census
 from imgsvc.jobs.queue import QueueUnavailableError
 from imgsvc.metrics import CONTENT_TYPE, Dependency, Depth
@@ -42,7 +43,10 @@ async def readyz(request: Request) -> Response:
     status = "ready" if queue["ok"] and storage["ok"] else "not_ready"
     if is_draining(request.app):
         status = "draining"
-    return Document({"status": status, "checks": checks}, status_code=200 if status == "ready" else 503)
+    document = {"status": status, "checks": checks}
+    if status == "ready":
+        return Document(document)
+    return Document(document, status_code=503, headers={"retry-after": str(RETRY_AFTER_S)})
 
 
 async def metrics(request: Request) -> Response:

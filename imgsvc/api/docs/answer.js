@@ -10,7 +10,12 @@ export async function show(response, began, place) {
   const kind = response.headers.get("content-type") ?? "";
   const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
   place.replaceChildren(
-    el("p", { className: response.ok ? "good" : "bad" }, el("strong", {}, `${response.status} ${response.statusText}`), ` after ${took} ms`),
+    el(
+      "p",
+      { className: response.ok ? "good" : "bad" },
+      el("strong", {}, `${response.status} ${response.statusText}`),
+      ` after ${took} ms`,
+    ),
     fold("Headers", () => code(headers), { open: true }),
   );
   if (kind.startsWith("image/")) return picture(await response.blob(), place);

@@ -8,7 +8,7 @@ export function el(tag, properties = {}, ...children) {
     else if (name.includes("-") || name === "role" || name === "for") node.setAttribute(name, value);
     else node[name] = value;
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return node;
 }
 
@@ -17,18 +17,30 @@ export function line(text) {
   return (text ?? "").split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
 }
 
-/** Paragraphs and numbered lists. */
+/** Paragraphs and lists. */
 export function prose(text) {
-  return (text ?? "").trim().split(/\n\n+/).map((block) => {
-    const items = block.split(/^\d+\. /m).slice(1);
-    return items.length ? el("ol", {}, items.map((item) => el("li", {}, line(item.trim())))) : el("p", {}, line(block));
-  });
+  return (text ?? "")
+    .trim()
+    .split(/\n\n+/)
+    .map((block) => {
+      const [numbered, dashed] = [/^\d+\. /m, /^- /m].map((mark) => block.split(mark).slice(1));
+      if (numbered.length) return list("ol", numbered);
+      return dashed.length ? list("ul", dashed) : el("p", {}, line(block));
+    });
+}
+
+function list(tag, items) {
+  return el(
+    tag,
+    {},
+    items.map((item) => el("li", {}, line(item.trim()))),
+  );
 }
 
 /** Something that can be opened. Its inside is made when it is opened first. */
 export function fold(summary, inside, properties = {}) {
   const node = el("details", properties, el("summary", {}, summary));
-  const fill = () => node.childElementCount === 1 && node.append(...[inside()].flat());
+  const fill = () => node.childElementCount === 1 && node.append(...[inside()].flat(Infinity));
   node.addEventListener("toggle", () => node.open && fill());
   if (node.open) fill();
   return node;

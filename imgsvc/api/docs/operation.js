@@ -10,8 +10,23 @@ export function section(spec, call, keyOf) {
   return el(
     "article",
     { id: operation.operationId },
-    el("h3", {}, el("a", { href: `#${operation.operationId}` }, el("span", { className: `method ${method}` }, method.toUpperCase()), " ", el("code", {}, path))),
-    el("p", { className: "summary" }, operation.summary, isOpen ? el("span", { className: "note" }, " needs no key") : null),
+    el(
+      "h3",
+      {},
+      el(
+        "a",
+        { href: `#${operation.operationId}` },
+        el("span", { className: `method ${method}` }, method.toUpperCase()),
+        " ",
+        el("code", {}, path),
+      ),
+    ),
+    el(
+      "p",
+      { className: "summary" },
+      operation.summary,
+      isOpen ? el("span", { className: "note" }, " needs no key") : null,
+    ),
     prose(operation.description),
     parameters.length ? [el("h4", {}, "Parameters"), table(spec, parameters)] : null,
     operation.requestBody ? [el("h4", {}, "Body"), bodies(spec, operation.requestBody)] : null,
@@ -25,12 +40,23 @@ function table(spec, parameters) {
   const rows = parameters.map((one) => {
     const schema = one.schema ?? Object.values(one.content)[0].schema;
     const resolved = spec.resolve(schema);
-    const facts = [one.required ? "required" : null, resolved.default === undefined ? null : `default ${resolved.default}`].filter(Boolean).join(", ");
+    const facts = [
+      one.required ? "required" : null,
+      resolved.default === undefined ? null : `default ${resolved.default}`,
+    ]
+      .filter(Boolean)
+      .join(", ");
     return el(
       "tr",
       {},
       el("th", { scope: "row" }, el("code", {}, one.name), el("span", { className: "note" }, ` ${one.in}`)),
-      el("td", {}, el("span", { className: "type" }, spec.typeOf(schema)), facts ? el("span", { className: "note" }, ` ${facts}`) : null, el("div", {}, line(one.description))),
+      el(
+        "td",
+        {},
+        el("span", { className: "type" }, spec.typeOf(schema)),
+        facts ? el("span", { className: "note" }, ` ${facts}`) : null,
+        el("div", {}, line(one.description)),
+      ),
     );
   });
   return el("table", {}, el("tbody", {}, rows));
@@ -42,7 +68,12 @@ function bodies(spec, raw) {
     const key = JSON.stringify(media);
     groups.set(key, { types: [...(groups.get(key)?.types ?? []), type], media });
   }
-  return [...groups.values()].map(({ types, media }) => fold(types.map((type) => el("code", {}, `${type} `)), () => inside(spec, media)));
+  return [...groups.values()].map(({ types, media }) =>
+    fold(
+      types.map((type) => el("code", {}, `${type} `)),
+      () => inside(spec, media),
+    ),
+  );
 }
 
 function inside(spec, media) {
@@ -53,13 +84,23 @@ function inside(spec, media) {
 }
 
 function answer(spec, status, response) {
-  const summary = [el("span", { className: `status s${status[0]}` }, status), " ", line(response.description)];
-  const headers = Object.entries(response.headers ?? {}).map(([name, raw]) => {
-    const header = spec.resolve(raw);
-    return el("li", {}, el("code", { className: "name" }, name), header.required ? null : el("span", { className: "note" }, " optional"), el("div", { className: "says" }, line(header.description)));
-  });
+  const codes = Object.values(response.content ?? {}).flatMap(({ schema }) => schema.properties?.code?.enum ?? []);
+  const told = codes.length > 1 ? codes.map((one) => [" ", el("code", {}, one)]) : [" ", line(response.description)];
+  const summary = [el("span", { className: `status s${status[0]}` }, status), told];
+  const headers = Object.entries(response.headers ?? {}).map(([name, raw]) => header(name, spec.resolve(raw)));
   return fold(summary, () => [
-    ...(response.content ? bodies(spec, { content: response.content }) : [el("p", { className: "note" }, "No body.")]),
-    ...(headers.length ? [fold("Headers", () => el("ul", { className: "schema" }, headers))] : []),
+    codes.length > 1 ? prose(response.description) : [],
+    response.content ? bodies(spec, { content: response.content }) : el("p", { className: "note" }, "No body."),
+    headers.length ? fold("Headers", () => el("ul", { className: "schema" }, headers)) : [],
   ]);
+}
+
+function header(name, { required, description }) {
+  return el(
+    "li",
+    {},
+    el("code", { className: "name" }, name),
+    required ? null : el("span", { className: "note" }, " optional"),
+    el("div", { className: "says" }, line(description)),
+  );
 }

@@ -33,7 +33,8 @@ export function curl({ method, url, headers, content }) {
     words.push("-H", quote(name === "Authorization" ? `${name}: Bearer …` : `${name}: ${value}`));
   }
   if (Array.isArray(content)) {
-    for (const [name, value] of content) words.push("-F", quote(`${name}=${value instanceof File ? `@${value.name}` : value}`));
+    for (const [name, value] of content)
+      words.push("-F", quote(`${name}=${value instanceof File ? `@${value.name}` : value}`));
   } else if (content instanceof File) words.push("--data-binary", quote(`@${content.name}`));
   else if (content !== undefined) words.push("--data", quote(content));
   return [...words, quote(location.origin + url)].join(" ");

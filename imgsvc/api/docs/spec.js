@@ -11,9 +11,13 @@ export class Spec {
   resolve(value) {
     if (!value || typeof value.$ref !== "string") return value;
     const { $ref, ...beside } = value;
-    const found = $ref.slice(2).split("/").reduce((at, name) => at[name.replaceAll("~1", "/").replaceAll("~0", "~")], this.document);
+    const found = $ref
+      .slice(2)
+      .split("/")
+      .reduce((at, name) => at[name.replaceAll("~1", "/").replaceAll("~0", "~")], this.document);
     const target = this.resolve(found);
-    const properties = target.properties && beside.properties ? { properties: merged(target.properties, beside.properties) } : {};
+    const properties =
+      target.properties && beside.properties ? { properties: merged(target.properties, beside.properties) } : {};
     return { ...target, ...beside, ...properties };
   }
 
@@ -23,7 +27,9 @@ export class Spec {
     for (const [path, item] of Object.entries(this.document.paths)) {
       for (const method of METHODS.filter((name) => name in item)) {
         const operation = item[method];
-        const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((one) => this.resolve(one));
+        const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((one) =>
+          this.resolve(one),
+        );
         all.push({ tag: operation.tags[0], method, path, operation, parameters });
       }
     }

@@ -15,7 +15,12 @@ export function tryIt(spec, call, keyOf) {
   const answer = el("div", { className: "answer", "aria-live": "polite" });
   const stop = el("button", { type: "button", className: "quiet", hidden: true }, "Stop");
   const request = () =>
-    assemble(call, fields.map(({ parameter, input }) => ({ parameter, value: input.value })), body?.read() ?? {}, keyOf());
+    assemble(
+      call,
+      fields.map(({ parameter, input }) => ({ parameter, value: input.value })),
+      body?.read() ?? {},
+      keyOf(),
+    );
   const refresh = () => (command.firstChild.textContent = curl(request()));
 
   async function submit(event) {
@@ -37,10 +42,15 @@ export function tryIt(spec, call, keyOf) {
   const form = el(
     "form",
     { className: "try", onsubmit: submit, oninput: refresh, onchange: refresh },
-    fields.map(({ row }) => row),
     body?.node,
+    fields.map(({ row }) => row),
     el("div", { className: "row" }, el("button", { type: "submit" }, "Send"), stop),
-    el("div", { className: "command" }, command, copier(() => command.textContent)),
+    el(
+      "div",
+      { className: "command" },
+      command,
+      copier(() => command.textContent),
+    ),
     answer,
   );
   refresh();
@@ -58,14 +68,30 @@ function field(spec, parameter) {
 }
 
 function control(schema, example) {
-  if (schema.enum) return el("select", {}, el("option", { value: "" }, ""), schema.enum.map((one) => el("option", {}, String(one))));
+  if (schema.enum)
+    return el(
+      "select",
+      {},
+      el("option", { value: "" }, ""),
+      schema.enum.map((one) => el("option", {}, String(one))),
+    );
   const shown = example ?? schema.default ?? "";
-  return el("input", { type: "text", autocomplete: "off", spellcheck: false, placeholder: typeof shown === "object" ? JSON.stringify(shown) : String(shown) });
+  return el("input", {
+    type: "text",
+    autocomplete: "off",
+    spellcheck: false,
+    placeholder: typeof shown === "object" ? JSON.stringify(shown) : String(shown),
+  });
 }
 
 function labelled(name, input, note) {
   input.id = `try-${(made += 1)}`;
-  return el("div", { className: "row" }, el("label", { for: input.id }, el("code", {}, name), el("span", { className: "note" }, ` ${note}`)), input);
+  return el(
+    "div",
+    { className: "row" },
+    el("label", { for: input.id }, el("code", {}, name), el("span", { className: "note" }, ` ${note}`)),
+    input,
+  );
 }
 
 class Body {
@@ -73,9 +99,19 @@ class Body {
     this.spec = spec;
     this.content = body.content;
     this.types = Object.keys(body.content);
-    this.kind = el("select", { onchange: () => this.fill() }, this.types.map((type) => el("option", {}, type)));
+    this.kind = el(
+      "select",
+      { onchange: () => this.fill() },
+      this.types.map((type) => el("option", {}, type)),
+    );
     this.inside = el("div");
-    this.node = el("fieldset", {}, el("legend", {}, "Body"), this.types.length > 1 ? labelled("Content-Type", this.kind, "") : null, this.inside);
+    this.node = el(
+      "fieldset",
+      {},
+      el("legend", {}, "Body"),
+      this.types.length > 1 ? labelled("Content-Type", this.kind, "") : null,
+      this.inside,
+    );
     this.fill();
   }
 
@@ -96,7 +132,10 @@ class Body {
       this.inside.replaceChildren(labelled("JSON", this.single, ""));
     } else {
       this.single = el("input", { type: "file", accept: "image/*" });
-      this.inside.replaceChildren(labelled("file", this.single, ""), el("p", { className: "note" }, line("The fields go into the query, by the parameters above.")));
+      this.inside.replaceChildren(
+        labelled("file", this.single, ""),
+        el("p", { className: "note" }, line("The fields go into the query, by the parameters above.")),
+      );
     }
   }
 

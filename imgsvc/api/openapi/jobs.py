@@ -95,11 +95,14 @@ def _events() -> Json:
             }
         ],
         answers={
-            200: answer("The stream.", text("text/event-stream", "Events as they come.", examples.STREAM)),
+            200: answer("The stream.", _STREAM, ["Cache-Control", "X-Accel-Buffering"]),
             204: answer("The last status was told already: do not come again."),
         },
         refusals=_LOST,
     )
+
+
+_STREAM = text("text/event-stream", "Events as they come.", examples.STREAM)
 
 
 def _cancel() -> Json:

@@ -35,7 +35,7 @@ def operation(
         "operationId": operation_id,
         "summary": summary,
         "description": description,
-        "parameters": [parameter("X-Request-Id"), *parameters],
+        "parameters": [*parameters, parameter("X-Request-Id")],
         **({"requestBody": body} if body else {}),
         "responses": dict(sorted(responses.items())),
         "security": KEY_OR_OPEN if needs_key else [],

@@ -85,8 +85,9 @@ def described(codes: Sequence[str], *, has_body: bool = True) -> Json:
         | {"properties": {"status": {"const": int(status)}, "code": {"enum": list(codes)}}},
         "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
     }
+    told = [f"`{code}`: {MEANINGS[code]}" for code in codes]
     return answer(
-        " ".join(f"`{code}`: {MEANINGS[code]}" for code in codes),
+        told[0] if len(told) == 1 else "One of:\n\n- " + "\n- ".join(told),
         {MEDIA_TYPE: content} if has_body else None,
         _HEADERS.get(status, ()),
     )

@@ -6,7 +6,8 @@ from imgsvc.api.openapi.parts import JSON, Json, answer, json, parameter, text
 
 _TAG = "Service"
 _PAGE = text("text/html", "A page.")
-_COPIED = ("ETag", "Cache-Control")
+_COPIED = ("ETag", "Cache-Control", "X-Content-Type-Options")
+_GUARDED = (*_COPIED, "Content-Security-Policy", "Referrer-Policy")
 
 
 def paths() -> Json:
@@ -90,8 +91,8 @@ def _docs() -> Json:
         "All that it needs comes from this service.",
         parameters=[parameter("If-None-Match")],
         answers={
-            200: answer("The page.", _PAGE, _COPIED),
-            304: answer("The client's copy is still good.", headers=_COPIED),
+            200: answer("The page.", _PAGE, _GUARDED),
+            304: answer("The client's copy is still good.", headers=_GUARDED),
         },
         needs_key=False,
     )

@@ -39,7 +39,7 @@ HEADERS: Json = {
     "ETag": _header("Stands for these very bytes.", {"type": "string"}, '"9b2cf535f27731c974343645a3985328"'),
     "Last-Modified": _header("When the file was made.", _DATE, "Wed, 25 Nov 2026 10:35:00 GMT"),
     "Cache-Control": _header(
-        "How long a copy is good: no longer than the file and its signature.",
+        "How long a copy is good; that of a file no longer than the file and its signature.",
         {"type": "string"},
         "public, max-age=86400, immutable",
     ),
@@ -57,11 +57,13 @@ HEADERS: Json = {
     "Content-Length": _header("The size in bytes.", _SIZE, "8123"),
     "Content-Type": _header("The media type.", {"type": "string"}, "image/jpeg"),
     "Content-Security-Policy": _header(
-        "A file that a browser takes for a page must still not act as one.",
+        "What a page may do; a file that a browser takes for a page must not act as one.",
         {"type": "string"},
         "default-src 'none'; sandbox",
     ),
     "Cross-Origin-Resource-Policy": _header("Any page may embed it.", {"type": "string"}, "cross-origin"),
+    "Referrer-Policy": _header("What other sites hear of the page.", {"type": "string"}, "no-referrer"),
+    "X-Accel-Buffering": _header("Asks proxies to hold nothing back.", {"const": "no"}, "no"),
     "X-Content-Type-Options": _header("No guessing.", {"const": "nosniff"}, "nosniff"),
 }
 
