@@ -76,7 +76,7 @@ class Contract:
         elif kind.endswith("json"):
             yield from self._mismatches(content[kind]["schema"], answer.json(), "body")
 
-    def _mismatches(self, schema: Json, value: object, what: str) -> Iterator[str]:
+    def _mismatches(self, schema: Json, value: Any, what: str) -> Iterator[str]:
         for error in validator(schema, self._components).iter_errors(value):
             yield f"{what}: {error.json_path}: {error.message[:300]}"
 

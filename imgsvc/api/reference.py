@@ -11,14 +11,13 @@ from imgsvc.api.assets import Asset
 from imgsvc.api.context import services
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.openapi import document
-from imgsvc.settings import Settings
 
 _FOLDER = Path(__file__).parent / "docs"
 _PAGE = "docs.html"
 
 
 async def openapi(request: Request) -> Response:
-    return _described(services(request).settings).answer(request)
+    return _described(services(request).settings.max_upload_bytes).answer(request)
 
 
 async def docs(request: Request) -> Response:
@@ -34,8 +33,8 @@ async def docs_asset(request: Request) -> Response:
 
 
 @cache
-def _described(settings: Settings) -> Asset:
-    return Asset(orjson.dumps(document(settings)), "application/json", {})
+def _described(max_upload_bytes: int) -> Asset:
+    return Asset(orjson.dumps(document(max_upload_bytes)), "application/json", {})
 
 
 @cache

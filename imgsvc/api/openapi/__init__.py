@@ -10,7 +10,6 @@ from imgsvc.api.openapi import files, jobs, problems, service, shared, uploads, 
 from imgsvc.api.openapi.operations import KEY_OR_OPEN
 from imgsvc.api.openapi.parts import Json
 from imgsvc.api.openapi.schemas import schemas
-from imgsvc.settings import Settings
 
 _DESCRIPTION = """\
 Upload an image; resized, compressed and thumbnail versions of it are made in the background.
@@ -37,7 +36,8 @@ _KEY = {
 }
 
 
-def document(settings: Settings) -> Json:
+def document(max_upload_bytes: int) -> Json:
+    """That of a service which takes files of so many bytes."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -50,7 +50,7 @@ def document(settings: Settings) -> Json:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "security": KEY_OR_OPEN,
-        "paths": uploads.paths(settings) | jobs.paths() | files.paths() | service.paths(),
+        "paths": uploads.paths(max_upload_bytes) | jobs.paths() | files.paths() | service.paths(),
         "webhooks": webhooks.webhooks(),
         "components": {
             "schemas": schemas(),

@@ -57,12 +57,12 @@ ANY_CALL = (
 MEDIA_TYPE = "application/problem+json"
 
 _HEADERS = {
-    "401": ("WWW-Authenticate",),
-    "405": ("Allow",),
-    "416": ("Content-Range",),
-    "429": ("Retry-After",),
-    "503": ("Retry-After",),
+    "unauthorized": "WWW-Authenticate",
+    "method_not_allowed": "Allow",
+    "idempotency_in_flight": "Retry-After",
+    "range_not_satisfiable": "Content-Range",
 }
+_TEMPORARY = {"429", "503"}
 
 
 def by_status(codes: Sequence[str]) -> dict[str, list[str]]:
@@ -89,13 +89,18 @@ def described(codes: Sequence[str], *, has_body: bool = True) -> Json:
     return answer(
         told[0] if len(told) == 1 else "One of:\n\n- " + "\n- ".join(told),
         {MEDIA_TYPE: content} if has_body else None,
-        _HEADERS.get(status, ()),
+        _headers(status, codes),
     )
 
 
 def responses() -> Json:
     """One of each code."""
     return {code: described([code]) for code in HTTP_PROBLEMS}
+
+
+def _headers(status: str, codes: Sequence[str]) -> list[str]:
+    own = [_HEADERS[code] for code in codes if code in _HEADERS]
+    return [*own, "Retry-After"] if status in _TEMPORARY else own
 
 
 def _status(code: str) -> str:

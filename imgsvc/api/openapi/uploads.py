@@ -7,7 +7,6 @@ from imgsvc.api.openapi.parts import JSON, Json, answer, binary, json, parameter
 from imgsvc.api.openapi.schemas import OPTIONS
 from imgsvc.api.urls import MAX_BODY_BYTES
 from imgsvc.formats import FORMATS
-from imgsvc.settings import Settings
 
 _TAG = "Uploads"
 _STRUCTURED = ("variants", "metadata")
@@ -38,23 +37,21 @@ _THEN = {
 _ACCEPTED = answer("Accepted: the job is queued.", json("Accepted"), ["Location"], _THEN)
 
 
-def paths(settings: Settings) -> Json:
+def paths(max_upload_bytes: int) -> Json:
     return {
-        "/upload": {"post": _upload(settings)},
+        "/upload": {"post": _upload(max_upload_bytes)},
         "/upload/url": {"post": _upload_url()},
         "/uploads": {"get": _uploads()},
     }
 
 
-def _upload(settings: Settings) -> Json:
+def _upload(max_bytes: int) -> Json:
     form = {
         "schema": schema("UploadForm"),
         "encoding": {"file": {"contentType": "image/*, application/octet-stream"}}
         | {name: {"contentType": JSON} for name in _STRUCTURED},
     }
-    raw = binary(
-        *(fmt.media_type for fmt in FORMATS.values()), "application/octet-stream", max_bytes=settings.max_upload_bytes
-    )
+    raw = binary(*(fmt.media_type for fmt in FORMATS.values()), "application/octet-stream", max_bytes=max_bytes)
     return operation(
         _TAG,
         "upload",
@@ -62,7 +59,7 @@ def _upload(settings: Settings) -> Json:
         "The image comes as the field `file` of a form, or as the body itself; then the options stand in the query. "
         "What it is gets judged by its first bytes, not by its name or declared type. The answer is given when the "
         "original is durable and its job is queued.\n\n"
-        f"At most {settings.max_upload_bytes} bytes, in a form with {FORM_OVERHEAD_BYTES} more for its other parts.",
+        f"At most {max_bytes} bytes, in a form with {FORM_OVERHEAD_BYTES} more for its other parts.",
         parameters=[parameter("Idempotency-Key"), _FILENAME, _DISPOSITION, *map(_in_query, OPTIONS)],
         body={"required": True, "content": {"multipart/form-data": form, **raw}},
         answers={202: _ACCEPTED},
