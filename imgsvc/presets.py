@@ -161,16 +161,16 @@ def read(where: str, written: object) -> Preset:
 
 def schema() -> dict[str, Any]:
     """What `read` takes, as JSON Schema (2020-12)."""
-    present = {"not": {"type": "null"}}
+    given = {"type": "integer"}
     variant = {
         "type": "object",
         "properties": {name: _or_null(rule.schema) | {"default": _DEFAULTS[name]} for name, rule in _RULES.items()},
         "additionalProperties": False,
-        "anyOf": [{"properties": {side: present}, "required": [side]} for side in ("width", "height")],
+        "anyOf": [{"properties": {side: given}, "required": [side]} for side in ("width", "height")],
         "allOf": [
             {
                 "if": {"properties": {"fit": {"enum": sorted(_NEED_BOTH_SIDES)}}, "required": ["fit"]},
-                "then": {"properties": {"width": present, "height": present}, "required": ["width", "height"]},
+                "then": {"properties": {"width": given, "height": given}, "required": ["width", "height"]},
             },
             {
                 "if": {"properties": {"frames": {"const": "all"}}, "required": ["frames"]},

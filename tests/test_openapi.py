@@ -16,7 +16,7 @@ from imgsvc.api.app import ROUTES
 from imgsvc.api.openapi import document
 from imgsvc.api.openapi.problems import MEANINGS
 from imgsvc.embedded import free_port
-from imgsvc.presets import PresetError, read
+from imgsvc.presets import PRESETS, PresetError, read
 from imgsvc.problems import HTTP_PROBLEMS, JOB_FAILURES
 from tests import images
 from tests.contract import METHODS, Contract, Json, resolve, split, validator
@@ -45,7 +45,7 @@ NOT_WALKED = {
 
 MAX_BYTES = 256 * 1024
 PHOTO = images.photo()
-DOCUMENT: Json = orjson.loads(orjson.dumps(document(MAX_BYTES)))
+DOCUMENT: Json = orjson.loads(orjson.dumps(document(MAX_BYTES, PRESETS)))
 COMPONENTS = DOCUMENT["components"]
 CALLS = [(path, method) for path, item in DOCUMENT["paths"].items() for method in item if method in METHODS]
 
@@ -180,9 +180,11 @@ def test_the_schema_of_variants_takes_what_the_service_takes(variant: dict[str, 
     assert validator(COMPONENTS["schemas"]["Variants"], COMPONENTS).is_valid(written) == taken
 
 
-def test_limits_are_those_of_the_settings() -> None:
-    body = document(12_345)["paths"]["/upload"]["post"]["requestBody"]["content"]["image/jpeg"]
+def test_limits_and_presets_are_those_of_the_service() -> None:
+    described = document(12_345, ["default", "shop"])
+    body = described["paths"]["/upload"]["post"]["requestBody"]["content"]["image/jpeg"]
     assert body["schema"]["maxLength"] == 12_345
+    assert described["components"]["schemas"]["Preset"]["enum"] == ["default", "shop"]
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -17,7 +17,8 @@ _PAGE = "docs.html"
 
 
 async def openapi(request: Request) -> Response:
-    return _described(services(request).settings.max_upload_bytes).answer(request)
+    here = services(request)
+    return _described(here.settings.max_upload_bytes, tuple(here.presets)).answer(request)
 
 
 async def docs(request: Request) -> Response:
@@ -33,8 +34,8 @@ async def docs_asset(request: Request) -> Response:
 
 
 @cache
-def _described(max_upload_bytes: int) -> Asset:
-    return Asset(orjson.dumps(document(max_upload_bytes)), "application/json", {})
+def _described(max_upload_bytes: int, presets: tuple[str, ...]) -> Asset:
+    return Asset(orjson.dumps(document(max_upload_bytes, presets)), "application/json", {})
 
 
 @cache

@@ -4,6 +4,7 @@ What only a reader needs stands here: summaries, descriptions, examples. What th
 statuses of problems, the codes of jobs, the rules of variants, formats and limits.
 """
 
+from collections.abc import Collection
 from importlib.metadata import version
 
 from imgsvc.api.openapi import files, jobs, problems, service, shared, uploads, webhooks
@@ -36,8 +37,8 @@ _KEY = {
 }
 
 
-def document(max_upload_bytes: int) -> Json:
-    """That of a service which takes files of so many bytes."""
+def document(max_upload_bytes: int, presets: Collection[str]) -> Json:
+    """That of a service which takes files of so many bytes, and has presets of these names."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -53,7 +54,7 @@ def document(max_upload_bytes: int) -> Json:
         "paths": uploads.paths(max_upload_bytes) | jobs.paths() | files.paths() | service.paths(),
         "webhooks": webhooks.webhooks(),
         "components": {
-            "schemas": schemas(),
+            "schemas": schemas(presets),
             "responses": problems.responses(),
             "headers": shared.HEADERS,
             "parameters": shared.PARAMETERS,

@@ -1,5 +1,6 @@
 """The documents that clients send and get. What other rooms know of them is taken from there."""
 
+from collections.abc import Collection
 from typing import Any, get_args
 
 from imgsvc.api.names import MAX_NAME_BYTES
@@ -75,7 +76,7 @@ _METADATA = {
 _URL = _text("An absolute URL of http or https.", format="uri", minLength=1, maxLength=MAX_URL_BYTES)
 
 OPTIONS: Json = {
-    "preset": _text("Which named set of variants to make; `GET /presets` lists them.", default=DEFAULT),
+    "preset": schema("Preset"),
     "variants": schema("Variants"),
     "metadata": _METADATA,
     "expires_in": _number("Seconds until upload and files are removed.", 1, maximum=MAX_EXPIRES_IN_S),
@@ -84,11 +85,11 @@ OPTIONS: Json = {
 """What may be asked of an upload, by name: fields of a form, members of a JSON object, parameters of a query."""
 
 
-def schemas() -> Json:
-    return _inputs() | _job() | _outputs() | _service() | {"Problem": problems.schema()}
+def schemas(presets: Collection[str]) -> Json:
+    return _inputs(presets) | _job() | _outputs() | _service() | {"Problem": problems.schema()}
 
 
-def _inputs() -> Json:
+def _inputs(presets: Collection[str]) -> Json:
     variants = variants_schema()
     variant = variants["additionalProperties"]
     for name, field in variant["properties"].items():
@@ -99,6 +100,9 @@ def _inputs() -> Json:
         "Variant": variant,
         "Variants": variants
         | {"description": own, "additionalProperties": schema("Variant"), "examples": [{"card": examples.VARIANT}]},
+        "Preset": _text(
+            "A named set of variants; `GET /presets` has them in full.", enum=list(presets), default=DEFAULT
+        ),
         "UploadForm": _object(
             "A form with one file; its fields may stand before or after it.",
             {"file": {"description": "The image."}, **OPTIONS},
