@@ -96,9 +96,22 @@ async def _jobs(service: Service) -> None:
 
     await until(expired)
     await around(passing)
+    await _events(service, good)
+    await service.client.get("/uploads")
+    await service.client.get("/uploads", params={"status": "SUCCESS", "limit": 1})
+    await service.client.get("/uploads", params={"cursor": "made up"})
+    await service.client.get(f"/upload/{good}/result", headers={"prefer": "wait=1"})
+    await service.client.get(f"/upload/{good}/status", params={"wait": "long"})
     await service.client.delete(f"/upload/{good}")
     await service.client.delete(f"/upload/{uuid4()}")
     await around(str(uuid4()))
+
+
+async def _events(service: Service, ended: str) -> None:
+    """All of a stream that has come to its end, and what one is told who comes again."""
+    stream = (await service.client.get(f"/upload/{ended}/events")).text
+    last = next(line for line in stream.splitlines() if line.startswith("id: "))
+    await service.client.get(f"/upload/{ended}/events", headers={"last-event-id": last.removeprefix("id: ")})
 
 
 async def _files(service: Service) -> None:
@@ -117,7 +130,7 @@ async def _files(service: Service) -> None:
 
 
 async def _the_rest(service: Service) -> None:
-    for path in ("/presets", "/healthz", "/readyz", "/openapi.json", "/docs", "/nowhere"):
+    for path in ("/presets", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/nowhere"):
         etag = (await service.client.get(path)).headers.get("etag")
         await service.client.get(path, headers={"if-none-match": etag or '"other"'})
         await service.client.put(path)

@@ -99,5 +99,12 @@ READY = {
         "workers": {"ok": True, "alive": 2, "queued": 0, "sandbox": "full"},
     },
 }
-STREAM = 'retry: 2000\n\nevent: status\ndata: {"id": "3f0c…", "status": "PROGRESS", "progress": 60, …}\n\n'
+STREAM = """\
+retry: 2000
+
+id: 4be1f0a7c2d9e835
+event: status
+data: {"id": "3f0c…", "status": "PROGRESS", "progress": 60, …}
+
+"""
 METRICS = "# TYPE imgsvc_uploads_in_progress gauge\nimgsvc_uploads_in_progress 2.0\n"

@@ -85,7 +85,8 @@ def _events() -> Json:
         "get_events",
         "Watch a job",
         "Server-Sent Events: each `status` event has a status document (`JobStatus`) as its data, the present one "
-        "first. A comment comes every 15 seconds. The stream ends after the last status, or when the process stops.",
+        "first. A comment now and then shows that the connection stands. The stream ends after the last status, or "
+        "when the process stops.",
         parameters=[
             {
                 "name": "Last-Event-ID",

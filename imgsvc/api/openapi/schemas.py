@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any, get_args
 
+from imgsvc.api.listing import MAX_LIMIT
 from imgsvc.api.names import MAX_NAME_BYTES
 from imgsvc.api.openapi import examples, problems
 from imgsvc.api.openapi.parts import Json, schema
@@ -203,7 +204,7 @@ def _job() -> Json:
         "Uploads": _object(
             "A page of uploads, newest first.",
             {
-                "uploads": {"type": "array", "items": schema("JobStatus"), "maxItems": 200},
+                "uploads": {"type": "array", "items": schema("JobStatus"), "maxItems": MAX_LIMIT},
                 "next": _maybe(_text("The `cursor` of the next page; null on the last one.")),
             },
             examples=[{"uploads": [examples.PROGRESS], "next": None}],

@@ -4,6 +4,7 @@ from typing import Any
 
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.parts import Json, schema
+from imgsvc.api.waiting import MAX_WAIT_S
 
 _ID = {"type": "string", "pattern": "^[\\w.:-]{8,128}$"}
 _SIZE = {"type": "string", "pattern": "^[0-9]+$"}
@@ -101,7 +102,7 @@ PARAMETERS: Json = {
         "query",
         "wait",
         "Seconds to hold the answer until the job has ended.",
-        {"type": "number", "minimum": 0, "maximum": 60, "default": 0},
+        {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
         30,
     ),
     "Prefer": _parameter(

@@ -1,5 +1,6 @@
 """Operations that make uploads, and that list them."""
 
+from imgsvc.api.listing import LIMIT, MAX_LIMIT
 from imgsvc.api.multipart import FORM_OVERHEAD_BYTES
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
@@ -139,7 +140,7 @@ def _uploads() -> Json:
                 "name": "limit",
                 "in": "query",
                 "description": "How many a page has at most.",
-                "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
+                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT},
             },
             {
                 "name": "cursor",
