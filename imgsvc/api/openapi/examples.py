@@ -1,5 +1,7 @@
 """One upload, as it appears in all examples."""
 
+import orjson
+
 from imgsvc.api.uploads import MESSAGE
 from imgsvc.jobs.record import Status
 from imgsvc.presets import PRESETS, document
@@ -99,12 +101,5 @@ READY = {
         "workers": {"ok": True, "alive": 2, "queued": 0, "sandbox": "full"},
     },
 }
-STREAM = """\
-retry: 2000
-
-id: 4be1f0a7c2d9e835
-event: status
-data: {"id": "3f0c…", "status": "PROGRESS", "progress": 60, …}
-
-"""
-METRICS = "# TYPE imgsvc_uploads_in_progress gauge\nimgsvc_uploads_in_progress 2.0\n"
+STREAM_EVENT = {"id": "4be1f0a7c2d9e835", "event": "status", "data": orjson.dumps(PROGRESS).decode()}
+METRICS = "# TYPE imgsvc_uploads_in_flight gauge\nimgsvc_uploads_in_flight 2.0\n"

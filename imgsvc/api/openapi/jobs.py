@@ -2,7 +2,7 @@
 
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
-from imgsvc.api.openapi.parts import JSON, Json, answer, json, parameter, schema, text
+from imgsvc.api.openapi.parts import JSON, Json, answer, json, parameter, schema
 
 _TAG = "Jobs"
 _AWAY = ("queue_unavailable", "storage_unavailable")
@@ -103,7 +103,7 @@ def _events() -> Json:
     )
 
 
-_STREAM = text("text/event-stream", "Events as they come.", examples.STREAM)
+_STREAM = {"text/event-stream": {"schema": schema("StreamEvent")}}
 
 
 def _cancel() -> Json:

@@ -209,6 +209,17 @@ def _job() -> Json:
             },
             examples=[{"uploads": [examples.PROGRESS], "next": None}],
         ),
+        "StreamEvent": _object(
+            "One of the events that a stream consists of, field by field.",
+            {
+                "id": _text("Stands for just this state; an EventSource that comes again sends it back."),
+                "event": {"const": "status"},
+                "data": _text(
+                    "A status document.", contentMediaType="application/json", contentSchema=schema("JobStatus")
+                ),
+            },
+            examples=[examples.STREAM_EVENT],
+        ),
         "Event": _object(
             "What a webhook is sent.",
             {
