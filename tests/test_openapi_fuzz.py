@@ -10,7 +10,6 @@ import pytest
 from tests import images
 from tests.peers import Listener
 from tests.service import Servers, Service
-from tests.test_openapi import NOT_ROUTED_YET
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +39,6 @@ async def test_schemathesis_finds_no_5xx_and_no_answer_that_is_not_described(ser
             f"--checks={','.join(CHECKS)}",
         ]
         arguments += [f"--max-examples={EXAMPLES}", f"--max-time={BUDGET_S}", "--request-timeout=70", "--no-color"]
-        arguments += [f"--exclude-path={path}" for path in NOT_ROUTED_YET]
         report = await run(tmp_path, arguments, FUZZ_FILE=file, FUZZ_URL=f"http://127.0.0.1:{host.port}/photo.jpg")
     assert report.returncode == 0
 

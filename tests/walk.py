@@ -130,7 +130,7 @@ async def _files(service: Service) -> None:
 
 
 async def _the_rest(service: Service) -> None:
-    for path in ("/presets", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/nowhere"):
+    for path in ("/presets", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/", "/nowhere"):
         etag = (await service.client.get(path)).headers.get("etag")
         await service.client.get(path, headers={"if-none-match": etag or '"other"'})
         await service.client.put(path)

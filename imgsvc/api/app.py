@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 ROUTES = [
     Route("/", page.index, methods=["GET"]),
-    Route("/page/{name}", page.asset, methods=["GET"]),
+    Route("/page/{name}", page.asset, methods=["GET"], include_in_schema=False),
     Route("/upload", uploads.upload, methods=["POST"]),
     Route("/upload/url", urls.upload_url, methods=["POST"]),
     Route("/upload/{id}", jobs.Upload),

@@ -6,8 +6,14 @@ from imgsvc.api.openapi.parts import JSON, Json, answer, json, parameter, text
 
 _TAG = "Service"
 _PAGE = text("text/html", "A page.")
-_COPIED = ("ETag", "Cache-Control", "X-Content-Type-Options")
-_GUARDED = (*_COPIED, "Content-Security-Policy", "Referrer-Policy")
+_COPIED = (
+    "ETag",
+    "Cache-Control",
+    "Content-Security-Policy",
+    "Cross-Origin-Opener-Policy",
+    "Referrer-Policy",
+    "X-Content-Type-Options",
+)
 
 
 def paths() -> Json:
@@ -91,8 +97,8 @@ def _docs() -> Json:
         "All that it needs comes from this service.",
         parameters=[parameter("If-None-Match")],
         answers={
-            200: answer("The page.", _PAGE, _GUARDED),
-            304: answer("The client's copy is still good.", headers=_GUARDED),
+            200: answer("The page.", _PAGE, _COPIED),
+            304: answer("The client's copy is still good.", headers=_COPIED),
         },
         needs_key=False,
     )
@@ -104,6 +110,10 @@ def _page() -> Json:
         "get_page",
         "The web page",
         "Drop images, watch them, and take what came of them.",
-        answers={200: answer("The page.", _PAGE)},
+        parameters=[parameter("If-None-Match")],
+        answers={
+            200: answer("The page.", _PAGE, _COPIED),
+            304: answer("The client's copy is still good.", headers=_COPIED),
+        },
         needs_key=False,
     )

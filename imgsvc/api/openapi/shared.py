@@ -62,6 +62,7 @@ HEADERS: Json = {
         {"type": "string"},
         "default-src 'none'; sandbox",
     ),
+    "Cross-Origin-Opener-Policy": _header("No other site's window reaches it.", {"type": "string"}, "same-origin"),
     "Cross-Origin-Resource-Policy": _header("Any page may embed it.", {"type": "string"}, "cross-origin"),
     "Referrer-Policy": _header("What other sites hear of the page.", {"type": "string"}, "no-referrer"),
     "X-Accel-Buffering": _header("Asks proxies to hold nothing back.", {"const": "no"}, "no"),
