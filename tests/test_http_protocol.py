@@ -244,6 +244,7 @@ async def test_h7_a_body_over_the_limit_is_answered_413(impatient: Service, head
     read = bytes_read(impatient) - before
     print(f"{read} bytes read, of {len(sent)} sent and {MIB} allowed")
     answer.assert_problem(413, "upload_too_large")
+    assert answer.headers["connection"] == "close", "or its client would send the next request behind it"
     assert rest == b""
     assert read < SLACK * (MIB + 64 * 1024)
 

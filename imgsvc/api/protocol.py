@@ -11,9 +11,10 @@ understood nothing can be told for sure, least of all where the next request beg
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import httptools
+from starlette.types import Message, Send
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -110,6 +111,7 @@ class Protocol(HttpToolsProtocol):
         if self.parser is not None and self.parser.get_http_version() != "1.1":
             self._check_old_version()
         super().on_headers_complete()
+        _say_when_it_closes(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         self._overhead = 0
@@ -198,6 +200,18 @@ class Protocol(HttpToolsProtocol):
     def _transport(self) -> "_Transport":
         assert isinstance(self.transport, _Transport)
         return self.transport
+
+
+def _say_when_it_closes(cycle: RequestResponseCycle) -> None:
+    """An answer that comes before its request's body ends the connection: its client must not send another on it."""
+    send: Send = cast("Any", cycle.send)
+
+    async def send_and_say(message: Message) -> None:
+        if message["type"] == "http.response.start" and cycle.more_body:
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    cast("Any", cycle).send = send_and_say
 
 
 _MALFORMED = ("malformed_request", "The request is not valid HTTP/1.1.")
