@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -85,7 +86,7 @@ class _Handler(logging.StreamHandler[Any]):
         """Standard error is closed or full: there is nowhere left to say so."""
 
 
-class _Formatter(logging.Formatter):
+class _Formatter(logging.Formatter, ABC):
     def __init__(self, *, show_names: bool = False, secrets: Iterable[str] = ()) -> None:
         super().__init__()
         self._hidden = frozenset[str]() if show_names else _PRIVATE
@@ -100,8 +101,9 @@ class _Formatter(logging.Formatter):
         except Exception as error:  # whatever was handed to the line, its sender must not pay for it
             return self._fit(self.line(_instead_of(record, error)))
 
+    @abstractmethod
     def line(self, record: logging.LogRecord) -> str:
-        raise NotImplementedError
+        """The record as one line, whatever it may hold."""
 
     def _fit(self, line: str) -> str:
         """The line without secrets, and without clients' file names unless they are wanted."""

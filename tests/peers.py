@@ -56,6 +56,20 @@ class Listener:
             yield listener
 
 
+class Endless:
+    """Answers with ten gigabytes, for as long as they are taken."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def __call__(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
+        while True:
+            writer.write(bytes(64 * 1024))
+            await writer.drain()
+            self.sent += 64 * 1024
+
+
 class Told:
     """One webhook request as it came."""
 

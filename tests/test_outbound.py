@@ -15,7 +15,7 @@ import pytest_asyncio
 from imgsvc import outbound
 from imgsvc.addresses import is_public, may_reach, parse_allowed
 from imgsvc.outbound import Outbound, Patience, TooLongError, UnreachableError, UrlNotAllowedError
-from tests.peers import OK, Listener
+from tests.peers import OK, Endless, Listener
 from tests.service import settings_of
 
 PATIENCE = Patience(total_s=5, idle_s=5)
@@ -177,20 +177,11 @@ async def test_a_silent_peer_costs_only_the_idle_deadline() -> None:
 
 
 async def test_h22_of_ten_gigabytes_no_more_is_read_than_is_taken() -> None:
-    sent = 0
-
-    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
-        while True:
-            writer.write(bytes(64 * 1024))
-            await writer.drain()
-            sent += 64 * 1024
-
+    endless = Endless()
     async with Listener.start(endless) as peer:
         with pytest.raises(TooLongError):
             await get(f"http://127.0.0.1:{peer.port}/", "127.0.0.1", max_bytes=1024 * 1024)
-    assert sent < 32 * 1024 * 1024, "what the sockets between them hold, too"
+    assert endless.sent < 32 * 1024 * 1024, "what the sockets between them hold, too"
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhell", b"nonsense\r\n\r\n", b""])

@@ -91,14 +91,13 @@ def test_gravity_means_the_sides_that_a_viewer_sees(orientation: int) -> None:
     assert distance(crop, wanted) < 4
 
 
-@pytest.mark.parametrize(("at", "wanted"), [(0, 0.1), (500, 0.9)])
-def test_entropy_finds_the_part_where_something_is(at: int, wanted: float) -> None:
+@pytest.mark.parametrize("at", [0, 500])
+def test_entropy_finds_the_part_where_something_is(at: int) -> None:
     image = Image.new("RGB", (600, 100), "#dddddd")
     image.paste(images.scene(100, 100), (at, 0))
     variants = [replace(BOX, name="e", fit="cover", gravity="entropy"), replace(BOX, name="whole", width=600)]
     crop = images.opened(rendered(images.encoded(image, "PNG"), *variants).renditions[0].data)
     assert distance(crop, images.scene(100, 100)) < 6
-    assert wanted
 
 
 def test_contain_lays_the_image_on_its_canvas() -> None:

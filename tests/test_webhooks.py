@@ -20,7 +20,7 @@ from imgsvc.jobs.record import Failure, Webhook
 from imgsvc.worker.webhooks import BACKOFF_S, MAX_RETRY_AFTER_S, backoff_s, retry_after_s
 from tests import images
 from tests.hooks import hasty
-from tests.peers import OK, Listener, Receiver
+from tests.peers import OK, Endless, Listener, Receiver
 from tests.service import Servers, Service, begun, leftovers, settings_of, until
 from tests.test_queue import submission
 
@@ -160,20 +160,11 @@ async def test_h23_a_redirect_is_not_followed(hooked: Service) -> None:
 
 
 async def test_h23_a_huge_reply_is_not_read(hooked: Service) -> None:
-    sent = 0
-
-    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
-        while True:
-            writer.write(bytes(64 * 1024))
-            await writer.drain()
-            sent += 64 * 1024
-
+    endless = Endless()
     async with Listener.start(endless) as listener:
         upload_id = await hooked.upload(SMALL, webhook_url=f"http://127.0.0.1:{listener.port}/")
         assert (await until_webhook(hooked, upload_id, "delivered"))["attempts"] == 1
-    assert sent < 32 * 1024 * 1024, "what the sockets between them hold"
+    assert endless.sent < 32 * 1024 * 1024, "what the sockets between them hold"
 
 
 async def test_h23_a_worker_killed_before_it_heard_the_answer_is_followed_by_another(servers: Servers) -> None:

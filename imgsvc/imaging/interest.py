@@ -28,5 +28,6 @@ def _best(room: int, crop: Callable[[int], Image.Image]) -> float:
     places = sorted({round(room * step / _STEPS) for step in range(_STEPS + 1)})
     # the middle of equals, so that a plain picture is cropped at its centre
     entropies = [crop(place).entropy() for place in places]
-    best = [place for place, entropy in zip(places, entropies, strict=True) if entropy > max(entropies) - 1e-9]
+    enough = max(entropies) - 1e-9
+    best = [place for place, entropy in zip(places, entropies, strict=True) if entropy > enough]
     return best[len(best) // 2] / room

@@ -161,12 +161,9 @@ def check_size(size: Size, limits: Limits) -> None:
 def _picture(source: Source, extent: tuple[float, float] | None) -> Picture:
     image = source.image
     width, height = extent or image.size
+    canvas = ceil(width), ceil(height)
     # a GIF's later frames may be larger than its first
-    shown = (
-        image
-        if ceil(width) == image.width and ceil(height) == image.height
-        else image.crop((0, 0, ceil(width), ceil(height)))
-    )
+    shown = image if canvas == image.size else image.crop((0, 0, *canvas))
     profile = image.info.get("icc_profile")
     pixels = eight_bits(shown)
     if pixels is image and source.is_animated:

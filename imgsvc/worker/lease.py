@@ -200,7 +200,7 @@ class LeasedWorker(Worker):
             async with self._queue.outages():
                 await self.run_job(claim.id, 1)
         except (QueueUnavailableError, asyncio.CancelledError) as error:
-            if claim.id in self._claims.keys() - self._ending:  # arq was still reading its body, and gives nothing back
+            if claim.id in self._claims and claim.id not in self._ending:  # arq was still reading its body
                 self._outcomes[claim.id] = Postponed(TICK_S)
                 await self.finish_job(claim.id, False, None, None, False, None, None)
             if isinstance(error, asyncio.CancelledError):
@@ -250,7 +250,7 @@ class LeasedWorker(Worker):
                 self._revoke(revoked)
 
     def _revoke(self, job_id: str) -> None:
-        if job_id in self.tasks.keys() - self._ending:
+        if job_id in self.tasks and job_id not in self._ending:
             log.info("%s was taken back", job_id)
             self.tasks[job_id].cancel()
 
