@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from imgsvc.model import Limits, Original, Placeholder, Rendered, Rendition, Var
 
 REPLIES_FD = 4  # where the child has moved its stdout to, see child.Channel
 MIB = 1024 * 1024
+ROOM_HELD_S = 1.0
 
 
 def hang() -> None:
@@ -153,6 +155,10 @@ def hostile_render(
 ) -> Rendered:
     if source == b"escape":
         return answer([Rendition(variants[0].name, 1, 1, "jpeg", escape())])
+    if source == b"fill_the_room":
+        admit(1024 * MIB)
+        time.sleep(ROOM_HELD_S)
+        return answer([Rendition(v.name, 1, 1, "jpeg", b"x") for v in variants])
     if source in ACTS:
         on_step("decode", 0, len(variants) + 1)
         ACTS[source]()

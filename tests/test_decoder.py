@@ -23,6 +23,7 @@ from imgsvc.imaging.encode import OUTPUTS
 from imgsvc.model import FileFormat, Variant
 from imgsvc.presets import PRESETS
 from tests import images
+from tests.hostile_child import ROOM_HELD_S
 from tests.images import LIMITS
 
 LINUX = sys.platform == "linux"
@@ -216,6 +217,15 @@ async def test_d7_an_image_that_takes_too_long_is_killed_at_the_wall(act: bytes)
         assert time.monotonic() - began < 1.0
         await until(lambda: not psutil.pid_exists(pid), within_s=1)
         assert await works(pool)
+
+
+async def test_d2_an_image_waits_for_room_without_its_time_running_out() -> None:
+    wall_s, images_at_once = 1.8 * ROOM_HELD_S, 3
+    async with hostile_pool(processes=images_at_once, wall_s=wall_s) as pool:
+        began = time.monotonic()
+        await asyncio.gather(*(pool.render(b"fill_the_room", VARIANTS) for _ in range(images_at_once)))
+        seconds = time.monotonic() - began
+    assert seconds >= images_at_once * ROOM_HELD_S > wall_s, "one at a time, and the last beyond its wall"
 
 
 async def test_cancelling_a_render_kills_its_child_and_the_pool_goes_on() -> None:
