@@ -17,6 +17,8 @@ from tests.hooks import mishap
 from tests.service import Servers, Service, begun, decoders, freeze, settings_of, thaw, until
 from tests.test_queue import submission
 
+pytestmark = pytest.mark.chaos
+
 PHOTO = images.photo()
 SMALL = images.photo(160, 120)
 REDELIVERY_S = 5.0

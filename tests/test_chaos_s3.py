@@ -24,7 +24,7 @@ from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy
 from tests.service import Servers, Service, decoders, leftovers, memory_peak, settings_of, until
 
-pytestmark = pytest.mark.slow  # together with the other rows they take longer than a push should wait
+pytestmark = pytest.mark.chaos
 
 PHOTO = images.photo()
 BIG = PHOTO + random.Random(0).randbytes(4 * PART_BYTES)  # five parts; a decoder stops where the picture ends

@@ -11,7 +11,7 @@ from tests import images
 from tests.chaos.ledger import Ledger
 from tests.service import Service, until
 
-pytestmark = pytest.mark.slow  # together with the other rows they take longer than a push should wait
+pytestmark = pytest.mark.chaos
 
 PHOTO = images.photo()
 

@@ -22,7 +22,7 @@ from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy, script
 from tests.service import Servers, Service, decoders, freeze, leftovers, thaw, until
 
-pytestmark = pytest.mark.slow  # together with the other rows they take longer than a push should wait
+pytestmark = pytest.mark.chaos
 
 PHOTO = images.photo()
 SMALL = images.photo(64, 48)

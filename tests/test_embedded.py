@@ -27,6 +27,8 @@ from imgsvc.embedded import Child, Embedded, EmbeddedError, Seaweed, Services, V
 from imgsvc.embedded.child import LOG_LIMIT_BYTES
 from imgsvc.embedded.servers import wheel_binary
 
+pytestmark = pytest.mark.chaos
+
 BUCKET = "photos"
 IMAGE = bytes(range(256)) * 4096  # 1 MiB
 

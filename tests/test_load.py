@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
+import pytest
 
 from tests import images
 from tests.service import Servers, Service, leftovers, until
+
+pytestmark = pytest.mark.chaos
 
 PHOTO = images.photo()
 JPEG = {"content-type": "image/jpeg"}

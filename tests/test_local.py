@@ -12,9 +12,12 @@ from time import monotonic
 
 import httpx
 import psutil
+import pytest
 
 from imgsvc.embedded import free_port
 from tests import images
+
+pytestmark = pytest.mark.chaos
 
 PHOTO = images.photo()
 DEADLINE_S = 30
