@@ -1,11 +1,15 @@
 """The real servers, started once for all tests that do not kill them."""
 
+import signal
 from collections.abc import AsyncGenerator
 
 import pytest
 import pytest_asyncio
 
 from tests.service import Servers, Service
+
+# a shell's background jobs ignore Ctrl-C, and hand that down to each process that a test starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest_asyncio.fixture(scope="session")
