@@ -96,6 +96,12 @@ class Metrics:
             Dependency(seconds.labels(name), failures.labels(name), up.labels(name)) for name in ("queue", "storage")
         )
 
+    def _job_ends(self, *codes: str) -> Counter:
+        """Each process counts the ends that it brings about."""
+        ends = self._counter("jobs_ended", "Jobs that ended, by what came of them.", "code")
+        _known(ends, codes)
+        return ends
+
     def exposition(self) -> bytes:
         """All of it as CONTENT_TYPE."""
         return generate_latest(self.registry)
@@ -120,6 +126,7 @@ class ApiMetrics(Metrics):
             "route",
             "status",
         )
+        self._ends = self._job_ends("cancelled")
         self.uploads = self._gauge("uploads_in_flight", "Uploads that are being received.")
         self.depth: Depth | None = None
         """As of this scrape; None while the queue is away."""
@@ -128,6 +135,10 @@ class ApiMetrics(Metrics):
     def request(self, route: str, status: int, seconds: float) -> None:
         """`route` is one of the application's templates; a status of 0 is that of a request without an answer."""
         self._requests.labels(route, f"{status // 100}xx" if status else "none").observe(seconds)
+
+    def cancelled(self) -> None:
+        """A client has cancelled a job."""
+        self._ends.labels("cancelled").inc()
 
 
 class WorkerMetrics(Metrics):
@@ -139,11 +150,10 @@ class WorkerMetrics(Metrics):
         self._starts = self._counter(
             "job_starts", "Jobs begun: for the first time, or again behind a worker's end or an outage.", "attempt"
         )
-        self._ends = self._counter("jobs_ended", "Jobs that ended, by what came of them.", "code")
+        self._ends = self._job_ends(*JOB_ENDS)
         self._decoders = self._counter("decoder_restarts", "Decoders that were replaced, by what ended them.", "cause")
         # named from the start, since a rate does not see a series' first value
         _known(self._starts, ("first", "again"))
-        _known(self._ends, JOB_ENDS)
         _known(self._decoders, DECODER_ENDS)
 
     def started(self, attempt: int) -> None:

@@ -185,7 +185,7 @@ class Storage:
         for item in objects.get("Contents", []):
             async with self._call():
                 await self._client.delete_object(Bucket=self._bucket, Key=item.get("Key", ""))
-        if objects["IsTruncated"]:
+        if objects.get("IsTruncated"):
             await self.clear(prefix)
 
     async def ensure_bucket(self) -> None:
@@ -219,9 +219,8 @@ class Storage:
                 Bucket=self._bucket, Key=key, ContentType=content_type, Metadata=_metadata(None, owner)
             )
         upload_id = begun["UploadId"]
-        if begun["ResponseMetadata"][
-            "RetryAttempts"
-        ]:  # an earlier try may have begun one too, without our hearing of it
+        # an earlier try may have begun one too, without our hearing of it
+        if begun["ResponseMetadata"]["RetryAttempts"]:
             await self._abort_uploads(key, but=upload_id)
         try:
             etags = await self._send_parts(key, upload_id, parts)
@@ -245,7 +244,7 @@ class Storage:
                 with suppress(_MissingError):  # someone else was faster
                     async with self._call():
                         await self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
-        if uploads["IsTruncated"]:
+        if uploads.get("IsTruncated"):
             await self._abort_uploads(prefix, but)
 
     async def _send_parts(self, key: str, upload_id: str, parts: "_Parts") -> list[str]:
@@ -286,22 +285,25 @@ class Storage:
 
         The deadline is one of silence: as long as S3 takes some of a large body, it is put off.
         """
+        missing: ClientError | None = None
         with self._health.call(StorageError, timed=timed):
             try:
                 async with asyncio.timeout(self._timeout_s) as deadline:
                     _on_sent.set(partial(_put_off, deadline, self._timeout_s))
                     yield
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") in _MISSING:
-                    raise _MissingError from error
-                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-                raise StorageError(_REFUSED if status in {401, 403} else None) from error
+                if error.response.get("Error", {}).get("Code") not in _MISSING:
+                    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+                    raise StorageError(_REFUSED if status in {401, 403} else None) from error
+                missing = error  # an answer like any other, from an S3 that is there
             except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
                 raise StorageError from error
+        if missing:
+            raise _MissingError from missing
 
 
-class _MissingError(Exception):
-    """S3 knows no such key or bucket."""
+class _MissingError(StorageError):
+    """S3 knows no such key or bucket. Where nobody expects that, it counts as any other failure."""
 
 
 class _Parts:

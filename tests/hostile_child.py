@@ -81,6 +81,12 @@ def foreign_code() -> None:
     say({"Failed": {"code": "source_missing"}})
 
 
+def ask_for_room_twice() -> None:
+    for _ in range(2):
+        say({"Need": {"size_bytes": 2**40}})
+    hang()
+
+
 def hang_up() -> None:
     os.close(REPLIES_FD)
     hang()
@@ -145,7 +151,7 @@ ACTS: dict[bytes, Callable[[], object]] = {
     act.__name__.encode(): act
     for act in (
         *(hang, segfault, leave, allocate, hog_cpu, chatter, garbage, long_header, lie_about_a_length),
-        *(report_steps_for_ever, foreign_code, hang_up, speak_its_last),
+        *(report_steps_for_ever, foreign_code, ask_for_room_twice, hang_up, speak_its_last),
     )
 }
 

@@ -69,8 +69,10 @@ async def test_the_api_tells_its_requests_by_route_and_of_the_queue(servers: Ser
         await service.ended(upload_id)
         for number in range(20):
             await service.client.get(f"/nothing/{number}")
+        await service.client.post(f"/upload/{upload_id}/cancel")  # it has ended: this cancels nothing
         told = await scrape(service.url)
     assert told.value("http_request_seconds_count", route="/upload", status="2xx") == 1
+    assert told.value("jobs_ended_total", code="cancelled") == 0
     assert told.value("http_request_seconds_count", route="none", status="4xx") == 20
     assert told.labels("route") <= {route.path_format for route in ROUTES} | {"none"}
     assert {state: told.value("queue_jobs", state=state) for state in ("waiting", "leased", "delayed")} == {
@@ -100,6 +102,15 @@ async def test_a_job_that_nobody_takes_grows_old(servers: Servers) -> None:
 
         await until(older)
     assert (first.value("queue_jobs", state="waiting"), first.value("workers")) == (1, 0)
+
+
+async def test_a_job_that_its_client_cancels_is_counted_once(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0) as service:
+        upload_id = await service.upload(PHOTO)
+        answers = [await service.client.post(f"/upload/{upload_id}/cancel") for _ in range(2)]
+        told = await scrape(service.url)
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert told.value("jobs_ended_total", code="cancelled") == 1
 
 
 async def test_the_queues_states_are_told_apart(servers: Servers) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from imgsvc.jobs.answers import Alive, Claim
+from imgsvc.jobs.answers import Admission, Alive, Claim
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Source, Status, Submission, Success
 from imgsvc.model import Placeholder
@@ -232,6 +233,40 @@ async def test_a_deleted_upload_is_taken_from_its_worker(world: World) -> None:
     assert await world.queue.get(upload_id) is None
     assert await world.queue.delete(upload_id), "repeating it is safe while the tombstone stands"
     assert not await world.queue.delete(str(uuid4()))
+
+
+async def test_a_straggler_has_what_was_deleted_swept_but_no_files_that_outlive_their_record(world: World) -> None:
+    deleted, kept = await world.submitted(), await world.submitted()
+    first = {claim.id: claim for claim in await world.queue.claim("w1", 2)}
+    assert await world.queue.delete(deleted)
+    assert (await world.lapsed("w2")).id == kept
+    await world.redis.delete(f"imgsvc:upload:{kept}")  # it ended, and its record expired
+    for claim in first.values():
+        assert not await world.queue.finish(claim, SUCCESS)
+    until_swept = {name: await world.redis.zscore("imgsvc:sweep", name) for name in (deleted, kept)}
+    assert until_swept[deleted], "it may have stored some behind the DELETE"
+    assert until_swept[kept] is None
+
+
+async def test_an_original_that_was_never_had_counts_for_nothing(servers: Servers) -> None:
+    bound = {"IMGSVC_QUOTA_BYTES": "1000", "IMGSVC_MAX_UPLOAD_BYTES": "1000"}
+    async with Queue.open(settings_of(servers.environment() | bound)) as queue:
+
+        async def admitted() -> str:
+            upload_id = str(uuid4())
+            assert (await queue.reserve(upload_id, announced=1000)).admission == Admission.RESERVED
+            await queue.submit(replace(submission(upload_id), source=None, url="http://localhost/"))
+            return upload_id
+
+        fails = await admitted()
+        (claim,) = await queue.claim("w1", 1)
+        assert await queue.finish(claim, Failure("fetch_failed", "gone"))
+        await queue.delete(await admitted())
+        assert await queue.retry(fails)
+        (claim,) = await queue.claim("w1", 1)
+        assert await queue.fetched(claim, Source(900, "ab", "jpeg"))
+        refused = await queue.reserve(str(uuid4()), announced=1000)
+        assert refused.admission == Admission.QUOTA_EXCEEDED, "the retry's does count"
 
 
 async def test_a_queue_entry_without_an_upload_is_dropped(world: World) -> None:

@@ -313,6 +313,7 @@ def test_a_receiver_may_ask_for_a_longer_pause_but_not_for_any() -> None:
         ("", 0),
         ("-1", 0),
         ("soon", 0),
+        ("Fri, 31 Dec 99990236659 23:59:59 GMT", 0),
         ("\u0661\u0662", 0),
         ("9" * 5000, 999_999_999),
     ],

@@ -63,6 +63,7 @@ async def cancel(request: Request) -> Response:
     here, upload_id = services(request), _upload_id(request)
     cancelled = await here.queue.cancel(upload_id, owner(request))
     if cancelled:
+        here.metrics.cancelled()
         await _clear_files(upload_id, here)
     record = await find(request)
     if not cancelled:

@@ -24,6 +24,7 @@ _MAX_BACK_OFF_S = 10.0
 _BROKEN_AFTER_STARTS = 3
 
 _NOT_OPEN = "the decoder pool is not open"
+_NONE_STARTS = "no decoder starts any more"
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +77,11 @@ class DecoderPool:
         """What the children said of their sandbox: `full`, `partial: no …` or `off`."""
         return self._posture
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether no child comes up any more. The pool goes on trying."""
+        return self._failing == self._processes
+
     async def __aenter__(self) -> Self:
         """Start all children at once.
 
@@ -111,6 +117,7 @@ class DecoderPool:
         Raises:
             DecoderError: decode_failed, image_too_large, too_many_frames, unsupported_format, decode_timeout,
                 decoder_oom or decoder_crashed.
+            DecoderStartError: no child comes up any more, which is no fault of this image.
         """
         request = wire.Request(tuple(variants), len(source))
         for _ in range(self._processes + 1):  # all that are idle may be dead, and not buried yet
@@ -147,8 +154,8 @@ class DecoderPool:
             raise RuntimeError(_NOT_OPEN)
         if self._idle:
             return self._idle.popleft()
-        if self._is_broken():
-            raise DecoderError("decoder_crashed")
+        if self.is_broken:
+            raise DecoderStartError(_NONE_STARTS)
         turn: asyncio.Future[Decoder] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -227,13 +234,10 @@ class DecoderPool:
 
     def _turn_away_if_broken(self) -> None:
         """When no decoder comes up any more, an answer is better than a queue."""
-        while self._is_broken() and self._waiting:
+        while self.is_broken and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_exception(DecoderError("decoder_crashed"))
-
-    def _is_broken(self) -> bool:
-        return self._failing == self._processes
+                turn.set_exception(DecoderStartError(_NONE_STARTS))
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but no longer than the pool is open."""

@@ -164,14 +164,18 @@ class Decoder:
     async def _reply(
         self, header: bytes, request: wire.Request, on_step: OnStep, admit: Admit
     ) -> wire.Done | wire.Failed:
+        has_room = False
         # bounded, or a child that only ever reports steps would keep the event loop to itself
         for _ in range(len(request.variants) + 3):
             match wire.read_reply(header, request):
                 case wire.Step(step, done, total):
                     on_step(step, done, total)
-                case wire.Need(size_bytes):
+                case wire.Need(size_bytes) if not has_room:
                     await admit(size_bytes)
+                    has_room = True
                     await _write(self._requests, wire.frame(wire.Go()))
+                case wire.Need():  # for what it holds itself it would wait for ever
+                    raise wire.WireError("more room than it asked for")
                 case reply:
                     return reply
             header = await self._header()

@@ -36,10 +36,13 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A lease on one job; `token` proves it."""
+    """A lease on one job; `token` proves it. `lapsed` is the token of the lease that it took over, "" where the job
+    was free.
+    """
 
     id: str
     token: str
+    lapsed: str = ""
 
     @property
     def attempt(self) -> int:

@@ -2,7 +2,7 @@
 -- Guarantees: a job has one owner, named by a token that no other claim ever gets; a claimed job stands in
 -- nobody's way; an owner that falls silent loses the job after `lease_ms`. A job whose owner died is due again
 -- at once, after the second time 1 s later, then 2 s, 4 s; after `max_deliveries` it ends in FAILURE.
--- Returns {{{id, token}, …}, {ids of those that it ended, …}}.
+-- Returns {{{id, token, token of the lapsed lease or ''}, …}, {ids of those that it ended, …}}.
 -- ARGV: worker, lease_ms, slots, max_deliveries, failure (JSON), record_ttl_s
 local worker, lease_ms, slots, max_deliveries = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
@@ -33,6 +33,7 @@ end
 local claims = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, slots)) do
   if is_ready(id) then
+    local lapsed = redis.call('HGET', record(id), 'owner') or ''
     -- attempts are never taken back, so the token is new even if this worker had the job before
     local token = worker .. ':' .. redis.call('HINCRBY', record(id), 'attempt', 1)
     redis.call('HINCRBY', record(id), 'deliveries', 1)
@@ -40,7 +41,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, 
     redis.call('HSETNX', record(id), 'started_at', now)
     move(id, 'PROGRESS')
     redis.call('ZADD', QUEUE, now + lease_ms, id)
-    claims[#claims + 1] = {id, token}
+    claims[#claims + 1] = {id, token, lapsed}
   end
 end
 return {claims, given_up}

@@ -104,7 +104,9 @@ end
 local function fence(id)
   local status = status_of(id)
   if not is_visible(status) or is_terminal(status) then unqueue(id) end
-  if not is_visible(status) or status == 'CANCELLED' then sweep_at(id, now_ms() + SETTLE_MS) end
+  -- a record may have expired, and then its files are kept: of what is unknown only the deleted is cleared
+  local is_void = status == 'ABANDONED' or status == 'CANCELLED'
+  if is_void or (not status and redis.call('EXISTS', tombstone(id)) == 1) then sweep_at(id, now_ms() + SETTLE_MS) end
   return 0
 end
 
@@ -122,11 +124,28 @@ local function unannounce(id)
   redis.call('HDEL', record(id), 'webhook_state', 'webhook_attempts', 'webhook_next', 'webhook_last')
 end
 
--- Ends a job for good: record, lease, queue entry and webhook delivery together. It begins with what frees memory, since from then
--- on a Redis that is full lets a script write.
+local function rate(owner) return 'imgsvc:rate:' .. owner end
+local function quota(owner) return 'imgsvc:quota:' .. owner end
+
+-- Has an upload count as `bytes`, in place of what it counted as until now.
+local function recharge(id, bytes)
+  local charged, bucket = redis.call('HGET', record(id), 'charged'), quota(belongs_to(id))
+  if not charged then return end
+  if redis.call('EXISTS', bucket) == 1 then redis.call('HINCRBYFLOAT', bucket, 'level', bytes - charged) end
+  redis.call('HSET', record(id), 'charged', bytes)
+end
+
+-- Has an upload count for nothing whose original was never had.
+local function give_back(id)
+  if redis.call('HEXISTS', record(id), 'source') == 0 then recharge(id, 0) end
+end
+
+-- Ends a job for good: record, lease, queue entry and webhook delivery together. It begins with what frees memory,
+-- since from then on a Redis that is full lets a script write.
 local function finish(id, status, ttl_s)
   unqueue(id)
   redis.call('HDEL', record(id), 'owner', 'step', 'deliveries')
+  give_back(id)
   redis.call('HSET', record(id), 'finished_at', now_ms())
   local ended = move(id, status)
   redis.call('EXPIRE', record(id), ttl_s)
@@ -151,18 +170,6 @@ local function pour(bucket, amount, size, period_ms)
   redis.call('HSET', bucket, 'level', level, 'at', now)
   redis.call('PEXPIRE', bucket, math.ceil(level * period_ms / size) + 1)
   return 0
-end
-
-local function rate(owner) return 'imgsvc:rate:' .. owner end
-local function quota(owner) return 'imgsvc:quota:' .. owner end
-
--- Has an upload count as `bytes`, in place of what it announced.
-local function recharge(id, bytes)
-  local charged, bucket = redis.call('HGET', record(id), 'charged'), quota(belongs_to(id))
-  if charged and redis.call('EXISTS', bucket) == 1 then
-    redis.call('HINCRBYFLOAT', bucket, 'level', bytes - charged)
-  end
-  redis.call('HDEL', record(id), 'charged')
 end
 
 local function free_idempotency_key(id)

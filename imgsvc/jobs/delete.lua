@@ -2,7 +2,8 @@
 -- Guarantees: whoever works on the job is told, and can no longer finish it. A tombstone says for a while that
 -- the upload was here, so that repeating a DELETE is safe; behind it the sweeper looks once more for files.
 -- Returns 1, or 0 where the owner has no such upload.
--- ARGV: id, owner, tombstone_ttl_s, 1 where the caller has found files of an upload of theirs whose record has expired
+-- ARGV: id, owner, tombstone_ttl_s, 1 where the caller has found files of an upload of theirs whose record has
+-- expired
 local id, owner, ttl_s, has_files = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 local status = status_of(id)
 if not is_visible(status) and (status or not has_files) then
@@ -10,6 +11,7 @@ if not is_visible(status) and (status or not has_files) then
 end
 if status and belongs_to(id) ~= owner then return 0 end
 free_idempotency_key(id)
+give_back(id)
 unannounce(id)
 unlist(id)
 redis.call('DEL', record(id))

@@ -144,7 +144,7 @@ class Queue:
         )
         for name in exhausted:
             given_up(name.decode())
-        return [Claim(name.decode(), token.decode()) for name, token in rows]
+        return [Claim(name.decode(), token.decode(), lapsed.decode()) for name, token, lapsed in rows]
 
     async def renew(self, worker: Alive, tokens: Mapping[str, str]) -> list[str]:
         """Renews the leases of `tokens` (id → token); the ids that come back are lost."""
@@ -240,7 +240,7 @@ class Queue:
         return Census(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms)
 
     def signals(self) -> AsyncGenerator[str | None]:
-        """What a worker must hear at once: None when a job may be due, the id of an upload that was deleted.
+        """What a worker must hear at once: None when a job may be due, the id of one that is no longer to be done.
 
         Never ends. Says None after each connect, for what was rung while nobody listened.
         """

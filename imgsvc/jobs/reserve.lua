@@ -28,7 +28,7 @@ if redis.call('ZCARD', QUEUE) >= max_queued then return {'OVERLOADED', id} end
 if per_day > 0 then
   local wait_ms = pour(quota(owner), bytes, per_day, 86400000)
   if wait_ms > 0 then return {'QUOTA_EXCEEDED', id, wait_ms} end
-  redis.call('HSET', record(id), 'charged', bytes)  -- until it is known what it really has
+  redis.call('HSET', record(id), 'charged', bytes)
 end
 redis.call('HSET', record(id), 'status', 'RESERVED')
 if owner ~= '' then redis.call('HSET', record(id), 'belongs_to', owner) end

@@ -1,6 +1,6 @@
 -- Queues a job once more that has ended in FAILURE or was cancelled.
--- Guarantees: it starts with all its deliveries, and its webhook is told of the new end alone. None is queued of which the sweeper is just clearing something,
--- or whose time is up.
+-- Guarantees: it starts with all its deliveries, and its webhook is told of the new end alone. None is queued of
+-- which the sweeper is just clearing something, or whose time is up.
 -- Returns 1, 0 where the job is in no state for it, -1 where the owner has no such upload.
 -- ARGV: id, owner, job body
 local id, owner, body = ARGV[1], ARGV[2], ARGV[3]

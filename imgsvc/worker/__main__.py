@@ -56,10 +56,14 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
             queue, storage, outbound, settings.max_upload_bytes, settings.fetch_timeout_s, at_once=slots // 2
         )
         processor = Processor(queue, storage, decoders, fetcher, metrics)
+
+        async def can_process() -> bool:
+            return not decoders.is_broken and await storage.is_there()
+
         worker = LeasedWorker(
             queue,
             processor,
-            storage.is_there,
+            can_process,
             slots=slots,
             sandbox=decoders.posture,
             settings=settings,
@@ -68,13 +72,12 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
         log.info("ready: %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
-        beside = [asyncio.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
-        if settings.webhook_key:
-            messenger = Messenger(queue, outbound, settings.webhook_key, link_of(settings))
-            beside.append(asyncio.create_task(messenger.run()))
-        try:
+        async with asyncio.TaskGroup() as group:  # one that breaks ends the worker, where all can see it
+            beside = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
+            if settings.webhook_key:
+                messenger = Messenger(queue, outbound, settings.webhook_key, link_of(settings))
+                beside.append(group.create_task(messenger.run()))
             await worker.main()
-        finally:
             for task in beside:
                 task.cancel()
     log.info("stopped")

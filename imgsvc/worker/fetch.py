@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from imgsvc.formats import SNIFF_BYTES, sniff
@@ -40,7 +40,7 @@ class Fetcher:
     max_bytes: int
     timeout_s: float
     at_once: int
-    _under_way: int = field(default=0)
+    _under_way: int = 0
 
     async def __call__(self, claim: Claim, url: str, owner: str) -> bytes:
         """The original, stored as its owner's and noted in its record.

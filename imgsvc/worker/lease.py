@@ -86,7 +86,7 @@ class LeasedWorker(Worker):
             max_jobs=slots,
             max_tries=_NEVER,
             handle_signals=False,
-            job_serializer=orjson.dumps,
+            job_serializer=_nothing,
             job_deserializer=orjson.loads,
             log_results=False,
         )
@@ -94,21 +94,22 @@ class LeasedWorker(Worker):
     async def main(self) -> None:
         """Claims and runs jobs until `stop`, then gives those under way `drain_s` seconds and the rest back."""
         self._renewed_at = monotonic()
-        helpers = [asyncio.create_task(self._renew()), asyncio.create_task(self._listen())]
-        try:
-            while self.allow_pick_jobs:
-                self._bell.clear()
-                await self._poll_iteration()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._bell.wait(), TICK_S)
-            await self._drain()
-        finally:
-            left = [*helpers, *self.tasks.values()]
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left, timeout=GIVE_BACK_S)
-            with suppress(QueueUnavailableError):  # then it is forgotten when its heartbeat lapses
-                await self._queue.leave(self._me)
+        async with asyncio.TaskGroup() as group:  # a worker that cannot renew or hear any more must not go on
+            helpers = [group.create_task(self._renew()), group.create_task(self._listen())]
+            try:
+                while self.allow_pick_jobs:
+                    self._bell.clear()
+                    await self._poll_iteration()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._bell.wait(), TICK_S)
+                await self._drain()
+            finally:
+                left = [*helpers, *self.tasks.values()]
+                for task in left:
+                    task.cancel()
+                await asyncio.wait(left, timeout=GIVE_BACK_S)
+                with suppress(QueueUnavailableError):  # then it is forgotten when its heartbeat lapses
+                    await self._queue.leave(self._me)
 
     def stop(self) -> None:
         """Claims nothing more; `main` returns when the jobs under way are done."""
@@ -127,10 +128,18 @@ class LeasedWorker(Worker):
         except QueueUnavailableError:
             return
         for claim in claims:
-            if claim.id in self.tasks:  # our lease lapsed, and nobody else wanted the job: go on with it
-                self._claims[claim.id] = claim
-            else:
-                self._start(claim)
+            await self._take(claim)
+
+    async def _take(self, claim: Claim) -> None:
+        ours = self._claims.get(claim.id)
+        if claim.id not in self.tasks:
+            self._start(claim)
+        elif ours and claim.lapsed == ours.token:  # nobody else wanted the job: go on with it
+            self._claims[claim.id] = claim
+        else:  # it was cancelled and retried, and what we are at counts for nothing: its files are cleared
+            self._revoke(claim.id)
+            with suppress(QueueUnavailableError):
+                await self._queue.release(claim, TICK_S)
 
     async def _is_able(self) -> bool:
         """False from a postponed job on, until what it lacked is there again."""
@@ -239,7 +248,9 @@ class LeasedWorker(Worker):
     async def _renew_leases(self) -> None:
         tokens = {claim.id: claim.token for claim in self._claims.values()}
         for job_id in await self._queue.renew(self._me, tokens):
-            self._revoke(job_id)
+            claim = self._claims.get(job_id)
+            if claim and claim.token == tokens[job_id]:  # not claimed anew since we asked
+                self._revoke(job_id)
         self._renewed_at = monotonic()
 
     async def _listen(self) -> None:
@@ -259,6 +270,11 @@ class LeasedWorker(Worker):
             return
         log.info("finishing %d jobs, for %g s at most", len(self.tasks), self._drain_s)
         await asyncio.wait(self.tasks.values(), timeout=self._drain_s)
+
+
+def _nothing(_: object) -> bytes:
+    """What arq would keep of a job's end: the queue has its own, and no JSON for an exception."""
+    return b""
 
 
 def _next_probe() -> float:

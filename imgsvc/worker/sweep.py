@@ -36,16 +36,21 @@ class Sweeper:
                     pass
             except QueueUnavailableError:
                 continue  # the queue logs its own outages
-            except StorageError as error:
-                log.warning("cannot sweep now: %r", error.__cause__)
 
     async def sweep(self) -> int:
-        """Clears what is due, a batch at most; returns how many uploads that were."""
-        batch = await self.queue.sweep(BATCH)
-        for upload in batch:
-            await self._clear(upload)
-            await self.queue.swept(upload.id)
-        return len(batch)
+        """Clears what is due, a batch at most; returns how many uploads it could clear."""
+        cleared = 0
+        for upload in await self.queue.sweep(BATCH):
+            try:
+                await self._clear(upload)
+            except StorageError as error:  # it comes again, and must not keep those behind it
+                log.warning("%s cannot be cleared now: %r", upload.id, error.__cause__)
+                if not await self.storage.is_there():
+                    break
+            else:
+                await self.queue.swept(upload.id)
+                cleared += 1
+        return cleared
 
     async def _clear(self, upload: Swept) -> None:
         log.info("%s: clearing %s", upload.id, "all of it" if upload.with_original else "its files")

@@ -6,11 +6,11 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter, time
 
 from imgsvc import logs
-from imgsvc.decoder.pool import DecoderPool
+from imgsvc.decoder.pool import DecoderPool, DecoderStartError
 from imgsvc.jobs.answers import Claim
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
@@ -28,7 +28,7 @@ DECODER_TRIES = 2
 _DECODER_DIED = {"decode_timeout", "decoder_oom", "decoder_crashed"}
 
 DEADLINE_S = 24 * 3600
-"""How long a job waits for storage that is away."""
+"""How long a job waits for what its worker lacks, such as storage that is away."""
 
 FETCH_DEADLINE_S = 600
 """How long a job waits for a host that is away: its client waits too."""
@@ -81,7 +81,10 @@ class Processor:
         except FetchLaterError as error:
             return _postpone_fetch(record, error)
         except StorageError as error:
-            return _postpone(record, error)
+            log.warning("%s: %r", record.id, error.__cause__)
+            return _postpone(record, Failure(error.code, error.detail))
+        except DecoderStartError:  # this worker's fault: another one may do it meanwhile
+            return _postpone(record, Failure("internal_error", JOB_FAILURES["internal_error"]))
         except QueueUnavailableError:
             return Postponed(_BACKOFF_S[0])
 
@@ -169,7 +172,7 @@ class Processor:
 class _Latest:
     progress: int = 0
     step: str = ""
-    changed: bool = field(default=False)
+    changed: bool = False
 
     def report(self, progress: int, step: str) -> None:
         self.progress, self.step, self.changed = progress, step, True
@@ -215,18 +218,15 @@ def _file(rendition: Rendition) -> File:
     )
 
 
-def _postpone(record: Record, error: StorageError) -> Outcome:
-    """Storage is away: the job waits for it, longer each time, and not for ever."""
-    log.warning("%s: %r", record.id, error.__cause__)
-    if _waited_s(record) > DEADLINE_S:
-        return Failure(error.code, error.detail)
-    return Postponed(_backoff_s(record))
+def _postpone(record: Record, at_last: Failure) -> Outcome:
+    """What all jobs need is away: this one waits for it, longer each time, and not for ever."""
+    return at_last if _waited_s(record) > DEADLINE_S else Postponed(_backoff_s(record))
 
 
 def _postpone_fetch(record: Record, error: FetchLaterError) -> Outcome:
-    """A host is away that a client named: this job alone waits for it."""
+    """A host is away that a client named, or all fetches are taken: this job alone waits."""
     log.info("%s: %s", record.id, error.detail)
-    if _waited_s(record) > FETCH_DEADLINE_S:
+    if _waited_s(record) > (DEADLINE_S if error.delay_s else FETCH_DEADLINE_S):
         return Failure("fetch_failed", error.detail)
     return Postponed(error.delay_s or _backoff_s(record), alone=True)
 
@@ -237,4 +237,5 @@ def _waited_s(record: Record) -> float:
 
 def _backoff_s(record: Record) -> float:
     least, most = _BACKOFF_S
-    return random.uniform(0.5, 1) * min(most, least * 2**record.attempt)  # noqa: S311 (jitter, no secret)
+    # a job that waits for hours has thousands of attempts behind it: 2 to their power fits no float
+    return random.uniform(0.5, 1) * min(most, least * 2 ** min(record.attempt, 10))  # noqa: S311 (jitter, no secret)

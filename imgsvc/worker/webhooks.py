@@ -13,6 +13,7 @@ from time import time
 
 import orjson
 
+from imgsvc import logs
 from imgsvc.jobs.answers import Delivery
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Record, Status, timestamp
@@ -79,6 +80,7 @@ class Messenger:
             return []
 
     async def _deliver(self, delivery: Delivery) -> None:
+        logs.bind(upload_id=delivery.id)
         try:
             record = await self.queue.get(delivery.id)
             if record is None or record.webhook is None or record.finished_at != delivery.end:
@@ -90,9 +92,9 @@ class Messenger:
         except QueueUnavailableError:
             return  # it is handed out again: better told twice than never
         except Exception:  # a bug, which must not end the others' deliveries; this one is handed out again too
-            log.exception("%s: webhook attempt %d failed", delivery.id, delivery.attempt)
+            log.exception("webhook attempt %d failed", delivery.attempt)
             return
-        log.info("%s: webhook attempt %d: %s, %s", delivery.id, delivery.attempt, reply.status or reply.error, state)
+        log.info("webhook attempt %d: %s, %s", delivery.attempt, reply.status or reply.error, state)
 
     async def _post(self, record: Record, url: str) -> Reply:
         message = message_of(record, self.link)
@@ -124,5 +126,5 @@ def retry_after_s(value: str) -> float:
         return int(value[:9])
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one that no clock gets to
         return 0

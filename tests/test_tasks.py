@@ -1,0 +1,141 @@
+"""What a job does when something that it needs is away, and what the sweeper does then."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from time import time
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from botocore.exceptions import ClientError
+from redis.asyncio import Redis
+
+from imgsvc.decoder.pool import DecoderStartError
+from imgsvc.jobs.answers import Claim
+from imgsvc.jobs.queue import Queue
+from imgsvc.jobs.record import Failure, Outcome, Postponed, Source
+from imgsvc.metrics import Metrics, WorkerMetrics
+from imgsvc.storage import Storage, StorageError
+from imgsvc.worker.fetch import FetchLaterError
+from imgsvc.worker.sweep import Sweeper
+from imgsvc.worker.tasks import DEADLINE_S, FETCH_DEADLINE_S, Processor
+from tests.service import Servers, settings_of
+from tests.test_queue import submission
+
+EMPTY = Source(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "jpeg")
+
+
+class Hands:
+    """A queue with one job, and everything else that its worker has, which fails as it is told."""
+
+    def __init__(self, queue: Queue, redis: Redis) -> None:
+        self.queue = queue
+        self.redis = redis
+
+    async def outcome(
+        self,
+        *,
+        storage: Exception | None = None,
+        decoders: Exception | None = None,
+        fetch: Exception | None = None,
+        **fields: int,
+    ) -> Outcome:
+        """What comes of a job whose record has these fields too."""
+        upload_id = str(uuid4())
+        await self.queue.reserve(upload_id)
+        url: dict[str, Any] = {"source": None, "url": "http://localhost/"} if fetch else {"source": EMPTY}
+        await self.queue.submit(replace(submission(upload_id), **url))
+        if fields:
+            await cast("Any", self.redis).hset(f"imgsvc:upload:{upload_id}", mapping=fields)
+        (claim,) = await self.queue.claim("w1", 1)
+
+        @asynccontextmanager
+        async def read(_: str) -> AsyncGenerator[Any]:
+            if storage:
+                raise storage
+            yield SimpleNamespace(size=0), nothing()
+
+        async def render(*_: object) -> None:
+            assert decoders
+            raise decoders
+
+        async def get(_claim: Claim, _url: str, _owner: str) -> bytes:
+            assert fetch
+            raise fetch
+
+        has: Any = SimpleNamespace(read=read, render=render)
+        return await Processor(self.queue, has, has, cast("Any", get), WorkerMetrics())(claim)
+
+
+async def nothing() -> AsyncGenerator[bytes]:
+    for _ in ():
+        yield b""
+
+
+def ago(seconds: float) -> int:
+    """That long ago, in ms since the epoch."""
+    return int(1000 * (time() - seconds))
+
+
+@pytest_asyncio.fixture
+async def hands(servers: Servers) -> AsyncGenerator[Hands]:
+    settings = settings_of(servers.environment())
+    async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
+        yield Hands(queue, redis)
+
+
+async def test_a_job_waits_for_storage_however_often_it_was_tried_before(hands: Hands) -> None:
+    outcome = await hands.outcome(storage=StorageError(), attempt=5000)
+    assert isinstance(outcome, Postponed)
+    assert 15 <= outcome.delay_s <= 30
+
+
+async def test_a_worker_whose_decoders_do_not_start_fails_no_job(hands: Hands) -> None:
+    outcome = await hands.outcome(decoders=DecoderStartError("no memory"))
+    assert isinstance(outcome, Postponed)
+    assert not outcome.alone, "it claims no other job either"
+
+
+@pytest.mark.parametrize("lacks", [{"storage": StorageError()}, {"decoders": DecoderStartError("no memory")}])
+async def test_no_job_waits_for_ever(hands: Hands, lacks: dict[str, Any]) -> None:
+    assert isinstance(await hands.outcome(**lacks, started_at=ago(DEADLINE_S + 60)), Failure)
+
+
+async def test_a_job_waits_longer_for_its_turn_to_fetch_than_for_a_host_that_is_away(hands: Hands) -> None:
+    long_ago = ago(FETCH_DEADLINE_S + 60)
+    assert isinstance(await hands.outcome(fetch=FetchLaterError("busy", 0.7), started_at=long_ago), Postponed)
+    assert isinstance(await hands.outcome(fetch=FetchLaterError("away"), started_at=long_ago), Failure)
+
+
+async def test_an_upload_that_cannot_be_cleared_keeps_no_other(hands: Hands) -> None:
+    uploads = sorted(str(uuid4()) for _ in range(4))
+    for upload_id in uploads:
+        await hands.queue.reserve(upload_id)
+        await hands.queue.abandon(upload_id)
+    await hands.redis.zadd("imgsvc:sweep", dict.fromkeys(uploads, 1))
+    cleared: list[str] = []
+
+    async def clear(prefix: str) -> None:
+        if uploads[0] in prefix:
+            raise StorageError
+        cleared.append(prefix)
+
+    async def is_there() -> bool:
+        return True
+
+    storage = cast("Any", SimpleNamespace(clear=clear, is_there=is_there))
+    assert await Sweeper(hands.queue, storage, 1).sweep() == 3
+    assert {key.rpartition("originals/")[2] for key in cleared if "originals" in key} == set(uploads[1:])
+    assert await hands.redis.zcard("imgsvc:sweep") == 1, "it comes again"
+
+
+async def test_what_s3_misses_where_nobody_expects_it_is_a_failure_like_any_other() -> None:
+    async def misses(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "NoSuchUpload"}}, "ListMultipartUploads")
+
+    storage = Storage(cast("Any", SimpleNamespace(list_multipart_uploads=misses)), "bucket", 4.0, Metrics().storage)
+    with pytest.raises(StorageError):
+        await storage.clear("processed/")
