@@ -70,6 +70,7 @@ async def _urls(service: Service) -> None:
         await service.client.post("/upload/url", json=refused)
     await service.client.post("/upload/url", content=b"{", headers={"content-type": "application/json"})
     await service.client.post("/upload/url", content=b"{}", headers={"content-type": "text/plain"})
+    await service.client.get("/upload/url")
 
 
 async def _jobs(service: Service) -> None:
