@@ -63,8 +63,7 @@ async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
     """The body's members, each as the text that a form's field would have."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ProblemError("unsupported_media_type", "Send a JSON object as application/json.")
-    for name in request.query_params:
-        raise ProblemError("unknown_field", f"Send {name[:80]!r} as a member of the JSON object, not in the query.")
+    options.no_query(request, "Send it as a member of the JSON object.")
     try:
         document: Any = orjson.loads(await _body(request, timeout_s))
     except orjson.JSONDecodeError as error:
