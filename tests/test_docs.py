@@ -87,6 +87,17 @@ async def test_an_upload_is_made_and_asked_about_from_the_page(service: Service,
         await expect(trying.locator(".answer > pre")).to_contain_text("event: status")
 
 
+async def test_a_command_is_copied_where_the_browser_gives_no_clipboard(service: Service, browser: Browser) -> None:
+    """Which it does not over plain HTTP, but on localhost."""
+    async with visit(browser, f"{service.url}/docs", "clipboard-read", "clipboard-write") as page:
+        await page.evaluate("window.kept = navigator.clipboard")
+        await page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        trying = await form(page, "get_health")
+        await trying.get_by_role("button", name="Copy").click()
+        await expect(trying.get_by_role("button", name="Copied")).to_be_visible()
+        assert await page.evaluate("kept.readText()") == f"curl {service.url}/healthz"
+
+
 async def test_a_refusal_is_shown_as_it_comes(service: Service, browser: Browser) -> None:
     async with visit(browser, f"{service.url}/docs") as page:
         trying = await form(page, "list_uploads")
