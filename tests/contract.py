@@ -49,7 +49,9 @@ class Contract:
     def _described(self, answer: httpx.Response) -> Json | None:
         status, method = str(answer.status_code), answer.request.method
         for pattern, path, item in self._paths:
-            if pattern.fullmatch(answer.request.url.path) and method.lower() in item:
+            if pattern.fullmatch(answer.request.url.path):
+                if method.lower() not in item:
+                    break
                 self.answered.add((method, path, status))
                 response = item[method.lower()]["responses"].get(status)
                 return response and self._resolve(response)

@@ -85,6 +85,16 @@ async def test_what_was_never_uploaded_can_neither_be_cancelled_nor_retried(one:
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+async def test_an_action_with_a_parameter_that_is_not_known_is_refused_and_changes_nothing(one: Service) -> None:
+    upload_id = await begun(one)
+    for method, action in (("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")):
+        answer = await one.client.request(method, f"/upload/{upload_id}{action}?when=later")
+        assert (answer.status_code, answer.json()["code"]) == (422, "unknown_field")
+        assert "when" in answer.json()["detail"]
+    assert (await one.status(upload_id))["status"] == "PROGRESS"
+    await one.client.delete(f"/upload/{upload_id}")
+
+
 async def test_files_that_a_straggler_stores_for_a_cancelled_job_are_swept(servers: Servers) -> None:
     environment = servers.environment()
     async with Service.start(environment, sweep_interval_s=0.2, decoders=1) as service:

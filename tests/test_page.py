@@ -194,6 +194,19 @@ async def test_an_image_that_cannot_be_decoded_says_why_and_can_be_retried(servi
         await expect(damaged).to_contain_text("The file is damaged")
 
 
+async def test_an_image_whose_result_was_not_heard_of_can_be_asked_for_again(
+    service: Service, browser: Browser
+) -> None:
+    async with visit(browser, service.url) as page:
+        await page.route("**/result", lambda route: route.fulfill(status=500))
+        await add(page, file("unheard.jpg", PHOTO))
+        retry = card(page, "unheard.jpg").get_by_role("button", name="Retry unheard.jpg")
+        await expect(retry).to_be_visible()
+        await page.unroute("**/result")
+        await retry.click()
+        await thumbnail(page, "unheard.jpg")
+
+
 async def test_an_upload_that_the_service_is_away_for_is_sent_when_it_is_back(
     service: Service, browser: Browser
 ) -> None:

@@ -65,6 +65,15 @@ async def test_a_status_tells_the_whole_way(service: Service) -> None:
     assert whole["result"]["status"] == "SUCCESS"
 
 
+async def test_the_links_of_an_upload_lead_to_all_that_there_is_of_it(service: Service) -> None:
+    upload_id = await service.upload(PHOTO)
+    await service.ended(upload_id)
+    links = (await service.client.get(f"/upload/{upload_id}")).json()["links"]
+    assert links.keys() == {"self", "status", "result", "events"}
+    for path in links.values():
+        assert (await service.client.get(path)).status_code == 200, path
+
+
 async def test_a_damaged_image_ends_in_failure_decode_failed(service: Service) -> None:
     upload_id = await service.upload(PHOTO[: len(PHOTO) // 2])
     status = await service.ended(upload_id)

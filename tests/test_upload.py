@@ -41,6 +41,20 @@ async def test_the_body_may_be_the_image_itself(service: Service) -> None:
         assert (await service.ended(answer.json()["id"]))["status"] == "SUCCESS"
 
 
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ("attachment; filename*=UTF-8''n%C3%A4h%20am%20Meer.jpg", "n\u00e4h am Meer.jpg"),
+        ("attachment; filename=\"nah.jpg\"; filename*=utf-8'de'n%C3%A4h.jpg", "n\u00e4h.jpg"),
+        ("attachment; filename*=UTF-8''..%2F%00a.jpg", "a.jpg"),
+        ("attachment; filename*=EBCDIC''%C1; filename=plain.jpg", "plain.jpg"),
+    ],
+)
+async def test_the_name_of_a_bare_image_is_read_as_rfc_6266_says(service: Service, disposition: str, name: str) -> None:
+    answer = await service.client.post("/upload", content=PHOTO, headers={"content-disposition": disposition})
+    assert (answer.status_code, answer.json()["filename"]) == (202, name)
+
+
 @pytest.mark.parametrize("fields_first", [True, False])
 async def test_fields_may_stand_before_or_after_the_file(service: Service, fields_first: bool) -> None:
     file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + PHOTO + b"\r\n"
@@ -142,6 +156,15 @@ async def test_h8_a_form_that_is_not_as_agreed_is_refused_with_its_reason(
 async def test_unknown_query_parameters_of_an_upload_are_refused(service: Service) -> None:
     answer = await service.client.post("/upload?colour=red", content=PHOTO)
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_field")
+
+
+async def test_an_option_that_is_there_twice_is_refused_in_the_query_as_in_a_form(service: Service) -> None:
+    in_query = await service.client.post("/upload?expires_in=60&expires_in=600", content=PHOTO)
+    fields = [("expires_in", (None, seconds)) for seconds in ("60", "600")]
+    in_form = await service.client.post("/upload", files=[("file", ("a.jpg", PHOTO)), *fields])  # pyright: ignore[reportArgumentType]
+    for answer in (in_query, in_form):
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+        assert "expires_in" in answer.json()["detail"]
 
 
 async def test_h9_a_png_that_claims_to_be_a_jpeg_is_taken_as_a_png(service: Service) -> None:

@@ -107,6 +107,12 @@ async def test_an_image_is_fetched_stored_and_processed(fetching: Service) -> No
     assert f"originals/{document['id']}" in leftovers(fetching.environment)["objects"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "PUT"])
+async def test_urls_are_posted_and_url_is_nobodys_id(service: Service, method: str) -> None:
+    answer = await service.client.request(method, "/upload/url")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
 @pytest.mark.parametrize("url", EVIL_URLS)
 async def test_h22_an_evil_url_is_refused_at_once(service: Service, canary: Listener, url: str) -> None:
     answer = await post(service, url.format(port=canary.port))

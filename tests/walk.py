@@ -70,6 +70,7 @@ async def _urls(service: Service) -> None:
         await service.client.post("/upload/url", json=refused)
     await service.client.post("/upload/url", content=b"{", headers={"content-type": "application/json"})
     await service.client.post("/upload/url", content=b"{}", headers={"content-type": "text/plain"})
+    await service.client.get("/upload/url")
 
 
 async def _jobs(service: Service) -> None:
@@ -102,6 +103,8 @@ async def _jobs(service: Service) -> None:
     await service.client.get("/uploads", params={"cursor": "made up"})
     await service.client.get(f"/upload/{good}/result", headers={"prefer": "wait=1"})
     await service.client.get(f"/upload/{good}/status", params={"wait": "long"})
+    for method, action in (("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")):
+        await service.client.request(method, f"/upload/{good}{action}", params={"other": "1"})
     await service.client.delete(f"/upload/{good}")
     await service.client.delete(f"/upload/{uuid4()}")
     await around(str(uuid4()))

@@ -35,7 +35,7 @@ ROUTES = [
     Route("/", page.index, methods=["GET"]),
     Route("/page/{name}", page.asset, methods=["GET"], include_in_schema=False),
     Route("/upload", uploads.upload, methods=["POST"]),
-    Route("/upload/url", urls.upload_url, methods=["POST"]),
+    Route("/upload/url", urls.UploadUrl),
     Route("/upload/{id}", jobs.Upload),
     Route("/upload/{id}/status", jobs.status, methods=["GET"]),
     Route("/upload/{id}/result", jobs.result, methods=["GET"]),

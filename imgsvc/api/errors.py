@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_S = 2
 """What a client is asked to wait before it repeats what was unavailable."""
 
-_STATUS_CODES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_request"}
+_STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class ProblemError(CodedError):
@@ -73,7 +73,6 @@ async def _http(request: Request, error: Exception) -> Response:
     details = {
         "not_found": "There is nothing at this path.",
         "method_not_allowed": f"This path does not answer to {request.method}.",
-        "malformed_request": "The request could not be understood.",
     }
     return problem_response(request, code, details[code], error.headers)
 

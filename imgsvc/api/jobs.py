@@ -11,6 +11,7 @@ from starlette.responses import Response
 from imgsvc.api.access import owner
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
+from imgsvc.api.options import no_query
 from imgsvc.api.waiting import Patience, until_done
 from imgsvc.jobs.record import RETRYABLE, Record, files_prefix, original_key
 from imgsvc.storage import StorageError
@@ -30,6 +31,7 @@ class Upload(HTTPEndpoint):
 
     async def delete(self, request: Request) -> Response:
         """Record first: from then on no worker can finish the job. Repeating it clears what a failure left."""
+        no_query(request)
         upload_id = _upload_id(request)
         here, whose = services(request), owner(request)
         if not await here.queue.delete(upload_id, whose):
@@ -60,6 +62,7 @@ async def result(request: Request) -> Response:
 
 async def cancel(request: Request) -> Response:
     """The job is over at once for its readers; its worker hears of it, and its files are removed."""
+    no_query(request)
     here, upload_id = services(request), _upload_id(request)
     cancelled = await here.queue.cancel(upload_id, owner(request))
     if cancelled:
@@ -72,6 +75,7 @@ async def cancel(request: Request) -> Response:
 
 
 async def retry(request: Request) -> Response:
+    no_query(request)
     queued = await services(request).queue.retry(_upload_id(request), owner(request))
     record = await find(request)
     if not queued:

@@ -4,8 +4,10 @@ Nothing is spooled: what `chunks` yields is what just came from the network. The
 before or after its file, so they are complete once `chunks` is exhausted.
 """
 
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
+from urllib.parse import unquote
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -14,24 +16,28 @@ from starlette.requests import Request
 
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.names import safe_filename
+from imgsvc.api.options import no_query
 
 FILE_FIELD = "file"
 FORM_OVERHEAD_BYTES = 64 * 1024
 """How much longer than its file a form may be."""
 
 _MAX_FIELD_BYTES = 16 * 1024
+_EXTENDED_NAME = re.compile(r";\s*filename\*\s*=\s*UTF-8'[^']*'([^\s;]+)", re.IGNORECASE)  # RFC 8187
 
 
 class RawBody:
     """A body that is the file itself; its fields and its name come in the query, or the name in a header."""
 
     def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
-        query = dict(request.query_params)
-        self.filename = safe_filename(_disposition_filename(request) or query.pop("filename", ""))
-        query.pop("filename", None)
-        for name in query:
-            _check_known(name, fields)
-        self.fields = query
+        self.fields: dict[str, str] = {}
+        for name, value in request.query_params.multi_items():
+            _check_known(name, fields | {"filename"})
+            if name in self.fields:
+                raise _twice(name)
+            self.fields[name] = value
+        in_query = self.fields.pop("filename", "")
+        self.filename = safe_filename(_disposition_filename(request) or in_query)
         self._stream = stream
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -43,8 +49,7 @@ class FormBody:
     """A `multipart/form-data` body (RFC 7578) with one file."""
 
     def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
-        for name in request.query_params:
-            raise ProblemError("unknown_field", f"Send {name!r} as a field of the form, not in the query.")
+        no_query(request, "Send it as a field of the form.")
         self.filename = ""
         self.fields: dict[str, str] = {}
         self._known = fields
@@ -136,7 +141,7 @@ class FormBody:
         if self._name == FILE_FIELD:
             return
         if self._name in self.fields:
-            raise ProblemError("invalid_field", f"{self._name!r} is there twice.")
+            raise _twice(self._name)
         try:
             self.fields[self._name] = self._value.decode()
         except UnicodeDecodeError:
@@ -184,6 +189,13 @@ def _check_known(name: str, fields: frozenset[str]) -> None:
         raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. There are: {known}.")
 
 
+def _twice(name: str) -> ProblemError:
+    return ProblemError("invalid_field", f"{name[:80]!r} is there twice.")
+
+
 def _disposition_filename(request: Request) -> str:
+    """The name in the request's own header, where RFC 6266 lets `filename*` go first; a form's part has none of it."""
+    if extended := _EXTENDED_NAME.search(request.headers.get("content-disposition", "")):
+        return unquote(extended[1])
     _, options = parse_options_header(request.headers.get("content-disposition"))
     return options.get(b"filename", b"").decode(errors="replace")

@@ -65,6 +65,12 @@ def expires_in(fields: Mapping[str, str], default_s: int) -> int | None:
     return int(text)
 
 
+def no_query(request: Request, instead: str = "Leave it out.") -> None:
+    """For writes that take nothing from the query: what a write does not know is refused, never ignored."""
+    for name in request.query_params:
+        raise ProblemError("unknown_field", f"{name[:80]!r} is no parameter of this call. {instead}")
+
+
 def idempotency_key(request: Request, owner: str) -> str:
     """The request's Idempotency-Key, hashed together with whose it is; "" where it has none."""
     given = request.headers.getlist("idempotency-key")

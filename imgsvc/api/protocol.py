@@ -1,7 +1,7 @@
 """HTTP/1.1 below the application: httptools' strict parser, with deadlines and limits for everything a client does.
 
     connect ──────▶ head ──────▶ body ──────▶ answer ──────▶ keep-alive, and the next head
-            header_timeout_s     multipart.py    send_idle_timeout_s  KEEP_ALIVE_S
+            header_timeout_s     body.py         send_idle_timeout_s  KEEP_ALIVE_S
             max_header_bytes     (idle, rate)
 
 What is refused here is a problem document too, and the end of its connection: behind bytes that could not be

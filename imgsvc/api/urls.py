@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
+from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,17 +25,20 @@ MAX_BODY_BYTES = 32 * 1024
 FIELDS = options.FIELDS | {"url", "filename"}
 
 
-async def upload_url(request: Request) -> Response:
-    """Answers 202 when the job is queued that will fetch the original; of a bad URL what can be told at once."""
-    here, whose = services(request), owner(request)
-    key = options.idempotency_key(request, whose)
-    fields = await _fields(request, here.settings.body_idle_timeout_s)
+class UploadUrl(HTTPEndpoint):
+    """A class, since its route then takes other methods too: they would be asked of an upload whose id is "url"."""
 
-    async def receive(upload_id: str, _: OnStore | None) -> Submission:
-        return await _submission(upload_id, fields, here)
+    async def post(self, request: Request) -> Response:
+        """Answers 202 when the job is queued that will fetch the original; of a bad URL what can be told at once."""
+        here, whose = services(request), owner(request)
+        key = options.idempotency_key(request, whose)
+        fields = await _fields(request, here.settings.body_idle_timeout_s)
 
-    # how large it is shows when it is fetched; until then it counts as the largest
-    return await submitted(await admit(here, whose, key, here.settings.max_upload_bytes), receive, here)
+        async def receive(upload_id: str, _: OnStore | None) -> Submission:
+            return await _submission(upload_id, fields, here)
+
+        # how large it is shows when it is fetched; until then it counts as the largest
+        return await submitted(await admit(here, whose, key, here.settings.max_upload_bytes), receive, here)
 
 
 async def _submission(upload_id: str, fields: Mapping[str, str], here: Services) -> Submission:
@@ -59,8 +63,7 @@ async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
     """The body's members, each as the text that a form's field would have."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ProblemError("unsupported_media_type", "Send a JSON object as application/json.")
-    for name in request.query_params:
-        raise ProblemError("unknown_field", f"Send {name[:80]!r} as a member of the JSON object, not in the query.")
+    options.no_query(request, "Send it as a member of the JSON object.")
     try:
         document: Any = orjson.loads(await _body(request, timeout_s))
     except orjson.JSONDecodeError as error:

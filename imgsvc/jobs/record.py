@@ -252,7 +252,12 @@ class Record:
             "id": self.id,
             "status": self.status_document(),
             "result": self.result_document(link) if self.done else None,
-            "links": {"self": path, "status": f"{path}/status", "result": f"{path}/result"},
+            "links": {
+                "self": path,
+                "status": f"{path}/status",
+                "result": f"{path}/result",
+                "events": f"{path}/events",
+            },
         }
 
     def status_document(self) -> dict[str, Any]:

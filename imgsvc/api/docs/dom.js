@@ -1,5 +1,7 @@
 // Elements from plain data. All text goes in as text: nothing that is shown is ever read as HTML.
 
+import { copy } from "../page/clipboard.js";
+
 /** An element with properties (those with a dash are attributes, `on…` listeners) and children, strings or nodes. */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
@@ -54,7 +56,7 @@ export function code(text) {
 export function copier(text) {
   const button = el("button", { type: "button", className: "quiet" }, "Copy");
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(text());
+    await copy(text());
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = "Copy"), 1500);
   });

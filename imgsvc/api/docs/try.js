@@ -23,9 +23,11 @@ export function tryIt(spec, call, keyOf) {
     );
   const refresh = () => (command.firstChild.textContent = curl(request()));
 
+  let latest;
   async function submit(event) {
     event.preventDefault();
-    const abort = new AbortController();
+    latest?.abort(); // or else its stream would go on unseen, with no way to stop it
+    const abort = (latest = new AbortController());
     stop.onclick = () => abort.abort();
     stop.hidden = false;
     answer.replaceChildren("Waiting…");
@@ -34,9 +36,10 @@ export function tryIt(spec, call, keyOf) {
       const value = await show(await send(request(), abort.signal), began, answer);
       if (call.method === "post" && value?.task_id) sessionStorage.setItem(LAST_ID, value.id);
     } catch (error) {
+      if (abort !== latest) return;
       answer.append(el("p", { className: "bad" }, abort.signal.aborted ? "Stopped." : `No answer: ${error.message}`));
     }
-    stop.hidden = true;
+    if (abort === latest) stop.hidden = true;
   }
 
   const form = el(

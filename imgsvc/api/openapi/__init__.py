@@ -21,7 +21,8 @@ Upload an image; resized, compressed and thumbnail versions of it are made in th
 
 Times are RFC 3339 in UTC, sizes bytes, dimensions pixels. Every error is a problem document (RFC 9457) with a stable
 `code`; anything may be answered with 404 `not_found` where there is no such path, and with 405 `method_not_allowed`.
-HEAD answers wherever GET does. Queries may have parameters that are not known, unless they are an upload's options.
+HEAD answers wherever GET does. Parameters of a query that are not known are let through by GET and HEAD, and refused
+with 422 `unknown_field` by all else.
 """
 _TAGS = {
     "Uploads": "Images go in.",

@@ -79,7 +79,12 @@ UPLOAD = {
     "id": ID,
     "status": SUCCEEDED,
     "result": SUCCESS,
-    "links": {"self": _PATH, "status": f"{_PATH}/status", "result": f"{_PATH}/result"},
+    "links": {
+        "self": _PATH,
+        "status": f"{_PATH}/status",
+        "result": f"{_PATH}/result",
+        "events": f"{_PATH}/events",
+    },
 }
 WEBHOOK = {
     "url": "https://shop.example/hooks/images",

@@ -41,7 +41,7 @@ def _delete() -> Json:
         "Delete an upload",
         "Cancels its job if need be, and removes record, original and files. May be repeated for an hour.",
         answers={204: answer("It is gone.")},
-        refusals=("not_found", *_AWAY),
+        refusals=("unknown_field", "not_found", *_AWAY),
     )
 
 
@@ -113,7 +113,7 @@ def _cancel() -> Json:
         "Cancel a job",
         "At once, wherever it is; its files are removed. A job that has ended cannot be cancelled.",
         answers={200: answer("It is cancelled.", json("JobStatus"))},
-        refusals=("conflict", *_LOST),
+        refusals=("unknown_field", "conflict", *_LOST),
     )
 
 
@@ -124,5 +124,5 @@ def _retry() -> Json:
         "Do a job again",
         "One that failed or was cancelled, from the original that is still there.",
         answers={202: answer("It is queued again.", json("JobStatus"))},
-        refusals=("conflict", *_LOST),
+        refusals=("unknown_field", "conflict", *_LOST),
     )

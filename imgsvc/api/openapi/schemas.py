@@ -183,7 +183,7 @@ def _job() -> Json:
                 "id": schema("Id"),
                 "status": schema("JobStatus"),
                 "result": {"oneOf": [schema("Success"), schema("Ended"), {"type": "null"}]},
-                "links": _object("Paths of its parts.", {"self": _PATH, "status": _PATH, "result": _PATH}),
+                "links": _object("Paths of its parts.", dict.fromkeys(("self", "status", "result", "events"), _PATH)),
                 "webhook": schema("Webhook"),
             },
             optional=("webhook",),

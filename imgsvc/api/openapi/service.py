@@ -28,6 +28,14 @@ def paths() -> Json:
     }
 
 
+def _copied(description: str, content: Json) -> dict[int, Json]:
+    """Answers of what clients keep, and ask about by its tag."""
+    return {
+        200: answer(description, content, _COPIED),
+        304: answer("The client's copy is still good.", headers=_COPIED),
+    }
+
+
 def _presets() -> Json:
     return operation(
         _TAG,
@@ -81,10 +89,7 @@ def _openapi() -> Json:
         "This document",
         "OpenAPI 3.1.",
         parameters=[parameter("If-None-Match")],
-        answers={
-            200: answer("The document.", {JSON: {"schema": {"type": "object"}}}, _COPIED),
-            304: answer("The client's copy is still good.", headers=_COPIED),
-        },
+        answers=_copied("The document.", {JSON: {"schema": {"type": "object"}}}),
         needs_key=False,
     )
 
@@ -96,10 +101,7 @@ def _docs() -> Json:
         "A page to read this document, and to try it",
         "All that it needs comes from this service.",
         parameters=[parameter("If-None-Match")],
-        answers={
-            200: answer("The page.", _PAGE, _COPIED),
-            304: answer("The client's copy is still good.", headers=_COPIED),
-        },
+        answers=_copied("The page.", _PAGE),
         needs_key=False,
     )
 
@@ -111,9 +113,6 @@ def _page() -> Json:
         "The web page",
         "Drop images, watch them, and take what came of them.",
         parameters=[parameter("If-None-Match")],
-        answers={
-            200: answer("The page.", _PAGE, _COPIED),
-            304: answer("The client's copy is still good.", headers=_COPIED),
-        },
+        answers=_copied("The page.", _PAGE),
         needs_key=False,
     )

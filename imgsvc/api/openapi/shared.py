@@ -25,13 +25,13 @@ HEADERS: Json = {
     ),
     "Location": _header(
         "Where the job's status is.",
-        {"type": "string", "format": "uri-reference"},
+        _PATH,
         examples.ACCEPTED["status_url"],
     ),
     "Retry-After": _header("Seconds after which it is worth asking again.", {"type": "integer", "minimum": 1}, 2),
     "Preference-Applied": _header(
         "How much of `Prefer` is heeded (RFC 7240).",
-        {"type": "string", "pattern": "^wait=[0-9]+$"},
+        _WAIT,
         "wait=30",
         always=False,
     ),
@@ -52,7 +52,7 @@ HEADERS: Json = {
     ),
     "Content-Disposition": _header(
         "The file's name (RFC 6266).",
-        {"type": "string", "pattern": "^(inline|attachment); filename="},
+        _FILE_NAME,
         'inline; filename="sample_thumbnail.jpeg"',
     ),
     "Content-Length": _header("The size in bytes.", _SIZE, "8123"),

@@ -6,7 +6,7 @@ const COLLECT_MS = 600;
 const region = document.querySelector("#live");
 let waiting = [];
 
-/** `what` became of the image of that name: "is done", "has failed". */
+/** `what` became of the image of that name: "done", "deleted". */
 export function announce(name, what) {
   if (waiting.push({ name, what }) === 1) setTimeout(say, COLLECT_MS);
 }

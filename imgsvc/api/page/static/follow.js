@@ -13,13 +13,11 @@ const STREAMS = 2;
 const LIST_EVERY_MS = 1000;
 const FIRST_PAUSE_MS = 300;
 const LAST_PAUSE_MS = 10_000;
-const NO_STREAM = new Set([404, 405, 501]);
 const TERMINAL = new Set(["SUCCESS", "FAILURE", "CANCELLED"]);
 
 const streams = new Slots(STREAMS);
 const followed = new Map();
 let listing = false;
-let streaming = true; // until the service turns out to have no streams
 
 export const hasEnded = (status) => TERMINAL.has(status.status);
 
@@ -70,30 +68,16 @@ async function listen(id, told, signal) {
   }
 }
 
-/** The status documents of a stream, or a single one where there are no streams. */
+/** The status documents of a stream, until it ends or breaks off. */
 async function* heard(id, signal) {
-  const response = streaming && (await stream(id, signal));
-  if (!response) {
-    yield await call(`/upload/${id}/status`, { signal });
-    streaming = false; // the upload is there, its stream is not
-    return;
-  }
+  const { body } = await open(`/upload/${id}/events`, { signal });
   try {
-    for await (const { event, data } of events(response.body)) {
+    for await (const { event, data } of events(body)) {
       if (event === "status") yield JSON.parse(data);
     }
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof TypeError)) throw error; // which is how a stream breaks off
-  }
-}
-
-async function stream(id, signal) {
-  try {
-    return await open(`/upload/${id}/events`, { signal });
-  } catch (error) {
-    if (!NO_STREAM.has(error.status)) throw error;
-    return null;
   }
 }
 

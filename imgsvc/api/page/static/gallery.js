@@ -49,9 +49,9 @@ export async function loadOlder() {
     older.textContent = "Show older";
     older.hidden = next === null;
   } catch (error) {
-    complaint.textContent = error.status === 404 ? "" : error.message;
+    complaint.textContent = error.message;
     older.textContent = "Try again";
-    older.hidden = error.status === 404;
+    older.hidden = false;
   } finally {
     older.disabled = false;
     summarize();

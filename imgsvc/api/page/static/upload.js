@@ -80,13 +80,15 @@ export class Upload {
     this.#under.abort();
     if (this.id === null) {
       this.#set({ state: "queued", note: "", percent: 0 });
-    } else {
+    } else if (["FAILURE", "CANCELLED"].includes(this.status?.status)) {
       const queued = await this.#tried(async () => {
         const status = await this.#ask("POST", "/retry");
         this.percent = SENT;
         this.#hear(status);
       });
       if (!queued) return;
+    } else {
+      this.#set({ state: "working", note: "" }); // it is only we who have lost sight of it
     }
     await this.run();
   }

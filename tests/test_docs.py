@@ -1,0 +1,150 @@
+"""The page of `/docs`, in a real browser: every call is there to read, and to try."""
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any, Literal
+
+import orjson
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Locator, Page, expect
+
+from imgsvc.api.openapi import document
+from imgsvc.presets import PRESETS
+from tests import images
+from tests.browser import chromium, file, visit
+from tests.contract import METHODS
+from tests.service import Servers, Service
+
+DOCUMENT: dict[str, Any] = orjson.loads(orjson.dumps(document(1, PRESETS)))
+PHOTO = images.photo()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def browser() -> AsyncGenerator[Browser]:
+    async with chromium() as started:
+        yield started
+
+
+def call(page: Page, operation_id: str) -> Locator:
+    """What the page shows of one call."""
+    return page.locator(f"article#{operation_id}")
+
+
+async def form(page: Page, operation_id: str) -> Locator:
+    """Opens the form to try a call."""
+    await call(page, operation_id).get_by_text("Try it", exact=True).click()
+    return call(page, operation_id).locator("form")
+
+
+async def send(trying: Locator) -> None:
+    await trying.get_by_role("button", name="Send").click()
+
+
+async def unfold(within: Locator) -> None:
+    """Opens all folds, and those that come to light by it."""
+    closed = within.locator("details:not([open])")
+    while await closed.count():
+        await closed.first.evaluate(
+            "fold => new Promise(opened => { fold.addEventListener('toggle', opened); fold.open = true; })"
+        )
+
+
+async def test_every_call_is_shown_and_listed(service: Service, browser: Browser) -> None:
+    calls = {
+        operation["operationId"]: f"{method.upper()} {path}"
+        for path, item in (DOCUMENT["paths"] | DOCUMENT["webhooks"]).items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+    async with visit(browser, f"{service.url}/docs") as page:
+        await expect(page.locator("article")).to_have_count(len(calls))
+        for operation_id, title in calls.items():
+            await expect(call(page, operation_id).get_by_role("heading", level=3)).to_have_text(title)
+        listed = page.get_by_role("navigation", name="Calls").locator("li")
+        assert sorted(await listed.all_inner_texts()) == sorted(calls.values())
+        await expect(page.get_by_role("row")).not_to_have_count(0)
+
+
+async def test_an_upload_is_made_and_asked_about_from_the_page(service: Service, browser: Browser) -> None:
+    async with visit(browser, f"{service.url}/docs", "clipboard-read", "clipboard-write") as page:
+        trying = await form(page, "upload")
+        await trying.locator("input[type=file]").set_input_files(file("tried.jpg", PHOTO))
+        await trying.get_by_label("metadata optional").fill('{"order": "7"}')
+        await trying.get_by_role("button", name="Copy").click()
+        command = await page.evaluate("navigator.clipboard.readText()")
+        assert "-F file=@tried.jpg" in command
+        assert command.endswith(f"{service.url}/upload")
+        await send(trying)
+        await expect(trying.locator(".answer")).to_contain_text("202 Accepted")
+        accepted = json.loads(await trying.locator(".answer > pre").inner_text())
+        assert accepted["filename"] == "tried.jpg"
+        assert (await service.ended(accepted["id"]))["metadata"] == {"order": "7"}
+
+        trying = await form(page, "get_events")
+        await expect(trying.get_by_label("id path")).to_have_value(accepted["id"])
+        await send(trying)
+        await expect(trying.locator(".answer > pre")).to_contain_text("event: status")
+
+
+async def test_a_command_is_copied_where_the_browser_gives_no_clipboard(service: Service, browser: Browser) -> None:
+    """Which it does not over plain HTTP, but on localhost."""
+    async with visit(browser, f"{service.url}/docs", "clipboard-read", "clipboard-write") as page:
+        await page.evaluate("window.kept = navigator.clipboard")
+        await page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        trying = await form(page, "get_health")
+        await trying.get_by_role("button", name="Copy").click()
+        await expect(trying.get_by_role("button", name="Copied")).to_be_visible()
+        assert await page.evaluate("kept.readText()") == f"curl {service.url}/healthz"
+
+
+async def test_a_refusal_is_shown_as_it_comes(service: Service, browser: Browser) -> None:
+    async with visit(browser, f"{service.url}/docs") as page:
+        trying = await form(page, "list_uploads")
+        await trying.get_by_label("limit query").fill("0")
+        await send(trying)
+        await expect(trying.locator(".answer")).to_contain_text("422")
+        await expect(trying.locator(".answer > pre")).to_contain_text('"code": "invalid_field"')
+
+
+async def test_who_sends_again_no_longer_waits_for_the_first_answer(servers: Servers, browser: Browser) -> None:
+    async with (
+        Service.start(servers.environment(), workers=0) as service,
+        visit(browser, f"{service.url}/docs") as page,
+    ):
+        upload_id = await service.upload(PHOTO)
+        trying = await form(page, "get_status")
+        await trying.get_by_label("id path").fill(upload_id)
+        await trying.get_by_label("wait query").fill("60")
+        async with page.expect_request(f"**/{upload_id}/status?wait=60"):
+            await send(trying)
+        await trying.get_by_label("wait query").fill("")
+        async with page.expect_event("requestfailed"):
+            await send(trying)
+        await expect(trying.locator(".answer")).to_contain_text("200 OK")
+        await expect(trying.locator(".answer")).to_contain_text("PENDING")
+        await expect(trying.get_by_role("button", name="Stop")).to_be_hidden()
+
+
+async def test_the_page_is_accessible_in_light_and_dark(service: Service, browser: Browser) -> None:
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    async with visit(browser, f"{service.url}/docs") as page:
+        for operation_id in ("upload", "upload_url", "get_result"):
+            await unfold(call(page, operation_id))
+        trying = call(page, "get_result").locator("form")
+        await trying.get_by_label("id path").fill("none")
+        await send(trying)
+        await expect(trying.locator(".answer > pre")).to_contain_text("not_found")
+        for scheme in schemes:
+            await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            found: list[Any] = (await Axe().run(page)).response["violations"]
+            assert [(scheme, rule["id"], rule["help"]) for rule in found] == []
+
+
+async def test_nothing_stands_out_of_a_narrow_window(service: Service, browser: Browser) -> None:
+    async with visit(browser, f"{service.url}/docs") as page:
+        for operation_id in ("upload", "upload_url"):
+            await form(page, operation_id)
+        for width in (320, 390, 1280):
+            await page.set_viewport_size({"width": width, "height": 800})
+            assert await page.evaluate("document.documentElement.scrollWidth") == width
