@@ -107,7 +107,7 @@ async def _until_signal(tasks: list[asyncio.Task[Any]]) -> None:
 async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> None:
     """Says where everything is, as soon as an upload would be taken and worked on."""
     deadline = perf_counter() + READY_TIMEOUT_S
-    while (checks := await _checks(settings)) is None or not all(check["ok"] for check in checks.values()):
+    while (checks := await readiness(settings)) is None or not all(check["ok"] for check in checks.values()):
         if perf_counter() > deadline:
             raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {settings.url}/readyz says: {checks}")
         await asyncio.sleep(_PROBE_S)
@@ -123,7 +123,7 @@ async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> N
     )
 
 
-async def _checks(settings: LocalSettings) -> dict[str, dict[str, Any]] | None:
+async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None:
     """What /readyz says, or None while nobody does."""
     with suppress(OSError, TimeoutError, orjson.JSONDecodeError, KeyError):  # a problem document has no checks
         async with asyncio.timeout(1):
