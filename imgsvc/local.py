@@ -106,27 +106,26 @@ async def _until_signal(tasks: list[asyncio.Task[Any]]) -> None:
 
 async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> None:
     """Says where everything is, as soon as an upload would be taken and worked on."""
-    url = f"http://{settings.host}:{settings.port}"
     deadline = perf_counter() + READY_TIMEOUT_S
-    while (checks := await _checks(settings)) is None or not all(check["ok"] for check in checks.values()):
+    while (checks := await readiness(settings)) is None or not all(check["ok"] for check in checks.values()):
         if perf_counter() > deadline:
-            raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {url}/readyz says: {checks}")
+            raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {settings.url}/readyz says: {checks}")
         await asyncio.sleep(_PROBE_S)
     key = "-H 'Authorization: Bearer <key>' " if settings.api_keys else ""
     _say(
         f"imgsvc {version('imgsvc')} is ready after {perf_counter() - begin:.1f} s",
-        f"\n  api      {url}",
+        f"\n  api      {settings.url}",
         f"\n  worker   {checks['workers']['alive']} running, sandbox {checks['workers']['sandbox']}",
         f"\n  queue    Valkey at {embedded.services.redis_url.rpartition('@')[2]}",
         f"\n  storage  SeaweedFS at {embedded.services.s3_endpoint_url}",
         f"\n  data     {settings.data_dir}",
-        f"\n\nTry it:  curl {key}-F file=@photo.jpg {url}/upload\nStop it: Ctrl-C",
+        f"\n\nTry it:  curl {key}-F file=@photo.jpg {settings.url}/upload\nStop it: Ctrl-C",
     )
 
 
-async def _checks(settings: LocalSettings) -> dict[str, dict[str, Any]] | None:
-    """What /readyz says, or None while nobody answers."""
-    with suppress(OSError, TimeoutError, orjson.JSONDecodeError):
+async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None:
+    """What /readyz says, or None while nobody does."""
+    with suppress(OSError, TimeoutError, orjson.JSONDecodeError, KeyError):  # a problem document has no checks
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_connection(settings.host, settings.port)
             try:

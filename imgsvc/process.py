@@ -1,6 +1,7 @@
 """How a process of ours is set up before it does anything: its log, its allocator, its presets, its sockets."""
 
 import ctypes
+import errno
 import os
 import resource
 import socket
@@ -77,11 +78,13 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise SettingsError(
-            f"cannot listen on {host} port {port} ({reason}): "
-            f"stop the program that uses it, or set {PREFIX}{setting} to a free one"
-        ) from error
+        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+            remedy = f"stop the program that uses it, or set {PREFIX}{setting} to a free one"
+        else:
+            remedy = f"set {PREFIX}{setting.replace('PORT', 'HOST')} to an address of this machine"
+        # a resolver's numbers are negative, and its own
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such name"
+        raise SettingsError(f"cannot listen on {host} port {port} ({reason}): {remedy}") from error
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
     return listener

@@ -36,14 +36,17 @@ class SettingsError(Exception):
 
 
 def _redis_url(value: str) -> str:
-    if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+    url = urlsplit(value)
+    if url.scheme not in {"redis", "rediss", "unix"} or url.port == 0:  # to ask for its port is to have it checked
         raise ValueError("must look like redis://[[user]:password@]host:6379/0, rediss://… or unix://…")
     return value
 
 
 def _http_url(value: str | None) -> str | None:
-    if value is not None and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
-        raise ValueError("must look like http://host:9000")
+    if value is not None:
+        url = urlsplit(value)
+        if url.scheme not in {"http", "https"} or not url.hostname or url.port == 0:
+            raise ValueError("must look like http://host:9000")
     return value
 
 
@@ -145,6 +148,11 @@ class LocalSettings(BaseSettings):
                 f"characters or more, as `openssl rand -hex 32` writes, or set {PREFIX}FILES=public"
             )
         return self
+
+    @property
+    def url(self) -> str:
+        """Where the API listens."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
     @property
     def signs_files(self) -> bool:

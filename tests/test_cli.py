@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from imgsvc.client.http import Client
 from imgsvc.embedded import free_port
 from tests import images
 from tests.peers import Listener
@@ -353,6 +354,29 @@ async def test_a_server_of_another_kind_is_code_3(folder: Path) -> None:
     assert "is this the right address?" in ended.err
 
 
+async def test_an_answer_that_comes_in_pieces_is_read_whole() -> None:
+    told = {"status": "SUCCESS"}
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = json.dumps(told).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:7])
+        await asyncio.wait({asking}, timeout=0.2)  # returns at once when the first piece is taken for all
+        writer.write(body[7:])
+
+    async with Listener.start(answer) as listener, Client.open(f"http://127.0.0.1:{listener.port}", None) as client:
+        asking = asyncio.create_task(client.status("3f0c"))
+        async with asyncio.timeout(DEADLINE_S):
+            assert await asking == told
+
+
+async def test_a_pipe_is_refused_with_how_to_send_it(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    ended = await imgsvc("upload", "pipe", "--json", cwd=folder)
+    assert ended.code == 1
+    assert ended.objects[0]["error"]["code"] == "unreadable"
+    assert "imgsvc upload - <pipe" in ended.objects[0]["error"]["message"]
+
+
 async def test_ctrl_c_ends_it_at_once_and_leaves_nothing_half_saved(servers: Servers, folder: Path) -> None:
     async with Service.start(servers.environment(), workers=0) as service:
         args = ("upload", "photo.jpg", "--save", "out", "--json")
@@ -431,6 +455,7 @@ async def test_an_id_that_nobody_knows_is_code_1(service: Service, folder: Path)
         (("upload", "-", "-"), "once"),
         (("upload", "photo.jpg", "--save", "notes.txt"), "notes.txt"),
         (("upload", "photo.jpg", "--server", "localhost"), "must look like http://"),
+        (("status", "3f0c", "--server", "http://localhost:80000"), "Port out of range"),
         (("frobnicate",), "invalid choice"),
     ],
 )

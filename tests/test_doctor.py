@@ -15,9 +15,12 @@ from redis import Redis
 
 from imgsvc.doctor.finding import Level
 from imgsvc.doctor.redis import judge
+from imgsvc.doctor.s3 import no_bucket
 from imgsvc.embedded import Valkey, free_port
 from imgsvc.embedded.folder import DataFolder
 from imgsvc.jobs.facts import RedisFacts
+from imgsvc.settings import Settings, load
+from imgsvc.storage import StorageError
 from tests.chaos.proxy import Fault, Proxy
 from tests.service import Servers, Service, leftovers
 from tests.test_cli import Ended, imgsvc
@@ -143,6 +146,17 @@ async def test_credentials_that_s3_refuses_are_found(servers: Servers, tmp_path:
     assert "credentials" in found["s3"]["advice"]
 
 
+def test_only_an_answer_of_404_says_that_there_is_no_bucket() -> None:
+    settings = load(Settings, redis_url="redis://localhost")
+    for said, level in (
+        ("An error occurred (404) when calling the HeadBucket operation: Not Found", Level.WARN),
+        ('Could not connect to the endpoint URL: "http://localhost:4040/imgsvc"', Level.FAIL),
+    ):
+        error = StorageError()
+        error.__cause__ = OSError(said)
+        assert no_bucket(error, settings).level is level
+
+
 @pytest.mark.parametrize(
     ("refused", "about", "advice"),
     [
@@ -170,7 +184,8 @@ async def test_a_right_that_s3_does_not_give_is_named(
 
 
 async def test_a_sandbox_that_is_off_is_a_warning(tmp_path: Path) -> None:
-    ended, found = await examined(tmp_path, {"IMGSVC_SANDBOX": "off", "IMGSVC_DATA_DIR": str(tmp_path)})
+    environment = {"IMGSVC_DATA_DIR": str(tmp_path), "IMGSVC_PORT": str(free_port())}
+    ended, found = await examined(tmp_path, environment | {"IMGSVC_SANDBOX": "off"})
     assert ended.code == 0
     assert found["sandbox"] == {
         "about": "sandbox",

@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import astuple
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,8 +24,9 @@ from botocore.exceptions import ClientError
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from imgsvc.embedded import Child, Embedded, EmbeddedError, Seaweed, Services, Valkey, free_port
+from imgsvc.embedded import Child, Embedded, EmbeddedError, Seaweed, Services, Valkey, free_port, owner
 from imgsvc.embedded.child import LOG_LIMIT_BYTES
+from imgsvc.embedded.folder import Ports
 from imgsvc.embedded.servers import wheel_binary
 
 pytestmark = pytest.mark.chaos
@@ -180,6 +182,21 @@ async def test_servers_that_outlived_their_parent_are_named(tmp_path: Path, monk
             await Embedded(tmp_path).start()
     finally:
         await left.kill()
+
+
+def test_ports_drawn_for_a_new_folder_are_all_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_order(ports: Sequence[int], _count: int) -> Sequence[int]:
+        return ports
+
+    monkeypatch.setattr("random.sample", in_order)  # so that each draw begins alike
+    ports = Ports.free()
+    assert len({ports.valkey, *astuple(ports.seaweed)}) == 6
+
+
+def test_a_lock_whose_holder_has_not_written_yet_names_nobody(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert owner(tmp_path) is None
 
 
 async def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:

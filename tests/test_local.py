@@ -15,7 +15,10 @@ import psutil
 import pytest
 
 from imgsvc.embedded import free_port
+from imgsvc.local import readiness
+from imgsvc.settings import LocalSettings, load
 from tests import images
+from tests.peers import Listener
 
 pytestmark = pytest.mark.chaos
 
@@ -120,6 +123,13 @@ async def test_a_port_in_use_is_said_with_what_to_set(tmp_path: Path) -> None:
     assert "IMGSVC_PORT" in refused.output
     assert "Traceback" not in refused.output
     assert list(tmp_path.iterdir()) == [], "nothing was started"
+
+
+async def test_a_problem_instead_of_readiness_is_no_reason_to_give_up() -> None:
+    problem = b'{"code": "overloaded"}'
+    answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(problem), problem)
+    async with Listener.start(answer) as listener:
+        assert await readiness(load(LocalSettings, port=str(listener.port))) is None
 
 
 async def test_a_worker_that_is_killed_is_started_again(tmp_path: Path) -> None:

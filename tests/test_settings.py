@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from imgsvc.process import listen
 from imgsvc.settings import PREFIX, LocalSettings, Settings, SettingsError, load
 
 README = Path(__file__).parent.parent / "README.md"
@@ -20,6 +21,8 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
     [
         ("IMGSVC_REDIS_URL", "localhost:6379", "IMGSVC_REDIS_URL is wrong: must look like redis://"),
         ("IMGSVC_S3_ENDPOINT_URL", "minio:9000", "IMGSVC_S3_ENDPOINT_URL is wrong: must look like http://"),
+        ("IMGSVC_REDIS_URL", "redis://redis:637900", "IMGSVC_REDIS_URL is wrong: Port out of range"),
+        ("IMGSVC_S3_ENDPOINT_URL", "http://minio:90000", "IMGSVC_S3_ENDPOINT_URL is wrong: Port out of range"),
         ("IMGSVC_PORT", "http", "IMGSVC_PORT is wrong"),
         ("IMGSVC_S3_ACCESS_KEY_ID", "key", "IMGSVC_S3_SECRET_ACCESS_KEY is not set"),
         ("IMGSVC_HOST", "0.0.0.0", "set IMGSVC_HOST=127.0.0.1, or IMGSVC_ALLOW_OPEN=1"),
@@ -78,6 +81,20 @@ def test_an_api_with_keys_may_listen_anywhere(monkeypatch: pytest.MonkeyPatch) -
     assert [keys.owner(key) for key in given] == ["shop", "shop", None, None]
     monkeypatch.setenv("IMGSVC_FILES", "public")
     assert not load(Settings).signs_files
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "nowhere.invalid"])
+def test_an_address_of_elsewhere_is_no_fault_of_its_port(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("IMGSVC_HOST", host)
+    monkeypatch.setenv("IMGSVC_ALLOW_OPEN", "1")
+    with pytest.raises(SettingsError, match="set IMGSVC_HOST to an address of this machine") as caught:
+        listen(load(LocalSettings))
+    assert "Unknown error" not in str(caught.value)
+
+
+def test_an_ipv6_address_makes_a_url_that_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGSVC_HOST", "::1")
+    assert load(LocalSettings).url == "http://[::1]:8000"
 
 
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,5 +69,5 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         proxy_headers=False,
     )
-    log.info("listening on http://%s:%d", settings.host, settings.port)
+    log.info("listening on %s", settings.url)
     uvloop.run(_Server(config, app, settings.drain_delay_s).serve(sockets=[listener]))

@@ -157,7 +157,7 @@ class Client:
         self._reached = True
         if answer.status != HTTPStatus.OK:
             async with answer:
-                raise _refused(answer, await answer.content.read(_MAX_ANSWER_BYTES))
+                raise _refused(answer, await _body(answer))
         return answer
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
@@ -170,7 +170,7 @@ class Client:
         url = URL(self.url(path), encoded=True)
         async with self._session.request(method, url, allow_redirects=False, **options) as answer:
             self._reached = True
-            body = await answer.content.read(_MAX_ANSWER_BYTES)
+            body = await _body(answer)
             if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
                 raise _refused(answer, body)
             return _document(answer, body)
@@ -196,6 +196,14 @@ class Client:
     def _unreachable(self, error: BaseException) -> UnreachableError:
         why = "it does not answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
         return UnreachableError(f"cannot reach {self._server}: {why}")
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    # a single read gives what has come so far, which on a real network is not all of it
+    while len(body) < _MAX_ANSWER_BYTES and (chunk := await answer.content.read(_READ_BYTES)):
+        body += chunk
+    return body
 
 
 def _document(answer: aiohttp.ClientResponse, body: bytes) -> Document:

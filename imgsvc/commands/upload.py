@@ -1,6 +1,7 @@
 """`imgsvc upload`: files to a service, several at once; their variants back, where that is asked for."""
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -121,6 +122,8 @@ class _Uploads:
     def _open(self, file: str) -> BinaryIO:
         if file == STDIN and self._stdin:
             return self._stdin
+        if Path(file).is_fifo():  # such as <(a command): nobody knows its size, and it is read once only
+            raise OSError(errno.ESPIPE, "it is a pipe; have - read it, as in `imgsvc upload - <pipe`", file)
         return Path(file).open("rb")
 
     def _report(self, client: Client, outcome: Outcome) -> None:

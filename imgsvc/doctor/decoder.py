@@ -1,6 +1,7 @@
 """Does a decoder start here, how far is it locked down, and what can it read and write?"""
 
 import base64
+from typing import get_args
 
 from imgsvc.decoder.pool import DecoderError, DecoderPool, DecoderStartError
 from imgsvc.doctor.finding import Finding, fail, ok, warn
@@ -8,7 +9,7 @@ from imgsvc.formats import FORMATS, HEIF
 from imgsvc.model import FileFormat, Limits, Variant
 from imgsvc.settings import Settings
 
-_WRITTEN: tuple[FileFormat, ...] = ("jpeg", "webp", "avif", "png", "gif")
+_WRITTEN: tuple[FileFormat, ...] = get_args(FileFormat)
 _PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # a GIF
 
 

@@ -27,7 +27,7 @@ async def check_s3(settings: Settings) -> list[Finding]:
         try:
             await storage.ping()
         except StorageError as error:
-            return [_no_bucket(error, settings)]
+            return [no_bucket(error, settings)]
         findings = [ok("s3", f"bucket {settings.s3_bucket}")]
         prefix = f"{PREFIX}{uuid4()}/"
         findings += await _read_and_write(storage, f"{prefix}object")
@@ -36,8 +36,8 @@ async def check_s3(settings: Settings) -> list[Finding]:
         return findings
 
 
-def _no_bucket(error: StorageError, settings: Settings) -> Finding:
-    if "404" in (reason := root(error)):
+def no_bucket(error: StorageError, settings: Settings) -> Finding:
+    if "(404)" in (reason := root(error)):  # as botocore says it; a port or a host may have these digits too
         detail = f"there is no bucket {settings.s3_bucket} yet"
         return warn("s3", detail, "Make it; or start the API, which makes it where its credentials may.")
     return fail("s3", reason, "Check IMGSVC_S3_ENDPOINT_URL, IMGSVC_S3_REGION and the credentials.")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from imgsvc.embedded.child import EmbeddedError
-from imgsvc.embedded.ports import free_port, is_free
+from imgsvc.embedded.ports import free_ports, is_free
 from imgsvc.embedded.servers import SeaweedPorts, write_private
 
 LOCK_WAIT_S = 1.0  # servers of a killed parent are killed too, and gone within milliseconds
@@ -42,7 +42,8 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        return cls(free_port(), SeaweedPorts.free())
+        valkey, *seaweed = free_ports(6)  # drawn together: drawn apart, two of them may be the same
+        return cls(valkey, SeaweedPorts(*seaweed))
 
     @property
     def are_free(self) -> bool:
@@ -117,7 +118,7 @@ def owner(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        return None if _try_lock(fd) else int(os.pread(fd, 1024, 0).split()[0])
+        return None if _try_lock(fd) else _pids(fd)[0] or None
     finally:
         os.close(fd)
 
@@ -149,13 +150,18 @@ def _try_lock(fd: int) -> bool:
 
 
 def _in_use(fd: int, path: Path) -> EmbeddedError:
-    owner, *servers = map(int, os.pread(fd, 1024, 0).split() or [b"0"])
-    if _is_alive(owner):
+    first, *servers = _pids(fd)
+    if _is_alive(first):
         return EmbeddedError(
-            f"another imgsvc (pid {owner}) is using {path}: stop it, or set IMGSVC_DATA_DIR to another folder"
+            f"another imgsvc (pid {first}) is using {path}: stop it, or set IMGSVC_DATA_DIR to another folder"
         )
     left = " ".join(str(pid) for pid in servers if _is_alive(pid))
     return EmbeddedError(f"servers of an imgsvc that was killed still use {path}: end them with `kill {left}`")
+
+
+def _pids(fd: int) -> list[int]:
+    """Whom the lock names; 0 in the instant before its holder has written."""
+    return [int(pid) for pid in os.pread(fd, 1024, 0).split()] or [0]
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 import random
 import socket
+from itertools import islice
 
 GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each HTTP port + 10 000
 
@@ -23,7 +24,7 @@ def free_port() -> int:
 def free_ports(count: int) -> tuple[int, ...]:
     """Find `count` different ports that are free, each with `port + 10 000` free too."""
     candidates = (port for port in random.sample(range(FIRST, LAST + 1), LAST + 1 - FIRST) if is_free(port))
-    return tuple(port for port, _ in zip(candidates, range(count), strict=False))
+    return tuple(islice(candidates, count))
 
 
 def _can_bind(port: int) -> bool:
