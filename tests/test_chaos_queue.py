@@ -15,7 +15,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy
 from tests.hooks import mishap
 from tests.service import Servers, Service, begun, decoders, freeze, settings_of, thaw, until
-from tests.test_queue import submission
+from tests.submissions import submission
 
 pytestmark = pytest.mark.chaos
 

@@ -19,8 +19,8 @@ from imgsvc.embedded import Valkey, free_port
 from imgsvc.embedded.folder import DataFolder
 from imgsvc.jobs.facts import RedisFacts
 from tests.chaos.proxy import Fault, Proxy
+from tests.command import Ended, imgsvc
 from tests.service import Servers, Service, leftovers
-from tests.test_cli import Ended, imgsvc
 
 HEALTHY = RedisFacts(
     name="Redis 7.4.1",

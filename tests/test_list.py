@@ -16,7 +16,7 @@ from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure
 from tests import images
 from tests.service import Servers, Service, leftovers, settings_of, until
-from tests.test_queue import submission
+from tests.submissions import submission
 
 PHOTO = images.photo()
 FAILURE = Failure("decode_failed", "broken")

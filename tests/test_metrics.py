@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,10 +23,10 @@ from imgsvc.worker.exposition import MAX_CONNECTIONS
 from tests import images
 from tests.chaos.proxy import NONE, Fault, Proxy
 from tests.service import DEADLINE_S, Servers, Service, begun, decoders, settings_of, until
-from tests.test_queue import submission
-from tests.test_settings import README
+from tests.submissions import submission
 
 PHOTO = images.photo()
+README = Path(__file__).parent.parent / "README.md"
 
 
 class Scrape:

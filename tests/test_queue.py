@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 
 from imgsvc.jobs.answers import Alive, Claim
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue, QueueUnavailableError
-from imgsvc.jobs.record import Failure, File, Source, Status, Submission, Success
+from imgsvc.jobs.record import Failure, File, Status, Success
 from imgsvc.model import Placeholder
-from imgsvc.presets import PRESETS
 from tests.service import Servers, settings_of, until
+from tests.submissions import submission
 
 SUCCESS = Success(4, 3, 1, (File("thumbnail", 4, 3, 9, "ab", "jpeg"),))
 PLACEHOLDER = Placeholder("YJqGPQw7sFlslqhFafSE+Q6oJ1h2iHB2Rw==", "#7a6b52")
@@ -52,10 +52,6 @@ class World:
     async def status(self, upload_id: str) -> Status | None:
         record = await self.queue.get(upload_id)
         return record and record.status
-
-
-def submission(upload_id: str) -> Submission:
-    return Submission(upload_id, "a.jpg", "default", PRESETS["default"], Source(9, "ab", "jpeg"), {"k": "v"})
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -10,9 +10,8 @@ import pytest_asyncio
 
 from tests import images
 from tests.chaos.ledger import sha256
-from tests.peers import Listener, Peer
+from tests.peers import EVIL_URLS, Listener, Peer
 from tests.service import Servers, Service, leftovers
-from tests.test_outbound import EVIL_URLS
 
 PHOTO = images.photo()
 HASTY = "tests.hooks.hasty"

@@ -22,7 +22,7 @@ from tests import images
 from tests.hooks import hasty
 from tests.peers import OK, Endless, Listener, Receiver
 from tests.service import Servers, Service, begun, leftovers, settings_of, until
-from tests.test_queue import submission
+from tests.submissions import submission
 
 SMALL = images.photo(160, 120)
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
