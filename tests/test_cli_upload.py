@@ -183,7 +183,7 @@ async def test_ctrl_c_ends_it_at_once_and_leaves_nothing_half_saved(servers: Ser
         async with running(*args, cwd=folder, env={"IMGSVC_SERVER": service.url}) as process:
             await until_accepted(service)
             process.send_signal(signal.SIGINT)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(DEADLINE_S):  # its job never ends
                 out, err = await process.communicate()
         assert (process.returncode, out, err) == (130, b"", b"imgsvc: interrupted\n")
         assert list((folder / "out").iterdir()) == []

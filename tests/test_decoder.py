@@ -98,7 +98,7 @@ async def test_an_image_larger_than_a_pipe_gets_through(pool: DecoderPool) -> No
 
 
 async def test_d2_an_image_waits_for_room_without_its_time_running_out() -> None:
-    wall_s, images_at_once = 1.8 * ROOM_HELD_S, 3
+    wall_s, images_at_once = 2.8 * ROOM_HELD_S, 3
     async with hostile_pool(processes=images_at_once, wall_s=wall_s) as pool:
         began = time.monotonic()
         await asyncio.gather(*(pool.render(b"fill_the_room", VARIANTS) for _ in range(images_at_once)))

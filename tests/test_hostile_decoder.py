@@ -90,7 +90,7 @@ async def test_d7_an_image_that_takes_too_long_is_killed_at_the_wall(act: bytes)
         (pid,) = children_of(pool)
         began = time.monotonic()
         assert await code_of(pool, act) == "decode_timeout"
-        assert time.monotonic() - began < 1.0
+        assert 0.5 <= time.monotonic() - began < 10, "at its own wall, and not at the default of 20 s"
         await until(lambda: not psutil.pid_exists(pid))
         assert await works(pool)
 
