@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from tests.chaos.s3 import (
     BIG,
     JPEG,
     PHOTO,
+    SAID_S,
     SWEEP_S,
     UNAVAILABLE,
     behind_proxy,
@@ -51,14 +53,14 @@ async def test_s2_a_silent_s3_hangs_no_upload_job_or_download(servers: Servers) 
         file = (await service.result(done.id))["result"]["thumbnail"]
         s3.fault = Fault(on=b"GET /", silent=True)
         waiting = await ledger.post(PHOTO)
-        answer = await service.client.get(file, timeout=2 * 2 * deadline_s)
+        answer = await service.client.get(file, timeout=SAID_S)
         assert (answer.status_code, answer.json()["code"]) == UNAVAILABLE
         await until_postponed(ledger, waiting)
         s3.fault = Fault(on=b"PUT /", silent=True)  # whole files, and parts
         refused = await asyncio.gather(*(ledger.post(data) for data in (PHOTO, BIG)))
         print(f"S2: said after {seconds(refused)} with a deadline of {deadline_s:g} s")
         assert [said(entry) for entry in refused] == [UNAVAILABLE] * 2
-        assert max(entry.seconds for entry in refused) < 2 * 2 * deadline_s
+        assert max(entry.seconds for entry in refused) < SAID_S
         s3.fault = NONE
         await ledger.settle()
 
@@ -96,7 +98,7 @@ async def test_s2_no_task_is_left_of_a_call_that_a_silent_s3_never_answered(serv
             async def no_more() -> bool:
                 return tasks() <= before
 
-            await until(no_more, 2)
+            await until(no_more)
             await put_stream()
             await storage.clear("")
 
@@ -136,7 +138,7 @@ async def test_s3_a_crawling_s3_slows_its_clients_down_and_nobody_else(servers: 
         others = [await ledger.post(PHOTO) for _ in range(5)]
         slowest = max(entry.seconds for entry in others)
         print(f"S3: an upload took {alone.seconds:.3f} s before, and {slowest:.3f} s at most beside them")
-        assert slowest < 2 * alone.seconds + 0.5
+        assert slowest < 10, "a part of theirs takes minutes"
         assert [(await service.ended(entry.id))["status"] for entry in others] == ["SUCCESS"] * 5
         s3.fault = NONE
         for upload_ in uploads:
@@ -203,10 +205,11 @@ async def test_s9_bad_credentials_are_said_in_readyz_and_tried_no_more_than_once
             assert "credentials" in answer.json()["checks"]["storage"]["error"]
             refused = await wrong.post(PHOTO)
             assert (refused.status_code, refused.json()["code"]) == UNAVAILABLE
-            s3.fault = NONE  # counts from here
+            s3.fault, begin = NONE, monotonic()  # counts from here
             await asyncio.sleep(3)
-            print(f"S9: {s3.struck / 3 / 2:.1f} tries a second by each of two processes")
-            assert s3.struck <= 2 * 2 * 3
+            tries, span_s = s3.struck, monotonic() - begin
+            print(f"S9: {tries / span_s / 2:.1f} tries a second by each of two processes")
+            assert tries <= 2 * 2 * span_s
         finally:
             await wrong.stop()
         await ledger.service.start_worker()

@@ -19,6 +19,7 @@ from imgsvc.settings import MIB
 from tests.chaos.ledger import Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy, script
 from tests.chaos.valkey import (
+    AGAIN_S,
     LEASE_S,
     PHOTO,
     SMALL,
@@ -165,7 +166,7 @@ async def test_r2_a_redis_that_is_down_is_said_before_the_body_is_read(
     print(f"API {grown:+.1f} MiB, ready {back_s:.2f} s after it is up")
     assert status == 503
     assert int(headers["retry-after"]) > 0
-    assert max(seconds, longest_s) < 2 * REDIS_TIMEOUT_S
+    assert max(seconds, longest_s) < 4 * REDIS_TIMEOUT_S
     assert grown < 10
 
 
@@ -210,7 +211,7 @@ async def test_r6_a_cut_on_the_reply_of_a_claim_or_an_end_costs_a_lease_at_most(
     await until(has_struck(workers_proxy, cuts))  # an end is told again until its reply comes
     print(f"cut on {name}: done after {seconds:.2f} s, attempt {status['attempt']}")
     assert status["attempt"] == attempts
-    assert seconds < 2 * (LEASE_S + TICK_S)
+    assert seconds < AGAIN_S
     await ledger.settle()
     assert await service.status(entry.id) == status
 
@@ -228,7 +229,7 @@ async def test_r6_a_job_goes_on_while_the_renewals_of_its_lease_are_cut(ledger: 
     _, seconds = await timed(service.ended(entry.id))
     print(f"attempts {attempts}, done {seconds:.2f} s after the last cut")
     assert attempts[0] == 1, "Redis heard its renewals"
-    assert seconds < 2 * (LEASE_S + TICK_S)
+    assert seconds < AGAIN_S
     await ledger.settle()
 
 

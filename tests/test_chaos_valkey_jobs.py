@@ -14,10 +14,10 @@ from imgsvc.embedded import Valkey
 from tests.chaos.ledger import Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy, script
 from tests.chaos.valkey import (
+    AGAIN_S,
     LEASE_S,
     SMALL,
     SWEEPING,
-    TICK_S,
     environment_of,
     has_struck,
     killed,
@@ -62,7 +62,7 @@ async def test_r1_a_killed_redis_loses_no_acknowledged_job(environment: dict[str
         starts = [started_at(await service.status(entry.id)) for entry in ledger.accepted]
         first_claim_s = min(start for start in starts if start > up_at) - up_at
         print(f"first claim {first_claim_s:.2f} s after Redis is up; {tally(entries)}; none lost")
-        assert first_claim_s < 2 * 1.0
+        assert first_claim_s < 5 * 1.0
         assert tally(entries).keys() == {202, "queue_unavailable"}
 
 
@@ -83,7 +83,7 @@ async def test_r3_a_worker_cut_off_for_longer_than_its_lease_ends_nothing(
         resume_decoders(lonely)  # it does its work, and has nobody to tell
         await proxy.accept()
         await service.until_ready(2)
-        assert await lonely.stop(10) == 0, "it got rid of its outcome"
+        assert await lonely.stop(30) == 0, "it got rid of its outcome"
         assert await service.status(entry.id) == first
         assert first["attempt"] == 2
         await ledger.settle()
@@ -143,5 +143,5 @@ async def test_r11_a_workers_wrong_clock_matters_to_no_lease(environment: dict[s
         status, seconds = await timed(service.ended(entry.id))
         print(f"clock {hours:+} h: redelivered and done {seconds:.2f} s after its worker's end")
         assert status["attempt"] == 2
-        assert seconds < 2 * (LEASE_S + TICK_S)
+        assert seconds < AGAIN_S
         await ledger.settle()

@@ -20,6 +20,8 @@ BIG = PHOTO + random.Random(0).randbytes(4 * PART_BYTES)  # five parts; a decode
 UNAVAILABLE = 503, "storage_unavailable"
 JPEG = {"content-type": "image/jpeg"}
 SWEEP_S = 0.2
+SAID_S = 8.0
+"""By when an upload must have been answered, whatever S3 does: the default deadline of 4 s, and as much again."""
 
 
 @asynccontextmanager
