@@ -19,7 +19,7 @@ async def test_while_the_service_is_overloaded_an_upload_is_tried_again(servers:
         async with running(
             "upload", "photo.jpg", "--wait", "--json", cwd=folder, env={"IMGSVC_SERVER": service.url}
         ) as process:
-            await until_refused(service)
+            await until(lambda: has_refused(service))
             assert process.returncode is None, "503 overloaded is no end"
             for decoder in decoders(service.workers[0]):
                 decoder.resume()
@@ -62,14 +62,10 @@ def headers(request: bytes) -> dict[str, str]:
     return {name.lower(): value for name, _, value in lines}
 
 
-async def until_refused(service: Service) -> None:
-    """Long enough for the command to have been told 503 for the first time."""
-
-    async def refused() -> bool:
-        answer = await service.post(images.photo())
-        return answer.status_code == 503
-
-    await until(refused)
+async def has_refused(service: Service) -> bool:
+    """Whether an upload was answered 503, which nobody but the command can have been."""
+    told = (await service.client.get("/metrics")).text
+    return 'imgsvc_http_request_seconds_count{route="/upload",status="5xx"}' in told
 
 
 async def test_an_upload_whose_answer_was_lost_is_not_made_twice(servers: Servers, folder: Path) -> None:
