@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -187,23 +187,36 @@ def decoders(worker: Child) -> list[psutil.Process]:
     return psutil.Process(worker.pid).children()
 
 
+def suspend_decoders(worker: Child) -> None:
+    for decoder in decoders(worker):
+        decoder.suspend()
+
+
+def resume_decoders(worker: Child) -> None:
+    for decoder in decoders(worker):
+        decoder.resume()
+
+
 async def begun(service: Service, **fields: str) -> str:
     """An upload whose job has begun and does not end, because its worker's decoders stand still."""
-    for decoder in decoders(service.workers[0]):
-        decoder.suspend()
+    suspend_decoders(service.workers[0])
     upload_id = await service.upload(images.photo(), **fields)
 
-    async def at_the_decoder() -> bool:
-        return (await service.status(upload_id))["step"] == "decode"
-
-    await until(at_the_decoder)
+    await until_at_the_decoder(service, upload_id)
     return upload_id
 
 
-async def until(condition: Any, deadline_s: float = DEADLINE_S) -> float:
-    """Polls `condition`, a coroutine function, until it holds. Returns the seconds that it took."""
+async def until_at_the_decoder(service: Service, upload_id: str) -> None:
+    async def there() -> bool:
+        return (await service.status(upload_id))["step"] == "decode"
+
+    await until(there)
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], deadline_s: float = DEADLINE_S) -> float:
+    """Polls `condition`, a function or a coroutine function, until it holds. Returns the seconds that it took."""
     begin = monotonic()
-    while not await condition():
+    while not (held if isinstance(held := condition(), bool) else await held):
         assert monotonic() - begin < deadline_s, f"not within {deadline_s:g} s: {condition.__qualname__}"
         await asyncio.sleep(POLL_S)
     return monotonic() - begin
@@ -214,6 +227,12 @@ def memory_peak(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
+
+
+def is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE  # dead, where nobody reaps orphans
+    return False
 
 
 def freeze(child: Child) -> None:

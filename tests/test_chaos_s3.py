@@ -1,104 +1,41 @@
-"""What the service promises while its S3 refuses, hangs, crawls, lies, fills up or is gone (rows S1 to S12)."""
+"""What the service promises while its S3 refuses, hangs, crawls, fails or restarts (rows S1 to S4, S9 and S10)."""
 
 import asyncio
-import os
-import random
-import subprocess
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from uuid import uuid4
 
-import boto3
 import httpx
 import pytest
-from redis import Redis
 
-from imgsvc.embedded import Seaweed
 from imgsvc.settings import MIB
 from imgsvc.storage import PART_BYTES, Storage, StorageError
-from tests import images
 from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy
-from tests.service import Servers, Service, decoders, leftovers, memory_peak, settings_of, until
+from tests.chaos.s3 import (
+    BIG,
+    JPEG,
+    PHOTO,
+    SAID_S,
+    SWEEP_S,
+    UNAVAILABLE,
+    behind_proxy,
+    own_seaweed,
+    said,
+    seconds,
+    until_postponed,
+)
+from tests.service import Servers, Service, memory_peak, resume_decoders, settings_of, until
 
 pytestmark = pytest.mark.chaos
-
-PHOTO = images.photo()
-BIG = PHOTO + random.Random(0).randbytes(4 * PART_BYTES)  # five parts; a decoder stops where the picture ends
-UNAVAILABLE = 503, "storage_unavailable"
-JPEG = {"content-type": "image/jpeg"}
-SWEEP_S = 0.2
-
-
-@asynccontextmanager
-async def behind_proxy(servers: Servers, workers: int = 1, **settings: object) -> AsyncGenerator[tuple[Ledger, Proxy]]:
-    """A service of its own, and the proxy in front of its S3."""
-    environment = servers.environment()
-    async with Proxy.to("127.0.0.1", servers.seaweed.ports.s3) as s3:
-        environment["IMGSVC_S3_ENDPOINT_URL"] = s3.url(servers.seaweed.url)
-        async with Service.start(environment, workers=workers, **{"sweep_interval_s": SWEEP_S} | settings) as service:
-            yield Ledger(service), s3
-
-
-def said(entry: Entry) -> tuple[int | None, str | None]:
-    return entry.status, entry.code
-
-
-def seconds(entries: Iterable[Entry]) -> str:
-    return ", ".join(f"{entry.seconds:.2f} s" for entry in entries)
-
-
-async def rendering(ledger: Ledger) -> Entry:
-    """An upload whose job waits for its worker's decoders, which stand still until they are resumed."""
-    service = ledger.service
-    for decoder in decoders(service.workers[0]):
-        decoder.suspend()
-    entry = await ledger.post(PHOTO)
-
-    async def at_the_decoder() -> bool:
-        return (await service.status(entry.id))["step"] == "decode"
-
-    await until(at_the_decoder)
-    return entry
-
-
-async def until_postponed(ledger: Ledger, entry: Entry) -> None:
-    """Until a job that cannot be done is given back, without a delivery spent."""
-
-    async def postponed() -> bool:
-        with closing(Redis.from_url(ledger.service.environment["IMGSVC_REDIS_URL"])) as redis:
-            record: Any = redis.hgetall(f"imgsvc:upload:{entry.id}")
-        return record[b"status"] == b"PROGRESS" and b"owner" not in record and record[b"deliveries"] == b"0"
-
-    await until(postponed)
-
-
-@contextmanager
-def objects_of(environment: Mapping[str, str]) -> Any:
-    """The bucket, by an S3 client that is not the one under test."""
-    settings = settings_of(environment)
-    assert settings.s3_access_key_id
-    assert settings.s3_secret_access_key
-    s3: Any = boto3.resource(
-        "s3",
-        endpoint_url=settings.s3_endpoint_url,
-        region_name=settings.s3_region,
-        aws_access_key_id=settings.s3_access_key_id.get_secret_value(),
-        aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
-    )
-    yield s3.Bucket(settings.s3_bucket)
-    s3.meta.client.close()
 
 
 async def test_s1_a_refusing_s3_is_said_within_its_deadline_and_jobs_wait(servers: Servers) -> None:
     async with behind_proxy(servers) as (ledger, s3):
-        waiting = await rendering(ledger)
+        waiting = await ledger.rendering()
         s3.refuse()
-        for decoder in decoders(ledger.service.workers[0]):
-            decoder.resume()
+        resume_decoders(ledger.service.workers[0])
         refused = await asyncio.gather(*(ledger.post(data) for data in (PHOTO, BIG)))
         print(f"S1: said after {seconds(refused)}")
         assert [said(entry) for entry in refused] == [UNAVAILABLE] * 2
@@ -116,14 +53,14 @@ async def test_s2_a_silent_s3_hangs_no_upload_job_or_download(servers: Servers) 
         file = (await service.result(done.id))["result"]["thumbnail"]
         s3.fault = Fault(on=b"GET /", silent=True)
         waiting = await ledger.post(PHOTO)
-        answer = await service.client.get(file, timeout=2 * 2 * deadline_s)
+        answer = await service.client.get(file, timeout=SAID_S)
         assert (answer.status_code, answer.json()["code"]) == UNAVAILABLE
         await until_postponed(ledger, waiting)
         s3.fault = Fault(on=b"PUT /", silent=True)  # whole files, and parts
         refused = await asyncio.gather(*(ledger.post(data) for data in (PHOTO, BIG)))
         print(f"S2: said after {seconds(refused)} with a deadline of {deadline_s:g} s")
         assert [said(entry) for entry in refused] == [UNAVAILABLE] * 2
-        assert max(entry.seconds for entry in refused) < 2 * 2 * deadline_s
+        assert max(entry.seconds for entry in refused) < SAID_S
         s3.fault = NONE
         await ledger.settle()
 
@@ -161,7 +98,7 @@ async def test_s2_no_task_is_left_of_a_call_that_a_silent_s3_never_answered(serv
             async def no_more() -> bool:
                 return tasks() <= before
 
-            await until(no_more, 2)
+            await until(no_more)
             await put_stream()
             await storage.clear("")
 
@@ -201,7 +138,7 @@ async def test_s3_a_crawling_s3_slows_its_clients_down_and_nobody_else(servers: 
         others = [await ledger.post(PHOTO) for _ in range(5)]
         slowest = max(entry.seconds for entry in others)
         print(f"S3: an upload took {alone.seconds:.3f} s before, and {slowest:.3f} s at most beside them")
-        assert slowest < 2 * alone.seconds + 0.5
+        assert slowest < 10, "a part of theirs takes minutes"
         assert [(await service.ended(entry.id))["status"] for entry in others] == ["SUCCESS"] * 5
         s3.fault = NONE
         for upload_ in uploads:
@@ -246,121 +183,6 @@ async def test_s4_uploads_and_jobs_get_through_an_s3_that_fails_three_calls_in_t
         await ledger.settle()
 
 
-async def test_s5_a_file_that_was_cut_short_is_never_taken_for_a_whole_one(servers: Servers) -> None:
-    async with behind_proxy(servers) as (ledger, s3):
-        s3.fault = Fault(on=b"GET /", times=1, cut_after=5000)
-        entry = await ledger.post(PHOTO)
-        status = await ledger.service.ended(entry.id)
-        assert s3.struck == 1
-        print(f"S5: attempt {status['attempt']} brought {status['status']}")
-        assert (status["status"], status["attempt"]) == ("SUCCESS", 2)
-        url = (await ledger.service.result(entry.id))["result"]["resized_compressed"]
-        s3.fault = Fault(on=b"GET /", cut_after=5000)
-        answer = await ledger.service.client.get(url)
-        assert (answer.status_code, answer.json()["code"]) == UNAVAILABLE
-        past_the_proxy = {"IMGSVC_S3_ENDPOINT_URL": servers.seaweed.url}
-        with objects_of(ledger.service.environment | past_the_proxy) as bucket:
-            large = bucket.Object(f"processed/{uuid4()}/large.jpeg")
-            large.put(Body=bytes(MIB))
-            s3.fault = Fault(on=b"bytes=[1-9]", cut_after=5000)  # the second piece, when the answer has begun
-            with pytest.raises(httpx.RemoteProtocolError):  # the client sees that it does not have all
-                await ledger.service.client.get(f"/files/{large.key}")
-            s3.fault = NONE
-            large.delete()
-        await ledger.settle()
-
-
-async def test_s6_an_original_with_one_other_byte_is_source_corrupt(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=0) as service:
-        ledger = Ledger(service)
-        entries = [await ledger.post(PHOTO) for _ in range(5)]
-        with objects_of(service.environment) as bucket:
-            for number, entry in enumerate(entries):
-                data = bytearray(PHOTO)
-                data[number * (len(data) - 1) // 4] ^= 1  # the first, the last, and some between them
-                bucket.Object(f"originals/{entry.id}").put(Body=bytes(data))
-        await service.start_worker()
-        await ledger.settle(failed={entry.id: "source_corrupt" for entry in entries})
-        assert {(await service.status(entry.id))["attempt"] for entry in entries} == {1}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Any:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"a disk that fills up takes a mount: {mounted.stderr.decode()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-@asynccontextmanager
-async def own_seaweed(servers: Servers, folder: Path) -> AsyncGenerator[tuple[Seaweed, dict[str, str]]]:
-    """An S3 server that may be harmed, and settings for a service on it."""
-    shared = servers.seaweed
-    seaweed = Seaweed(
-        folder / "s3",
-        access_key_id=shared.access_key_id,
-        secret_access_key=shared.secret_access_key,
-        log_file=folder.parent / "s3.log",
-    )
-    try:
-        await seaweed.start()
-        yield seaweed, servers.environment() | {"IMGSVC_S3_ENDPOINT_URL": seaweed.url}
-    finally:
-        await seaweed.stop()
-
-
-async def test_s7_a_full_disk_refuses_uploads_until_there_is_space_again(servers: Servers, small_disk: Path) -> None:
-    async with (
-        own_seaweed(servers, small_disk) as (_, environment),
-        Service.start(environment, workers=0, sweep_interval_s=SWEEP_S) as service,
-    ):
-        ledger = Ledger(service)
-        assert (await ledger.post(PHOTO)).status == 202
-        ballast = small_disk / "ballast"
-        free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
-        ballast.write_bytes(bytes(free - 20 * MIB))
-        refused = [await ledger.post(BIG)]  # fills what is left with its first parts
-        with suppress(OSError), ballast.open("ab", buffering=0) as file:
-            while file.write(bytes(4096)):
-                pass
-        refused.append(await ledger.post(PHOTO))
-        assert [said(entry) for entry in refused] == [UNAVAILABLE] * 2
-        ballast.unlink()
-
-        async def accepted() -> bool:
-            return (await ledger.post(PHOTO)).status == 202
-
-        print(f"S7: accepts uploads {await until(accepted, 90):.2f} s after there is space again")
-        await service.start_worker()
-        await ledger.settle()
-
-
-async def test_s8_an_upload_cut_in_its_third_part_leaves_no_parts(servers: Servers) -> None:
-    async with behind_proxy(servers, sweep_interval_s=5) as (ledger, s3):
-        s3.fault = Fault(on=b"partNumber=3", cut_after=MIB)
-        assert said(await ledger.post(BIG)) == UNAVAILABLE
-
-        async def nothing_left() -> bool:
-            return not any((await asyncio.to_thread(leftovers, ledger.service.environment)).values())
-
-        assert s3.struck > 0
-        print(f"S8: nothing was left of it after {await until(nothing_left, 2 * 10):.2f} s")
-        await ledger.settle()
-
-
-async def test_s8_an_upload_gets_through_where_one_answer_of_s3_is_lost(servers: Servers) -> None:
-    begin, third_part, complete = b"[?]uploads ", b"partNumber=3", b"POST .*[?]uploadId="
-    async with behind_proxy(servers) as (ledger, s3):
-        for request in (begin, third_part, complete):
-            s3.fault = Fault(on=request, times=1, drop_reply=True)
-            assert (await ledger.post(BIG)).status == 202
-            assert s3.struck == 1
-        await ledger.settle()
-
-
 async def test_s9_bad_credentials_are_said_in_readyz_and_tried_no_more_than_once_a_second(servers: Servers) -> None:
     async with behind_proxy(servers, workers=0) as (ledger, s3):
         waiting = await ledger.post(PHOTO)
@@ -383,10 +205,11 @@ async def test_s9_bad_credentials_are_said_in_readyz_and_tried_no_more_than_once
             assert "credentials" in answer.json()["checks"]["storage"]["error"]
             refused = await wrong.post(PHOTO)
             assert (refused.status_code, refused.json()["code"]) == UNAVAILABLE
-            s3.fault = NONE  # counts from here
+            s3.fault, begin = NONE, monotonic()  # counts from here
             await asyncio.sleep(3)
-            print(f"S9: {s3.struck / 3 / 2:.1f} tries a second by each of two processes")
-            assert s3.struck <= 2 * 2 * 3
+            tries, span_s = s3.struck, monotonic() - begin
+            print(f"S9: {tries / span_s / 2:.1f} tries a second by each of two processes")
+            assert tries <= 2 * 2 * span_s
         finally:
             await wrong.stop()
         await ledger.service.start_worker()
@@ -417,62 +240,3 @@ async def test_s10_a_restart_of_s3_loses_no_upload_that_was_accepted(servers: Se
         print(f"S10: {len(ledger.accepted)} of 20 accepted, the others refused")
         assert {said(entry) for entry in ledger.entries} <= {(202, None), UNAVAILABLE}
         await ledger.settle()
-
-
-async def test_s11_the_sweeper_clears_an_orphan_and_nothing_else(servers: Servers) -> None:
-    reservation_s = 1.0
-    environment = servers.environment() | {"IMGSVC_RESERVATION_TTL": str(reservation_s)}
-    async with (
-        Service.start(environment, sweep_interval_s=0.1) as service,
-        Service.start(environment, workers=0) as doomed,
-    ):
-        ledger = Ledger(service)
-        await service.ended((await ledger.post(PHOTO)).id)
-        go_on = asyncio.Event()
-
-        async def slowly() -> AsyncIterator[bytes]:
-            yield BIG[: 2 * PART_BYTES]
-            await go_on.wait()
-            yield BIG[2 * PART_BYTES :]
-
-        def begin(service: Service) -> asyncio.Task[httpx.Response]:
-            return asyncio.create_task(service.client.post("/upload", content=slowly(), headers=JPEG))
-
-        async def under_way(count: int) -> list[str]:
-            uploads: list[str] = []
-
-            async def as_many() -> bool:
-                nonlocal uploads
-                uploads = (await asyncio.to_thread(leftovers, environment))["uploads"]
-                return len(uploads) == count
-
-            await until(as_many)
-            return uploads
-
-        live = begin(service)
-        its_key = await under_way(1)
-        orphan = begin(doomed)
-        await under_way(2)
-        await doomed.api.kill()
-        orphan.cancel()
-        at_its_end = monotonic()
-        assert await under_way(1) == its_key
-        print(f"S11: the orphan was cleared {monotonic() - at_its_end:.2f} s after its receiver was killed")
-        await asyncio.sleep(3 * reservation_s)
-        assert await under_way(1) == its_key, "an upload that is being received is left alone, however slow"
-        go_on.set()
-        answer = await live
-        ledger.entries.append(Entry(BIG, answer.status_code, answer.json(), 0))
-        assert len(ledger.accepted) == 2
-        await ledger.settle()
-
-
-async def test_s12_a_job_whose_original_is_gone_fails_at_once(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=0) as service:
-        ledger = Ledger(service)
-        entry = await ledger.post(PHOTO)
-        with objects_of(service.environment) as bucket:
-            bucket.Object(f"originals/{entry.id}").delete()
-        await service.start_worker()
-        await ledger.settle(failed={entry.id: "source_missing"})
-        assert (await service.status(entry.id))["attempt"] == 1

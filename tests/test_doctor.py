@@ -22,8 +22,8 @@ from imgsvc.jobs.facts import RedisFacts
 from imgsvc.settings import Settings, load
 from imgsvc.storage import StorageError
 from tests.chaos.proxy import Fault, Proxy
+from tests.command import Ended, imgsvc
 from tests.service import Servers, Service, leftovers
-from tests.test_cli import Ended, imgsvc
 
 HEALTHY = RedisFacts(
     name="Redis 7.4.1",

@@ -200,7 +200,7 @@ async def test_h10_a_form_is_taken_or_refused_at_little_cost(
         assert answer.status == status, answer.body
     else:
         answer.assert_problem(status, code)
-    assert cost.cpu_s < SLACK * 0.05
+    assert cost.cpu_s < 8 * 0.05, "on a slow machine; whoever reads all of it byte by byte takes seconds"
     assert cost.memory < SLACK * 2e6
 
 

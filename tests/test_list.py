@@ -16,7 +16,7 @@ from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure
 from tests import images
 from tests.service import Servers, Service, leftovers, settings_of, until
-from tests.test_queue import submission
+from tests.submissions import submission
 
 PHOTO = images.photo()
 FAILURE = Failure("decode_failed", "broken")
@@ -155,9 +155,9 @@ async def test_what_is_deleted_or_given_up_is_on_no_list(shelf: Shelf) -> None:
 
 
 async def test_what_has_expired_is_on_no_list_and_leaves_nothing(servers: Servers) -> None:
-    async with Shelf.open(servers.environment(), record_ttl=1) as shelf:
+    async with Shelf.open(servers.environment(), record_ttl=4) as shelf:
         ended = await shelf.ended(5)
-        short = await shelf.service.upload(PHOTO, expires_in="1")
+        short = await shelf.service.upload(PHOTO, expires_in="4")
         kept = await shelf.service.upload(PHOTO)
         assert await shelf.ids() == [kept, short, *ended]
 

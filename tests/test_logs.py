@@ -236,7 +236,10 @@ async def test_a_person_at_a_terminal_reads_text_of_the_api_and_the_worker_too(t
         async with asyncio.timeout(DEADLINE_S):
             while b"Stop it" not in await process.stdout.readline():
                 pass
-        text = (await asyncio.to_thread(os.read, ours, 65536)).decode()
+        text = ""
+        async with asyncio.timeout(DEADLINE_S):
+            while "imgsvc.worker: ready" not in text:
+                text += (await asyncio.to_thread(os.read, ours, 65536)).decode()
     finally:
         process.terminate()
         await process.wait()

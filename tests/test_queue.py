@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
@@ -11,19 +12,23 @@ from redis.asyncio import Redis
 
 from imgsvc.jobs.answers import Admission, Alive, Claim
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue, QueueUnavailableError
-from imgsvc.jobs.record import Failure, File, Source, Status, Submission, Success
+from imgsvc.jobs.record import Failure, File, Source, Status, Success
 from imgsvc.model import Placeholder
-from imgsvc.presets import PRESETS
 from tests.service import Servers, settings_of, until
+from tests.submissions import submission
 
 SUCCESS = Success(4, 3, 1, (File("thumbnail", 4, 3, 9, "ab", "jpeg"),))
 PLACEHOLDER = Placeholder("YJqGPQw7sFlslqhFafSE+Q6oJ1h2iHB2Rw==", "#7a6b52")
 FAILURE = Failure("decode_failed", "broken")
-LEASE_S = 0.3
+SHORT_S = 0.3
+"""A lease for tests that wait until it has lapsed."""
+
+RENEWED_S = 3.0
+"""One for a test that must renew it in time, on a busy machine too."""
 
 
 class World:
-    """A queue of its own, with short leases."""
+    """A queue of its own."""
 
     def __init__(self, queue: Queue, redis: Redis) -> None:
         self.queue = queue
@@ -54,33 +59,26 @@ class World:
         record = await self.queue.get(upload_id)
         return record and record.status
 
-
-def submission(upload_id: str) -> Submission:
-    return Submission(upload_id, "a.jpg", "default", PRESETS["default"], Source(9, "ab", "jpeg"), {"k": "v"})
-
-
-@pytest_asyncio.fixture(scope="module")
-async def environment(servers: Servers) -> dict[str, str]:
-    return servers.environment() | {"IMGSVC_LEASE_S": str(LEASE_S)}
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, servers: Servers, lease_s: float) -> AsyncGenerator["World"]:
+        settings = settings_of(servers.environment() | {"IMGSVC_LEASE_S": str(lease_s)})
+        async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
+            yield cls(queue, redis)
 
 
 @pytest_asyncio.fixture
-async def world(environment: dict[str, str]) -> AsyncGenerator[World]:
-    settings = settings_of(environment)
-    async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
-        yield World(queue, redis)
-        await until_empty(queue)
+async def world(servers: Servers) -> AsyncGenerator[World]:
+    """Its leases outlast any test."""
+    async with World.open(servers, lease_s=60) as opened:
+        yield opened
 
 
-async def until_empty(queue: Queue) -> None:
-    """Ends what a test left, so that the next one starts with nothing queued."""
-
-    async def empty() -> bool:
-        for claim in await queue.claim("cleaner", 100):
-            await queue.finish(claim, FAILURE)
-        return (await queue.census()).queued == 0
-
-    await until(empty)
+@pytest_asyncio.fixture
+async def fleeting(servers: Servers) -> AsyncGenerator[World]:
+    """Its leases lapse soon."""
+    async with World.open(servers, lease_s=SHORT_S) as opened:
+        yield opened
 
 
 async def test_a_submitted_upload_is_pending_and_is_claimed_once(world: World) -> None:
@@ -135,38 +133,39 @@ async def test_a_submitted_upload_that_its_client_was_refused_is_undone(world: W
     assert not await world.redis.exists(f"imgsvc:upload:{upload_id}", f"arq:job:{upload_id}")
 
 
-async def test_a_lapsed_lease_goes_to_another_and_fences_its_first_owner(world: World) -> None:
-    upload_id = await world.submitted()
-    first = await world.claimed("w1")
-    second = await world.lapsed("w2")
+async def test_a_lapsed_lease_goes_to_another_and_fences_its_first_owner(fleeting: World) -> None:
+    upload_id = await fleeting.submitted()
+    first = await fleeting.claimed("w1")
+    second = await fleeting.lapsed("w2")
     assert second.id == upload_id
-    assert not await world.queue.finish(first, FAILURE)
-    assert not await world.queue.release(first)
-    await world.queue.progress(first, 99, "late")
-    assert await world.queue.renew(Alive("w1", "full"), {first.id: first.token}) == [upload_id]
-    assert await world.queue.finish(second, SUCCESS)
-    record = await world.queue.get(upload_id)
+    assert not await fleeting.queue.finish(first, FAILURE)
+    assert not await fleeting.queue.release(first)
+    await fleeting.queue.progress(first, 99, "late")
+    assert await fleeting.queue.renew(Alive("w1", "full"), {first.id: first.token}) == [upload_id]
+    assert await fleeting.queue.finish(second, SUCCESS)
+    record = await fleeting.queue.get(upload_id)
     assert record is not None
     assert (record.status, record.attempt, record.success, record.failure) == (Status.SUCCESS, 2, SUCCESS, None)
 
 
-async def test_the_same_worker_that_claims_again_gets_another_token(world: World) -> None:
-    await world.submitted()
-    first = await world.claimed("w1")
-    second = await world.lapsed("w1")
+async def test_the_same_worker_that_claims_again_gets_another_token(fleeting: World) -> None:
+    await fleeting.submitted()
+    first = await fleeting.claimed("w1")
+    second = await fleeting.lapsed("w1")
     assert first.token != second.token
-    assert not await world.queue.finish(first, FAILURE)
-    assert await world.queue.finish(second, SUCCESS)
+    assert not await fleeting.queue.finish(first, FAILURE)
+    assert await fleeting.queue.finish(second, SUCCESS)
 
 
-async def test_a_lease_that_is_renewed_does_not_lapse(world: World) -> None:
-    await world.submitted()
-    claim = await world.claimed("w1")
-    for _ in range(6):  # together twice as long as a lease
-        await asyncio.sleep(LEASE_S / 3)
-        assert await world.queue.renew(Alive("w1", "full"), {claim.id: claim.token}) == []
-        assert await world.queue.claim("w2", 1) == []
-    assert await world.queue.finish(claim, SUCCESS)
+async def test_a_lease_that_is_renewed_does_not_lapse(servers: Servers) -> None:
+    async with World.open(servers, lease_s=RENEWED_S) as world:
+        await world.submitted()
+        claim = await world.claimed("w1")
+        for _ in range(4):  # together longer than a lease
+            await asyncio.sleep(RENEWED_S / 3)
+            assert await world.queue.renew(Alive("w1", "full"), {claim.id: claim.token}) == []
+            assert await world.queue.claim("w2", 1) == []
+        assert await world.queue.finish(claim, SUCCESS)
 
 
 async def test_claimed_jobs_stand_in_nobodys_way(world: World) -> None:
@@ -190,20 +189,20 @@ async def test_a_released_job_spends_no_delivery_and_stays_in_progress(world: Wo
     await world.queue.delete(upload_id)
 
 
-async def test_a_job_whose_workers_keep_dying_is_given_up(world: World) -> None:
-    upload_id = await world.submitted()
+async def test_a_job_whose_workers_keep_dying_is_given_up(fleeting: World) -> None:
+    upload_id = await fleeting.submitted()
     for number in range(MAX_DELIVERIES):
-        assert (await world.lapsed(f"w{number}")).id == upload_id
+        assert (await fleeting.lapsed(f"w{number}")).id == upload_id
 
     given_up: list[str] = []
 
     async def ended() -> bool:
-        assert await world.queue.claim("w9", 1, given_up.append) == []
-        return await world.status(upload_id) == Status.FAILURE
+        assert await fleeting.queue.claim("w9", 1, given_up.append) == []
+        return await fleeting.status(upload_id) == Status.FAILURE
 
     await until(ended)
     assert given_up == [upload_id], "told once, to be logged and counted"
-    record = await world.queue.get(upload_id)
+    record = await fleeting.queue.get(upload_id)
     assert record is not None
     assert record.failure is not None
     assert (record.failure.code, record.attempt) == ("attempts_exhausted", MAX_DELIVERIES)
@@ -235,15 +234,17 @@ async def test_a_deleted_upload_is_taken_from_its_worker(world: World) -> None:
     assert not await world.queue.delete(str(uuid4()))
 
 
-async def test_a_straggler_has_what_was_deleted_swept_but_no_files_that_outlive_their_record(world: World) -> None:
-    deleted, kept = await world.submitted(), await world.submitted()
-    first = {claim.id: claim for claim in await world.queue.claim("w1", 2)}
-    assert await world.queue.delete(deleted)
-    assert (await world.lapsed("w2")).id == kept
-    await world.redis.delete(f"imgsvc:upload:{kept}")  # it ended, and its record expired
+async def test_a_straggler_has_what_was_deleted_swept_but_no_files_that_outlive_their_record(
+    fleeting: World,
+) -> None:
+    deleted, kept = await fleeting.submitted(), await fleeting.submitted()
+    first = {claim.id: claim for claim in await fleeting.queue.claim("w1", 2)}
+    assert await fleeting.queue.delete(deleted)
+    assert (await fleeting.lapsed("w2")).id == kept
+    await fleeting.redis.delete(f"imgsvc:upload:{kept}")  # it ended, and its record expired
     for claim in first.values():
-        assert not await world.queue.finish(claim, SUCCESS)
-    until_swept = {name: await world.redis.zscore("imgsvc:sweep", name) for name in (deleted, kept)}
+        assert not await fleeting.queue.finish(claim, SUCCESS)
+    until_swept = {name: await fleeting.redis.zscore("imgsvc:sweep", name) for name in (deleted, kept)}
     assert until_swept[deleted], "it may have stored some behind the DELETE"
     assert until_swept[kept] is None
 

@@ -1,6 +1,5 @@
 """What becomes of an upload: its status, its variants, its failure, its end."""
 
-import hashlib
 from unittest.mock import ANY
 from uuid import uuid4
 
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from tests import images
+from tests.chaos.ledger import sha256
 from tests.images import distance
 from tests.service import Service
 
@@ -131,7 +131,3 @@ async def test_every_answer_carries_its_request_id(service: Service) -> None:
     odd = await service.client.get("/healthz", headers={"x-request-id": "no good; id"})
     assert given.headers["x-request-id"] == "client-chosen-1"
     assert odd.headers["x-request-id"] not in {"", "no good; id"}
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

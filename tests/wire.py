@@ -95,7 +95,7 @@ class Connection:
         return await self._reader.read(size)
 
     def is_held_by(self, pid: int) -> bool:
-        """Whether that process still has the other end of it."""
+        """Whether that process still has the other end of it; it may be overlooked while the kernel's table changes."""
         port = self._writer.get_extra_info("sockname")[1]
         return any(c.raddr and c.raddr.port == port for c in psutil.Process(pid).net_connections("tcp"))
 

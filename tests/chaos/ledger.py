@@ -14,8 +14,8 @@ import psutil
 
 from imgsvc.imaging.render import render
 from imgsvc.presets import DEFAULT, PRESETS
-from tests.images import LIMITS
-from tests.service import Service, leftovers, until
+from tests.images import LIMITS, photo
+from tests.service import Service, leftovers, suspend_decoders, until, until_at_the_decoder
 
 SPARE = 5
 """Descriptors and child processes that a process may have more than at the start."""
@@ -69,6 +69,13 @@ class Ledger:
             status, document = None, {"error": repr(error)}
         entry = Entry(data, status, document, monotonic() - begin)
         self.entries.append(entry)
+        return entry
+
+    async def rendering(self) -> Entry:
+        """An upload whose job waits for its worker's decoders, which stand still until they are resumed."""
+        suspend_decoders(self.service.workers[0])
+        entry = await self.post(photo())
+        await until_at_the_decoder(self.service, entry.id)
         return entry
 
     async def settle(self, failed: Mapping[str, str] | None = None) -> None:

@@ -14,7 +14,7 @@ from imgsvc.worker.__main__ import main
 from imgsvc.worker.tasks import Processor
 
 KILLER = "killer.jpg"
-BLOCKED_S = 3.0
+BLOCKED_S = 6.0
 LONG_S = 2.0
 
 perform = Processor.__call__

@@ -1,0 +1,52 @@
+"""Decoder pools, of honest children and of hostile ones."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from imgsvc.decoder.pool import DecoderError, DecoderPool
+from imgsvc.model import Variant
+from imgsvc.settings import MIB
+from tests import images
+from tests.images import LIMITS
+
+LINUX = sys.platform == "linux"
+GIB = 1024 * MIB
+VARIANTS = (Variant("small", 100, 100),)
+HOSTILE = (sys.executable, "-I", "-W", "ignore", str(Path(__file__).with_name("hostile_child.py")))
+needs_linux = pytest.mark.skipif(not LINUX, reason="the sandbox is Linux's")
+
+
+def hostile_pool(
+    *,
+    processes: int = 1,
+    wall_s: float = 20.0,
+    memory: int = GIB,
+    sandbox: str = "auto",
+    command: Sequence[str] = HOSTILE,
+) -> DecoderPool:
+    return DecoderPool(
+        processes=processes,
+        wall_s=wall_s,
+        memory_bytes=memory,
+        room_bytes=GIB,
+        limits=LIMITS,
+        sandbox=sandbox,
+        command=command,
+    )
+
+
+async def code_of(pool: DecoderPool, source: bytes) -> str:
+    with pytest.raises(DecoderError) as caught:
+        await pool.render(source, VARIANTS)
+    return caught.value.code
+
+
+async def works(pool: DecoderPool) -> bool:
+    return len((await pool.render(images.photo(), VARIANTS)).renditions) == 1
+
+
+def children_of(pool: DecoderPool) -> set[int]:
+    return {decoder.pid for decoder in pool._decoders}  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,45 @@
+"""A record: what is kept of an upload is little, and what an older version kept is still read."""
+
+from dataclasses import replace
+
+from imgsvc.jobs.record import Record, Source, Submission
+from imgsvc.links import plain
+from imgsvc.model import Placeholder, Variant
+from imgsvc.presets import CUSTOM, PRESETS
+
+ROW = {
+    b"status": b"SUCCESS",
+    b"filename": b"a.jpg",
+    b"preset": b"default",
+    b"source": b'[9,"ab","jpeg"]',
+    b"created_at": b"1",
+    b"success": b'[4,3,1,[["thumbnail",4,3,9,"ab","jpeg"]]]',
+}
+
+
+def test_a_record_of_the_version_before_is_read() -> None:
+    record = Record.from_hash("an-id", ROW)
+    assert record
+    assert record.variants == PRESETS["default"]
+    assert record.success
+    assert record.success.placeholder is None
+    assert "placeholder" not in record.result_document(plain)
+
+
+def test_a_placeholder_stands_beside_the_original() -> None:
+    success = b'[4,3,1,[["thumbnail",4,3,9,"ab","jpeg"]],["YJqGPQw7sFlslqhFafSE","#7a6b52"]]'
+    record = Record.from_hash("an-id", {**ROW, b"success": success})
+    assert record
+    assert record.success
+    assert record.success.placeholder == Placeholder("YJqGPQw7sFlslqhFafSE", "#7a6b52")
+    assert record.result_document(plain)["placeholder"] == {"thumbhash": "YJqGPQw7sFlslqhFafSE", "color": "#7a6b52"}
+
+
+def test_an_upload_is_repeated_by_its_presets_name_or_by_its_own_variants() -> None:
+    other = (Variant("card", width=1, height=None),)
+    named = Submission("an-id", "a.jpg", "shop", PRESETS["default"], Source(9, "ab", "jpeg"))
+    assert named.is_repeated_by(replace(named, variants=other)), "the file of presets may have changed"
+    assert not named.is_repeated_by(replace(named, preset=CUSTOM))
+    custom = replace(named, preset=CUSTOM)
+    assert custom.is_repeated_by(replace(named, preset=CUSTOM))
+    assert not custom.is_repeated_by(replace(custom, variants=other))
