@@ -174,12 +174,13 @@ async def test_thirty_images_at_once_are_all_done_and_few_are_sent_at_a_time(
 # What goes wrong
 
 
-async def test_a_file_that_is_refused_says_why(service: Service, browser: Browser) -> None:
+async def test_a_file_that_is_refused_says_why_and_is_not_offered_again(service: Service, browser: Browser) -> None:
     async with visit(browser, service.url) as page:
         await add(page, file("notes.jpg", b"nothing but words"), file("empty.jpg", b""))
         for name, data in (("notes.jpg", b"nothing but words"), ("empty.jpg", b"")):
             refused = await service.post(data, name)
             await expect(card(page, name)).to_contain_text(refused.json()["detail"])
+            await expect(card(page, name).get_by_role("button", name=f"Retry {name}")).to_be_hidden()
         await card(page, "notes.jpg").get_by_role("button", name="Delete notes.jpg").dblclick()
         await expect(card(page, "notes.jpg")).to_have_count(0)
 

@@ -7,6 +7,7 @@ import { Slots } from "./slots.js";
 
 const bodies = new Slots(3);
 const results = new Slots(2);
+const REFUSED = new Set([413, 415, 422]); // what the file or its options are will not change
 const SENT = 50; // where the bar stands when the file is with the service
 
 export class Upload {
@@ -22,6 +23,7 @@ export class Upload {
   #preset;
   #once = token(); // the same file sent again is no second upload
   #under = new AbortController(); // what is under way
+  #refused = false; // for good
 
   static ofFile(file, preset) {
     const upload = new Upload();
@@ -49,7 +51,7 @@ export class Upload {
   }
 
   get canRetry() {
-    return this.state === "cancelled" || this.state === "failed";
+    return this.state === "cancelled" || (this.state === "failed" && !this.#refused);
   }
 
   /** Goes on from wherever it is, to the end. */
@@ -62,6 +64,7 @@ export class Upload {
       if (this.status.status === "SUCCESS") await this.#fetchResult(signal);
     } catch (error) {
       if (signal.aborted) return; // whoever gave it up says what it is now
+      this.#refused = this.id === null && REFUSED.has(error.status);
       this.#set({ state: "failed", note: explained(error) });
     }
   }
