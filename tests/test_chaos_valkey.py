@@ -43,6 +43,11 @@ pytestmark = pytest.mark.chaos
 REDIS_TIMEOUT_S = 1.5  # of one call, by default
 
 
+@pytest.fixture
+def environment(servers: Servers, valkey: Valkey) -> dict[str, str]:
+    return environment_of(servers, valkey)
+
+
 @pytest_asyncio.fixture(scope="module")
 async def workers_proxy(valkey: Valkey) -> AsyncGenerator[Proxy]:
     async with Proxy.to("127.0.0.1", valkey.port, seed=1) as proxy:
