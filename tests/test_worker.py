@@ -26,7 +26,7 @@ async def test_a_bad_image_among_good_ones_harms_nobody(servers: Servers) -> Non
 
 
 async def test_an_image_that_hangs_its_decoder_costs_only_itself(servers: Servers) -> None:
-    slow = images.many_scans(800, (4000, 3000))
+    slow = images.many_scans(8000, (4000, 3000))
     async with Service.start(servers.environment(), decode_timeout_s=2, decoders=1) as service:
         hanging, good = await service.upload(slow, "slow.jpg"), await service.upload(PHOTO)
         status = await service.ended(hanging)
