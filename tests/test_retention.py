@@ -9,6 +9,8 @@ from redis import Redis
 from tests import images
 from tests.service import Servers, Service, leftovers, settings_of, until
 
+pytestmark = pytest.mark.chaos
+
 PHOTO = images.photo()
 SWEEP_S = 0.2
 
