@@ -104,9 +104,8 @@ end
 local function fence(id)
   local status = status_of(id)
   if not is_visible(status) or is_terminal(status) then unqueue(id) end
-  -- a record may have expired, and then its files are kept: of what is unknown only the deleted is cleared
-  local is_void = status == 'ABANDONED' or status == 'CANCELLED'
-  if is_void or (not status and redis.call('EXISTS', tombstone(id)) == 1) then sweep_at(id, now_ms() + SETTLE_MS) end
+  -- of what is unknown, too: it was deleted, or Redis was emptied; a record that expires outlives its stragglers by days
+  if not is_visible(status) or status == 'CANCELLED' then sweep_at(id, now_ms() + SETTLE_MS) end
   return 0
 end
 
