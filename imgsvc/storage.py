@@ -199,11 +199,8 @@ class Storage:
     async def ping(self) -> float:
         """Asks for the bucket's headers; the answer's time in milliseconds."""
         begin = perf_counter()
-        try:
-            async with self._call():
-                await self._client.head_bucket(Bucket=self._bucket)
-        except _MissingError as error:
-            raise StorageError from error
+        async with self._call():
+            await self._client.head_bucket(Bucket=self._bucket)
         return round((perf_counter() - begin) * 1000, 2)
 
     async def is_there(self) -> bool:
@@ -231,9 +228,9 @@ class Storage:
                     UploadId=upload_id,
                     MultipartUpload={"Parts": [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, 1)]},
                 )
-        except _MissingError as error:
+        except _MissingError:
             if await self.head(key) is None:  # else an earlier try completed it, without our hearing of it
-                raise StorageError from error
+                raise
 
     async def _abort_uploads(self, prefix: str, but: str | None = None) -> None:
         async with self._call():

@@ -9,7 +9,7 @@ local now = now_ms()
 
 local given_up = {}
 
--- Whether a due job can be leased now; settles those that cannot.
+-- Whether a due job can be leased now, and the token of the lease that lapsed; settles those that cannot.
 local function is_ready(id)
   local status, owner, deliveries = unpack(redis.call('HMGET', record(id), 'status', 'owner', 'deliveries'))
   deliveries = tonumber(deliveries or 0)
@@ -24,7 +24,7 @@ local function is_ready(id)
     given_up[#given_up + 1] = id
     return false
   end
-  if deliveries == 1 then return true end
+  if deliveries == 1 then return true, owner end
   redis.call('HDEL', record(id), 'owner')
   redis.call('ZADD', QUEUE, now + 1000 * 2 ^ (deliveries - 2), id)
   return false
@@ -32,8 +32,8 @@ end
 
 local claims = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, slots)) do
-  if is_ready(id) then
-    local lapsed = redis.call('HGET', record(id), 'owner') or ''
+  local ready, lapsed = is_ready(id)
+  if ready then
     -- attempts are never taken back, so the token is new even if this worker had the job before
     local token = worker .. ':' .. redis.call('HINCRBY', record(id), 'attempt', 1)
     redis.call('HINCRBY', record(id), 'deliveries', 1)
@@ -41,7 +41,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, 
     redis.call('HSETNX', record(id), 'started_at', now)
     move(id, 'PROGRESS')
     redis.call('ZADD', QUEUE, now + lease_ms, id)
-    claims[#claims + 1] = {id, token, lapsed}
+    claims[#claims + 1] = {id, token, lapsed or ''}
   end
 end
 return {claims, given_up}
