@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Mapping
@@ -41,7 +40,6 @@ async def running(
         stdin=PIPE,
         stdout=stdout,
         stderr=stderr,
-        preexec_fn=_hears_ctrl_c,
     )
     try:
         yield process
@@ -49,11 +47,6 @@ async def running(
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-def _hears_ctrl_c() -> None:
-    """What a shell starts in the background ignores it, and hands that on, tests and their commands included."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def imgsvc(*args: str, cwd: Path, feed: bytes = b"", env: Env = None) -> Ended:
