@@ -10,6 +10,7 @@ from pathlib import Path
 from time import time
 
 import pytest
+import pytest_asyncio
 
 from imgsvc.metrics import Metrics
 from imgsvc.storage import PART_BYTES, Storage, StorageError
@@ -138,10 +139,10 @@ async def test_s14_nothing_that_answers_in_s3s_place_makes_storage_raise_anythin
         s3 = await stack.enter_async_context(ScriptedS3.start(script))
         plain = await stack.enter_async_context(Storage.open(s3.settings(s3_timeout_s=1)))
         ends: list[tuple[str, str, str]] = []
-        for first in range(0, len(kinds), 4):  # no more than there are connections to it
+        for first in range(0, len(kinds), 5):  # no more than there are connections to it
             calls = [
                 attempt(kind, name, call)
-                for kind in range(first, min(first + 4, len(kinds)))
+                for kind in range(first, min(first + 5, len(kinds)))
                 for versions in (False, True)
                 for name, call in every_call(
                     Storage(
@@ -161,11 +162,31 @@ async def test_s14_nothing_that_answers_in_s3s_place_makes_storage_raise_anythin
     assert said, "a status alone is enough for some calls"
 
 
-async def said(script: Script, call: str, **settings: object) -> tuple[StorageError, int]:
+@pytest_asyncio.fixture(scope="module")
+async def shared() -> AsyncGenerator[tuple[ScriptedS3, Storage]]:
+    """A server that each test gives its script, and a client of it, since making one takes a while."""
+    async with ScriptedS3.start(one_photo) as s3, Storage.open(s3.settings()) as storage:
+        yield s3, storage
+
+
+Scripted = Callable[[Script], tuple[ScriptedS3, Storage]]
+
+
+@pytest.fixture
+def scripted(shared: tuple[ScriptedS3, Storage]) -> Scripted:
+    def follow(script: Script) -> tuple[ScriptedS3, Storage]:
+        shared[0].script = script
+        shared[0].requests.clear()
+        return shared
+
+    return follow
+
+
+async def refused(scripted: tuple[ScriptedS3, Storage], call: str) -> tuple[StorageError, int]:
     """The error that a call ends in, and how many requests that took."""
-    async with ScriptedS3.start(script) as s3, Storage.open(s3.settings(**settings)) as storage:
-        with pytest.raises(StorageError) as caught:
-            await every_call(storage)[call]()
+    s3, storage = scripted
+    with pytest.raises(StorageError) as caught:
+        await every_call(storage)[call]()
     return caught.value, len(s3.requests)
 
 
@@ -197,19 +218,21 @@ REGION = "<Region>eu-west-1</Region>"
         (stored(gzip.compress(PHOTO), content_encoding="gzip"), "read", "does not speak S3"),
     ],
 )
-async def test_s15_what_s3_refuses_says_what_to_set(given: bytes, call: str, reason: str) -> None:
-    failure, requests = await said(lambda _: given, call)
+async def test_s15_what_s3_refuses_says_what_to_set(scripted: Scripted, given: bytes, call: str, reason: str) -> None:
+    failure, requests = await refused(scripted(lambda _: given), call)
     assert reason in (failure.reason or "")
     assert requests <= 2, "it is asked no more than it has to be"
 
 
 @pytest.mark.parametrize(("off_s", "side"), [(3600, "behind"), (-7200, "ahead of")])
 @pytest.mark.parametrize("call", ["put", "ping"])
-async def test_s15_a_clock_that_is_off_is_named_with_how_much(off_s: int, side: str, call: str) -> None:
+async def test_s15_a_clock_that_is_off_is_named_with_how_much(
+    scripted: Scripted, off_s: int, side: str, call: str
+) -> None:
     at = time() + off_s
     server_time = f"<ServerTime>{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}</ServerTime>"
     refusal = error(403, "RequestTimeTooSkewed", more=server_time, date=at)
-    failure, requests = await said(lambda r: answer(403, date=at) if r.method == "HEAD" else refusal, call)
+    failure, requests = await refused(scripted(lambda r: answer(403, date=at) if r.method == "HEAD" else refusal), call)
     assert failure.reason
     assert f"s {side} S3's" in failure.reason
     assert int(failure.reason.split(" s ")[0].rpartition(" ")[2]) == pytest.approx(abs(off_s), abs=30)
@@ -224,7 +247,7 @@ async def test_s15_a_clock_that_is_off_is_named_with_how_much(off_s: int, side: 
         error(200, "InternalError"),
     ],
 )
-async def test_s13_what_passes_is_tried_again_alike(given: Answer) -> None:
+async def test_s13_what_passes_is_tried_again_alike(scripted: Scripted, given: Answer) -> None:
     left = 3
 
     def script(request: Request) -> Answer:
@@ -234,14 +257,14 @@ async def test_s13_what_passes_is_tried_again_alike(given: Answer) -> None:
             return given
         return answer(200, etag='"1"') if request.method == "PUT" else EMPTY_LIST
 
-    async with ScriptedS3.start(script) as s3, Storage.open(s3.settings()) as storage:
-        if given and b" 200 " in given[:20]:
-            await storage.clear("photo")  # only an answer with a body can be one of these
-        else:
-            await storage.put("photo", PHOTO, "image/jpeg")
+    _, storage = scripted(script)
+    if given and b" 200 " in given[:20]:
+        await storage.clear("photo")  # only an answer with a body can be one of these
+    else:
+        await storage.put("photo", PHOTO, "image/jpeg")
 
 
-async def test_s13_a_multipart_upload_completes_though_s3_says_so_with_an_error_in_a_200() -> None:
+async def test_s13_a_multipart_upload_completes_though_s3_says_so_with_an_error_in_a_200(scripted: Scripted) -> None:
     tries = 0
 
     def script(request: Request) -> Answer:
@@ -254,12 +277,14 @@ async def test_s13_a_multipart_upload_completes_though_s3_says_so_with_an_error_
             return answer(200, done) if tries == 3 else error(200, "InternalError")
         return answer(200, etag='"1"')
 
-    async with ScriptedS3.start(script) as s3, Storage.open(s3.settings()) as storage:
-        digest = await storage.put_stream("photo", two_parts(), "image/jpeg", owner="", on_begin=lambda: None)
+    _, storage = scripted(script)
+    digest = await storage.put_stream("photo", two_parts(), "image/jpeg", owner="", on_begin=lambda: None)
     assert (digest.bytes, tries) == (PART_BYTES + 1, 3)
 
 
-async def test_an_upload_that_s3_answers_with_an_empty_200_is_stored_only_if_it_is_there_in_full() -> None:
+async def test_an_upload_that_s3_answers_with_an_empty_200_is_stored_only_if_it_is_there_in_full(
+    scripted: Scripted,
+) -> None:
     size = PART_BYTES
 
     def script(request: Request) -> Answer:
@@ -269,12 +294,12 @@ async def test_an_upload_that_s3_answers_with_an_empty_200_is_stored_only_if_it_
             return stored(b"", content_length=str(size))
         return answer(200, etag='"1"')
 
-    async with ScriptedS3.start(script) as s3, Storage.open(s3.settings()) as storage:
-        put = every_call(storage)["put_stream"]
-        with pytest.raises(StorageError):
-            await put()
-        size += 1
+    _, storage = scripted(script)
+    put = every_call(storage)["put_stream"]
+    with pytest.raises(StorageError):
         await put()
+    size += 1
+    await put()
 
 
 @pytest.mark.parametrize(
@@ -302,7 +327,7 @@ async def test_a_server_that_knows_no_regions_makes_the_bucket_without() -> None
         await storage.ensure_bucket()
 
 
-async def test_a_bucket_that_another_process_makes_meanwhile_is_ours_and_anothers_is_said() -> None:
+async def test_a_bucket_that_another_process_makes_meanwhile_is_ours_and_anothers_is_said(scripted: Scripted) -> None:
     ours, heads = True, 0
 
     def script(request: Request) -> Answer:
@@ -312,20 +337,20 @@ async def test_a_bucket_that_another_process_makes_meanwhile_is_ours_and_another
         heads += 1
         return answer(404) if heads % 2 else answer(200 if ours else 403)
 
-    async with ScriptedS3.start(script) as s3, Storage.open(s3.settings()) as storage:
+    _, storage = scripted(script)
+    await storage.ensure_bucket()
+    ours = False
+    with pytest.raises(StorageError) as caught:
         await storage.ensure_bucket()
-        ours = False
-        with pytest.raises(StorageError) as caught:
-            await storage.ensure_bucket()
     assert caught.value.reason
 
 
-async def test_a_bucket_that_may_not_be_made_is_said() -> None:
-    failure, _ = await said(lambda r: answer(404) if r.method == "HEAD" else DENIED, "ensure_bucket")
+async def test_a_bucket_that_may_not_be_made_is_said(scripted: Scripted) -> None:
+    failure, _ = await refused(scripted(lambda r: answer(404) if r.method == "HEAD" else DENIED), "ensure_bucket")
     assert "make the bucket imgsvc" in (failure.reason or "")
 
 
-async def test_a_server_that_cannot_list_unfinished_uploads_still_has_its_objects_cleared() -> None:
+async def test_a_server_that_cannot_list_unfinished_uploads_still_has_its_objects_cleared(scripted: Scripted) -> None:
     keys = ["photo/1"]
 
     def script(request: Request) -> Answer:
@@ -336,16 +361,16 @@ async def test_a_server_that_cannot_list_unfinished_uploads_still_has_its_object
             return answer(204, content_length="")
         return answer(200, f"<L><Name>b</Name>{''.join(f'<Contents><Key>{key}</Key></Contents>' for key in keys)}</L>")
 
-    async with ScriptedS3.start(script) as s3, Storage.open(s3.settings()) as storage:
-        await storage.clear("photo/")
-        assert not keys
-        assert not await storage.can_list_uploads()
+    _, storage = scripted(script)
+    await storage.clear("photo/")
+    assert not keys
+    assert not await storage.can_list_uploads()
 
 
-async def test_an_object_lock_that_forbids_deletion_is_said() -> None:
-    listed = answer(200, "<L><Name>b</Name><Contents><Key>photo</Key></Contents></L>")
+async def test_an_object_lock_that_forbids_deletion_is_said(scripted: Scripted) -> None:
+    listed = answer(200, "<L><IsTruncated>false</IsTruncated><Contents><Key>photo</Key></Contents></L>")
     locked = error(403, "AccessDenied", "Object is WORM protected and cannot be overwritten")
-    failure, _ = await said(lambda r: locked if r.method == "DELETE" else listed, "clear")
+    failure, _ = await refused(scripted(lambda r: locked if r.method == "DELETE" else listed), "clear")
     assert "object lock" in (failure.reason or "")
 
 
@@ -469,9 +494,11 @@ async def test_s17_an_endpoint_of_ones_own_is_reached_without_the_environments_p
         assert [request.target for request in proxy.requests] == [f"{s3.url}/imgsvc"]
 
 
-async def test_a_redirect_is_not_followed_with_a_signed_request() -> None:
+async def test_a_redirect_is_not_followed_with_a_signed_request(scripted: Scripted) -> None:
     async with ScriptedS3.start(one_photo) as elsewhere:
-        failure, requests = await said(lambda _: answer(307, location=f"{elsewhere.url}/imgsvc/photo"), "put")
+        failure, requests = await refused(
+            scripted(lambda _: answer(307, location=f"{elsewhere.url}/imgsvc/photo")), "put"
+        )
         assert (requests, elsewhere.requests) == (1, [])
     assert "redirects" in (failure.reason or "")
 
