@@ -13,7 +13,10 @@ from imgsvc.embedded import Child, free_port
 from imgsvc.storage import PART_BYTES, Storage
 from tests import images
 from tests.command import imgsvc
+from tests.scripted_s3 import ScriptedS3, answer
 from tests.service import Servers, Service, leftovers, s3_client, settings_of, until
+from tests.test_local import local
+from tests.test_storage_surroundings import AWS_ENVIRONMENT, PROXIES
 
 
 async def more_than_a_part() -> AsyncIterator[bytes]:
@@ -179,3 +182,25 @@ async def test_s20_the_whole_walk_goes_on_another_kind_of_s3(servers: Servers, t
         assert leftovers(environment)["uploads"] == []
         ended = await imgsvc("doctor", cwd=tmp_path, env=environment)
         assert ended.code == 0, ended.out
+
+
+@pytest.mark.chaos
+async def test_s17_one_machine_starts_and_serves_beside_a_proxy_and_aws_settings_that_are_not_meant_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(images.photo())
+    async with ScriptedS3.start(lambda _: answer(403)) as proxy:
+        for name, value in AWS_ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+        for name in PROXIES:
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        async with local(tmp_path / "data") as service:
+            await service.until_printed("is ready after")
+            ended = await imgsvc("upload", str(photo), cwd=tmp_path, env={"IMGSVC_SERVER": service.url})
+            assert ended.code == 0, ended.err
+            service.process.terminate()
+            assert await service.ended() == 0
+        assert proxy.requests == [], "nothing of it went to the proxy, signed or not"

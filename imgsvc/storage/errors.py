@@ -4,6 +4,7 @@ StorageError        S3 is away, too slow, refuses, or answers with something tha
  └── MissingError   it knows no such key, bucket or upload
 """
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,8 +127,8 @@ def translate(error: Exception, place: Place) -> StorageError:
 
 
 def _is_caused_by_file(error: Exception) -> bool:
-    """A file of certificates that has gone since the settings were read."""
-    return isinstance(getattr(error, "kwargs", {}).get("error"), FileNotFoundError)
+    """A file of certificates that cannot be read, or has none in it; a socket's errors come in another form."""
+    return isinstance(getattr(error, "kwargs", {}).get("error"), FileNotFoundError | PermissionError | ssl.SSLError)
 
 
 def _answered(error: ClientError, place: Place) -> StorageError:
