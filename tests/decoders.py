@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imgsvc.decoder.pool import DecoderError, DecoderPool
-from imgsvc.model import Variant
+from imgsvc.decoder.pool import IDLE_S, DecoderError, DecoderPool
+from imgsvc.model import Isolation, Variant
 from imgsvc.settings import MIB
 from tests import images
 from tests.images import LIMITS
@@ -22,18 +22,24 @@ needs_linux = pytest.mark.skipif(not LINUX, reason="the sandbox is Linux's")
 def hostile_pool(
     *,
     processes: int = 1,
-    wall_s: float = 20.0,
+    timeout_s: float = 20.0,
+    wall_s: float | None = None,
     memory: int = GIB,
     sandbox: str = "auto",
+    isolation: Isolation = "owner",
+    idle_s: float = IDLE_S,
     command: Sequence[str] = HOSTILE,
 ) -> DecoderPool:
     return DecoderPool(
         processes=processes,
+        timeout_s=timeout_s,
         wall_s=wall_s,
         memory_bytes=memory,
         room_bytes=GIB,
         limits=LIMITS,
         sandbox=sandbox,
+        isolation=isolation,
+        idle_s=idle_s,
         command=command,
     )
 

@@ -184,7 +184,8 @@ class Service:
 
 
 def decoders(worker: Child) -> list[psutil.Process]:
-    return psutil.Process(worker.pid).children()
+    """Those that it has started so far; their parent is its fork server."""
+    return [decoder for server in psutil.Process(worker.pid).children() for decoder in server.children()]
 
 
 def suspend_decoders(worker: Child) -> None:

@@ -30,7 +30,7 @@ async def pool() -> AsyncIterator[DecoderPool]:
     """Two children of the real kind, for tests that do no harm."""
     sandbox = "require" if LINUX else "auto"
     async with DecoderPool(
-        processes=2, wall_s=20, memory_bytes=GIB, room_bytes=GIB, limits=LIMITS, sandbox=sandbox
+        processes=2, timeout_s=20, memory_bytes=GIB, room_bytes=GIB, limits=LIMITS, sandbox=sandbox
     ) as opened:
         yield opened
 

@@ -25,7 +25,7 @@ from imgsvc.embedded import Valkey
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Source, Submission
 from imgsvc.presets import PRESETS
-from imgsvc.settings import available_cores
+from imgsvc.cores import available_cores
 from tests.bench.machine import machine
 from tests.hooks.watched import Watched
 from tests.service import settings_of, until

@@ -33,7 +33,7 @@ async def pooled(sandbox: str, image: bytes, count: int) -> float:
     before = set(psutil.Process().children())
     pool = DecoderPool(
         processes=1,
-        wall_s=WALL_S,
+        timeout_s=WALL_S,
         memory_bytes=MEMORY_BYTES,
         room_bytes=MEMORY_BYTES,
         limits=LIMITS,

@@ -12,7 +12,7 @@ import aiohttp
 import boto3
 
 from imgsvc.embedded import Child, free_port
-from imgsvc.settings import available_cores
+from imgsvc.cores import available_cores
 from tests import images
 from tests.bench.load import load
 from tests.bench.peers import toolchain
