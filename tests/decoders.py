@@ -4,9 +4,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from imgsvc.decoder.pool import IDLE_S, DecoderError, DecoderPool
+from imgsvc.decoder.process import OnStep
 from imgsvc.model import Isolation, Variant
 from imgsvc.settings import MIB
 from tests import images
@@ -44,9 +46,9 @@ def hostile_pool(
     )
 
 
-async def code_of(pool: DecoderPool, source: bytes) -> str:
+async def code_of(pool: DecoderPool, source: bytes, on_step: OnStep | None = None) -> str:
     with pytest.raises(DecoderError) as caught:
-        await pool.render(source, VARIANTS)
+        await pool.render(source, VARIANTS, on_step)
     return caught.value.code
 
 
@@ -56,3 +58,10 @@ async def works(pool: DecoderPool) -> bool:
 
 def children_of(pool: DecoderPool) -> set[int]:
     return {decoder.pid for decoder in pool._decoders}  # pyright: ignore[reportPrivateUsage]
+
+
+def fork_server_of(pool: DecoderPool) -> psutil.Process:
+    decoder = min(children_of(pool))
+    server = psutil.Process(decoder).parent()
+    assert server is not None
+    return server

@@ -7,7 +7,6 @@ opening, connecting and starting anything.
 
 import ctypes
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 

@@ -142,7 +142,7 @@ def _spawn(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], socket.sock
         try:
             process = subprocess.Popen(  # noqa: S603 (the command is this package's own)
                 command,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 bufsize=0,

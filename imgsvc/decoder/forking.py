@@ -141,7 +141,7 @@ def _become_decoder(parent: int, pipes: list[int], decode: Callable[[], None]) -
         status = 0
     except lockdown.LockdownError as error:
         print(error, file=sys.stderr)  # noqa: T201 (it is what the parent logs)
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         traceback.print_exc()
     finally:
         sys.stderr.flush()

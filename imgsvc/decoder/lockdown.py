@@ -85,7 +85,7 @@ def lock(sandbox: str, *, memory_bytes: int, cpu_s: int) -> str:
 
 
 def _limit(memory_bytes: int, cpu_s: int) -> dict[str, Exception]:
-    limits = {
+    limits: dict[str, Callable[[], None]] = {
         "memory limit": partial(_set_limit, resource.RLIMIT_AS, memory_bytes),
         # the soft limit's SIGXCPU tells the parent why; a stopped parent cannot keep the wall clock
         "cpu limit": partial(_set_limit, resource.RLIMIT_CPU, cpu_s, grace=1),

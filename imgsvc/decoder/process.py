@@ -169,15 +169,19 @@ class Decoder:
     async def _ask(self, request: wire.Request, source: bytes) -> bytes:
         """Hand the image over; the header that comes back first tells that the child has it."""
         try:
-            if self._dead.is_set() or not pipes.is_silent(self._replies):  # what it says unasked is no reply to this
-                self.kill("bad_reply")
-                raise HungUpError
+            self._expect_silence()
             await pipes.write(self._requests, wire.frame(request))
             await pipes.write(self._requests, source)
             return await self._header()
         except HungUpError as error:
             await self._settle()
             raise DecoderGoneError from error
+
+    def _expect_silence(self) -> None:
+        """What it says unasked must not be taken for the reply to what comes next."""
+        if self._dead.is_set() or not pipes.is_silent(self._replies):
+            self.kill("bad_reply")
+            raise HungUpError
 
     async def _reply(
         self, header: bytes, request: wire.Request, on_step: OnStep, admit: Admit
