@@ -12,7 +12,9 @@ from imgsvc.cores import available_cores
 
 V2 = "31 23 0:28 {top} /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "32 31 0:29 {top} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct"
-BESIDE = "33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n34 31 0:9 / /mnt/a\\040b rw - ext4 /dev/sda rw"
+BESIDE = (
+    "33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n34 31 0:9 / /mnt/a\\040b rw - ext4 /dev/sda rw"
+)
 
 
 @pytest.fixture(autouse=True)

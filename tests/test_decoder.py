@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -300,6 +301,26 @@ async def test_when_no_child_comes_up_any_more_an_image_is_turned_away_instead_o
         with pytest.raises(DecoderStartError):  # which a job survives
             await works(pool)
         monkeypatch.undo()
+        await until(lambda: not pool.is_broken)
+        assert await works(pool)
+
+
+async def test_a_pool_outlives_a_time_without_file_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_BACK_OFF_S", 0.01)
+    async with hostile_pool() as pool:
+        await works(pool)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = max(int(fd) for fd in os.listdir("/dev/fd")) + 1  # noqa: PTH208 (names alone)
+        spare = [os.dup(0) for _ in range(most)]  # so that there is none free below the limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        try:
+            assert await code_of(pool, b"leave") == "decoder_crashed"
+            with pytest.raises(DecoderStartError):
+                await works(pool)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in spare:
+                os.close(fd)
         await until(lambda: not pool.is_broken)
         assert await works(pool)
 

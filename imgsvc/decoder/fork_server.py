@@ -51,8 +51,10 @@ class ForkServer:
         Raises:
             DecoderStartError: it did not come up, and is dead now; so may be the server.
         """
-        pairs = [os.pipe() for _ in range(3)]
-        (requests_there, requests), (replies, replies_there), (errors, errors_there) = pairs
+        try:
+            (requests_there, requests), (replies, replies_there), (errors, errors_there) = pipes.make(3)
+        except OSError as error:
+            raise DecoderStartError(f"a decoder did not start: {error}") from error
         for fd in (requests, replies, errors):
             os.set_blocking(fd, False)
         pipes.enlarge(requests)
@@ -66,14 +68,19 @@ class ForkServer:
             pipes.close((requests, replies, errors))
             await self.close()
             raise DecoderStartError(f"the decoders' fork server did not start: {self._exit_report()}") from error
-        except BaseException:
+        except BaseException:  # DecoderStartError among them, where the machine has no place for another process
             pipes.close((requests, replies, errors))
             raise
         finally:
             self._forked = None
             pipes.close((requests_there, replies_there, errors_there))
         decoder = Decoder(pid, pidfd, self._exits[pid], requests, replies, errors)
-        await decoder.greet()
+        try:
+            await decoder.greet()
+        except BaseException:
+            decoder.kill("closing")
+            await decoder.wait_closed()
+            raise
         return decoder
 
     async def close(self) -> None:
@@ -110,7 +117,7 @@ class ForkServer:
 
     async def _listen(self) -> None:
         """Hear what it says until it hangs up."""
-        received = b""
+        received, handles = b"", list[int]()
         while True:
             await wait_readable(self._control)
             try:
@@ -122,22 +129,30 @@ class ForkServer:
             if not data:
                 return
             received += data
+            handles += fds
             while (split := wire.split_frame(received)) is not None:
                 header, received = split
-                self._take(wire.read_notice(header), fds.pop() if fds else None)
+                self._take(wire.read_notice(header), handles)
 
-    def _take(self, notice: wire.Forked | wire.Exited, pidfd: int | None) -> None:
+    def _take(self, notice: wire.Forked | wire.NotForked | wire.Exited, handles: list[int]) -> None:
         match notice:
             case wire.Forked(pid):
                 self._exits[pid] = asyncio.get_running_loop().create_future()
+                pidfd = handles.pop(0) if handles else None
                 if self._forked is not None and not self._forked.done():
                     self._forked.set_result((pid, pidfd))
+            case wire.NotForked(reason):
+                if self._forked is not None and not self._forked.done():
+                    self._forked.set_exception(DecoderStartError(f"a decoder did not start: {reason}"))
             case wire.Exited(pid, status):
                 self._exits.pop(pid).set_result(status)
 
 
 def _spawn(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, theirs = socket.socketpair()
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise DecoderStartError(f"a decoder did not start: {error}") from error
     with theirs:
         try:
             process = subprocess.Popen(  # noqa: S603 (the command is this package's own)

@@ -10,8 +10,8 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from imgsvc.decoder import lockdown, wire
@@ -106,13 +106,17 @@ class _Server:
 
     def fork(self) -> None:
         parent, pipes = os.getpid(), self._control.pipes()
-        pid = os.fork()
-        if pid == 0:
-            _become_decoder(parent, pipes, self._decode)
-        self._pids.add(pid)
-        handles = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
-        self._control.send(wire.Forked(pid), handles)
-        for fd in (*pipes, *handles):
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._control.send(wire.NotForked(str(error)))
+        else:
+            if pid == 0:
+                _become_decoder(parent, pipes, self._decode)
+            self._pids.add(pid)
+            with _handles(pid) as handles:
+                self._control.send(wire.Forked(pid), handles)
+        for fd in pipes:
             os.close(fd)
 
     def _reap(self) -> None:
@@ -125,6 +129,18 @@ class _Server:
             if ended:
                 self._pids.discard(pid)
                 self._control.send(wire.Exited(pid, os.waitstatus_to_exitcode(status)))
+
+
+@contextmanager
+def _handles(pid: int) -> Generator[list[int]]:
+    """A pidfd, where the platform has them: who holds it never takes another process for this one."""
+    handles: list[int] = []
+    if sys.platform == "linux":
+        with suppress(OSError):  # Linux before 5.3, or a sandbox around us that knows none
+            handles.append(os.pidfd_open(pid))
+    yield handles
+    for fd in handles:
+        os.close(fd)
 
 
 def _become_decoder(parent: int, pipes: list[int], decode: Callable[[], None]) -> NoReturn:

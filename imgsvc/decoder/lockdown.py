@@ -30,6 +30,7 @@ _LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 
 _MAX_OPEN_FILES = 16
+_DEFAULT_PID_MAX = 32_768
 _MORE_TASKS = 1024  # than there are on this machine
 
 
@@ -104,7 +105,10 @@ def _limit_tasks() -> None:
     The limit counts all tasks of this user, wherever they are, so a fixed one would fail good images beside a busy
     neighbour; it is above what all users have now. The kernel holds root to none.
     """
-    tasks = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    try:
+        tasks = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    except OSError:  # no /proc
+        tasks = _DEFAULT_PID_MAX
     _set_limit(resource.RLIMIT_NPROC, tasks + _MORE_TASKS)
 
 

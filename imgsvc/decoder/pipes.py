@@ -102,6 +102,22 @@ class Stderr:
         return True
 
 
+def make(count: int) -> list[tuple[int, int]]:
+    """Pipes, each as its end to read and its end to write.
+
+    Raises:
+        OSError: there cannot be so many. None is left behind.
+    """
+    made: list[tuple[int, int]] = []
+    try:
+        for _ in range(count):
+            made.append(os.pipe())
+    except OSError:
+        close([fd for pair in made for fd in pair])
+        raise
+    return made
+
+
 def close(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)

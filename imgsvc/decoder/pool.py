@@ -1,5 +1,4 @@
-"""The decoder pool: children that are started as they are needed, each at one image; what an image does, it does to
-itself alone."""
+"""The decoder pool: children, started as they are needed, each at one image, whose faults cost that image alone."""
 
 import asyncio
 import logging
@@ -195,6 +194,7 @@ class DecoderPool:
             raise DecoderStartError(_NONE_STARTS)
         turn = _Turn(owner, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
+        self._active_at = monotonic()
         self._assign()
         try:
             return await turn.decoder
@@ -205,6 +205,7 @@ class DecoderPool:
 
     def _check_in(self, decoder: Decoder) -> None:
         self._busy.discard(decoder)
+        self._active_at = monotonic()
         spent = decoder.asked >= MAX_IMAGES_PER_CHILD or decoder.growth_bytes() > MAX_GROWTH_BYTES
         if spent or (decoder.asked and self._isolation == "image"):
             decoder.kill("recycled")
@@ -214,7 +215,6 @@ class DecoderPool:
 
     def _assign(self) -> None:
         """Give the decoders that are free to those who have waited longest, and have started what is lacking."""
-        self._active_at = monotonic()
         free = self._processes - len(self._busy)
         self._waiting = [turn for turn in self._waiting if not turn.decoder.done()]
         self._lacking = 0
@@ -228,7 +228,7 @@ class DecoderPool:
             decoder.owner = turn.owner
             turn.decoder.set_result(decoder)
         if self._lacking and self._idle:
-            self._switched_at = self._active_at
+            self._switched_at = monotonic()
         self._wake.set()
 
     def _free_for(self, owner: str) -> Decoder | None:

@@ -252,6 +252,6 @@ def _resident_bytes(pid: int) -> int:
         return 0
     try:
         pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except (FileNotFoundError, ProcessLookupError):
-        return 0  # it has just died, which its watcher is about to see
+    except OSError:
+        return 0  # it has just died, which its watcher is about to see; or we are out of file descriptors
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

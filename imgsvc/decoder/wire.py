@@ -7,7 +7,7 @@ bounded before anything is allocated, and every value checked. The fork server s
     pool                            fork server
     Greeting                     →
     Fork, with three pipes       →
-                                 ←  Forked, with a pidfd where there are such
+                                 ←  Forked, with a pidfd where there are such   or   NotForked
                                  ←  Exited (whenever a decoder does)
 
     pool                            decoder
@@ -75,6 +75,11 @@ class Forked:
 
 
 @dataclass(frozen=True, slots=True)
+class NotForked:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """`status` is negative for a signal, as subprocess's returncode."""
 
@@ -134,7 +139,7 @@ class Failed:
     code: str
 
 
-Message = Greeting | Fork | Forked | Exited | Hello | Request | Need | Go | Step | Done | Failed
+Message = Greeting | Fork | Forked | NotForked | Exited | Hello | Request | Need | Go | Step | Done | Failed
 Header = dict[str, Any]
 
 
@@ -164,11 +169,13 @@ def split_frame(data: bytes) -> tuple[bytes, bytes] | None:
     return (data[PREFIX.size : end], data[end:]) if len(data) >= end else None
 
 
-def read_notice(raw: bytes) -> Forked | Exited:
+def read_notice(raw: bytes) -> Forked | NotForked | Exited:
     """What a fork server says."""
     match orjson.loads(raw):
         case {"Forked": {"pid": pid}}:
             return Forked(pid)
+        case {"NotForked": {"reason": reason}}:
+            return NotForked(reason)
         case {"Exited": {"pid": pid, "status": status}}:
             return Exited(pid, status)
         case _:
