@@ -5,6 +5,7 @@ the name of an act makes it commit that act instead, and every other one is rend
 """
 
 import ctypes
+import errno
 import json
 import mmap
 import os
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imgsvc.decoder import child, seccomp
+from imgsvc.decoder import child, lockdown, seccomp
 from imgsvc.imaging.render import Admit, OnStep, render
 from imgsvc.model import Limits, Original, Placeholder, Rendered, Rendition, Variant
 
@@ -149,6 +150,11 @@ def send_its_result_twice() -> None:
     os.write(REPLIES_FD, b"x")
 
 
+def answer_and_stop_reading() -> None:
+    send_its_result_twice()
+    sleep()
+
+
 def take_over() -> None:
     global taken_over
     taken_over = True
@@ -249,7 +255,7 @@ ACTS: dict[bytes, Callable[[], object]] = {
         *(hang, segfault, leave, allocate, hog_cpu, chatter, garbage, long_header, lie_about_a_length),
         *(report_steps_for_ever, foreign_code, ask_for_room_twice, hang_up, speak_its_last),
         *(sleep, stop_itself, ignore_sigterm, work, send_half_a_frame, drip, close_stderr, flood_stderr),
-        *(send_its_result_twice, take_over, call_by_the_32_bit_gate),
+        *(send_its_result_twice, answer_and_stop_reading, take_over, call_by_the_32_bit_gate),
     )
 }
 
@@ -275,6 +281,10 @@ def hostile_render(
     return render(source, variants, limits, on_step, admit)
 
 
+def no_landlock() -> None:
+    raise OSError(errno.EOPNOTSUPP, "disabled at boot")
+
+
 def answer(renditions: Sequence[Rendition]) -> Rendered:
     return Rendered(Original(1, 1, "jpeg", 1), tuple(renditions), Placeholder("AAAAAAAA", "#000000"))
 
@@ -282,4 +292,6 @@ def answer(renditions: Sequence[Rendition]) -> Rendered:
 if __name__ == "__main__":
     if sys.argv[1:] == ["stillborn"]:
         sys.exit("no such codec")
+    if sys.argv[1:] == ["without_landlock"]:
+        lockdown._PARTS["landlock"] = no_landlock  # pyright: ignore[reportPrivateUsage]
     child.main(hostile_render)

@@ -290,6 +290,15 @@ async def test_a_child_that_cannot_start_says_why() -> None:
         await hostile_pool(command=("/nowhere/python",)).__aenter__()
 
 
+@needs_linux
+async def test_a_machine_that_lacks_a_part_of_the_sandbox_is_told_or_refused_at_the_start() -> None:
+    command = (*HOSTILE, "without_landlock")
+    async with hostile_pool(command=command) as pool:
+        assert pool.posture == "partial: no landlock"
+    with pytest.raises(DecoderStartError, match=r"IMGSVC_SANDBOX=require, .* lacks landlock \(.*disabled at boot"):
+        await hostile_pool(command=command, sandbox="require").__aenter__()
+
+
 async def test_when_no_child_comes_up_any_more_an_image_is_turned_away_instead_of_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

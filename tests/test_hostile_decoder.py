@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from imgsvc.decoder import wire
+from imgsvc.decoder.pipes import PIPE_BYTES
 from imgsvc.decoder.pool import DecoderError, DecoderPool
 from imgsvc.decoder.process import Decoder
 from imgsvc.model import Isolation, Rendered, Variant
@@ -199,6 +200,15 @@ async def test_d21_what_a_decoder_says_unasked_is_no_reply_to_the_next_image() -
         rendered = await pool.render(images.photo(), VARIANTS)
         assert images.opened(rendered.renditions[0].data).size == (100, 67)
         assert pid not in children_of(pool)
+
+
+async def test_d21_a_decoder_that_takes_no_more_images_costs_its_next_one_the_wall_at_most() -> None:
+    async with hostile_pool(wall_s=1.0) as pool:
+        assert (await pool.render(b"answer_and_stop_reading", VARIANTS)).renditions[0].data == b"x"
+        large = images.encoded(images.scene(1000, 800), "BMP")
+        assert len(large) > PIPE_BYTES
+        assert await code_of(pool, large) == "decode_timeout"
+        assert (await pool.render(large, VARIANTS)).original.width == 1000
 
 
 async def test_d21_a_decoder_that_floods_stderr_is_ended_before_it_costs_its_parent_anything() -> None:
