@@ -148,6 +148,7 @@ def _become_decoder(parent: int, pipes: list[int], decode: Callable[[], None]) -
     try:
         lockdown.die_with_parent()
         lockdown.check_parent(parent)
+        os.setsid()  # where the kernel groups processes by session, each decoder gets the share of one
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for target, fd in enumerate(pipes):
