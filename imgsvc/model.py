@@ -12,6 +12,7 @@ Gravity = Literal["center", "top", "bottom", "left", "right", "entropy"]
 FileFormat = Literal["jpeg", "webp", "avif", "png", "gif"]
 OutputFormat = Literal[FileFormat, "keep"]
 Frames = Literal["first", "all"]
+Isolation = Literal["image", "owner", "batch"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imgsvc.addresses import parse_allowed
 from imgsvc.callers import Keys, parse_hosts, parse_keys, parse_origins
+from imgsvc.cores import available_cores
+from imgsvc.model import Isolation
 from imgsvc.s3_names import bucket_name, endpoint_url, key_prefix, region_name
 
 S = TypeVar("S", bound=BaseSettings)
@@ -267,8 +269,18 @@ class Settings(LocalSettings):
     )
     sweep_interval_s: PositiveFloat = Field(5.0, description="Seconds between two looks for what is to be cleared.")
 
-    decoders: int = Field(0, ge=0, le=256, description="Decoder processes of a worker; 0 means one per core.")
-    decode_timeout_s: PositiveFloat = Field(20.0, description="Seconds that one image may take a decoder.")
+    decoders: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Images that a worker decodes at a time; 0 means one per core, or per core of its CPU quota.",
+    )
+    decode_timeout_s: PositiveFloat = Field(20.0, description="Seconds of CPU that one image may take a decoder.")
+    isolation: Isolation = Field(
+        "owner",
+        description="Whether a decoder process is for one `image`, for the images of one `owner`, or for a `batch` of "
+        "anybody's.",
+    )
     decoder_memory_bytes: PositiveInt = Field(1024 * MIB, description="Memory in bytes that a decoder may use.")
     decoding_bytes: PositiveInt = Field(
         1024 * MIB, description="Memory in bytes that a worker's images may take while decoded; further ones wait."
@@ -333,11 +345,6 @@ class ClientSettings(BaseSettings):
 
 
 _FIELDS = Settings.model_fields | ClientSettings.model_fields
-
-
-def available_cores() -> int:
-    """Cores that this process may run on, which a container can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def load(kind: type[S], **given: str) -> S:

@@ -183,8 +183,13 @@ class Service:
         return await Child.start(name, [sys.executable, *arguments], os.environ | self.environment)
 
 
+DECODER_FDS = 4
+"""Descriptors that a worker holds for each: three pipes and a pidfd."""
+
+
 def decoders(worker: Child) -> list[psutil.Process]:
-    return psutil.Process(worker.pid).children()
+    """Those that it has started so far; their parent is its fork server."""
+    return [decoder for server in psutil.Process(worker.pid).children() for decoder in server.children()]
 
 
 def suspend_decoders(worker: Child) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,8 +20,19 @@ from imgsvc.model import FileFormat, Variant
 from imgsvc.presets import PRESETS
 from imgsvc.settings import MIB
 from tests import images
-from tests.decoders import GIB, HOSTILE, LINUX, VARIANTS, children_of, code_of, hostile_pool, needs_linux, works
-from tests.hostile_child import ROOM_HELD_S
+from tests.decoders import (
+    GIB,
+    HOSTILE,
+    LINUX,
+    VARIANTS,
+    children_of,
+    code_of,
+    fork_server_of,
+    hostile_pool,
+    needs_linux,
+    works,
+)
+from tests.hostile_child import ROOM_HELD_S, WORK_CPU_S
 from tests.images import LIMITS
 from tests.service import until
 
@@ -30,7 +42,7 @@ async def pool() -> AsyncIterator[DecoderPool]:
     """Two children of the real kind, for tests that do no harm."""
     sandbox = "require" if LINUX else "auto"
     async with DecoderPool(
-        processes=2, wall_s=20, memory_bytes=GIB, room_bytes=GIB, limits=LIMITS, sandbox=sandbox
+        processes=2, timeout_s=20, memory_bytes=GIB, room_bytes=GIB, limits=LIMITS, sandbox=sandbox
     ) as opened:
         yield opened
 
@@ -106,6 +118,21 @@ async def test_d2_an_image_waits_for_room_without_its_time_running_out() -> None
     assert seconds >= images_at_once * ROOM_HELD_S > wall_s, "one at a time, and the last beyond its wall"
 
 
+@needs_linux
+async def test_d19_more_decoders_than_cores_fail_no_image_that_fewer_would_not() -> None:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # which a fork server inherits
+    try:
+        timeout_s, images_at_once = 2 * WORK_CPU_S, 6
+        async with hostile_pool(processes=images_at_once, timeout_s=timeout_s) as pool:
+            began = time.monotonic()
+            await asyncio.gather(*(pool.render(b"work", VARIANTS) for _ in range(images_at_once)))
+            seconds = time.monotonic() - began
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert seconds >= images_at_once * WORK_CPU_S > timeout_s, "all on one core, each beyond its time by the clock"
+
+
 async def test_cancelling_a_render_kills_its_child_and_the_pool_goes_on() -> None:
     async with hostile_pool() as pool:
         (pid,) = children_of(pool)
@@ -148,10 +175,12 @@ async def test_who_comes_first_is_served_first() -> None:
 
 async def test_a_child_that_dies_idle_makes_no_image_fail() -> None:
     async with hostile_pool(processes=2) as pool:
-        for pid in children_of(pool):
+        await asyncio.gather(*(works(pool) for _ in range(2)))
+        before = children_of(pool)
+        for pid in before:
             os.kill(pid, signal.SIGKILL)
         assert all(await asyncio.gather(*(works(pool) for _ in range(6))))
-        await until(lambda: len(children_of(pool)) == 2)
+        await until(lambda: before.isdisjoint(children_of(pool)))
 
 
 async def test_a_child_is_replaced_after_its_share_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,11 +229,74 @@ async def test_closing_a_pool_ends_what_is_under_way_and_what_waits() -> None:
         await works(pool)
 
 
+async def test_children_are_started_as_images_come_and_end_when_none_do() -> None:
+    async with hostile_pool(processes=3, idle_s=0.4) as pool:
+        assert len(children_of(pool)) == 1, "so that a machine on which none comes up is noticed"
+        begun = asyncio.Event()
+        task = asyncio.create_task(pool.render(b"sleep", VARIANTS, lambda _step, _done, _total: begun.set()))
+        await begun.wait()
+        await until(lambda: len(children_of(pool)) == 2)  # one is ready for the next image before that comes
+        assert all(await asyncio.gather(*(works(pool) for _ in range(9))))
+        assert len(children_of(pool)) == 3
+        task.cancel()
+        await asyncio.wait([task])
+        await until(lambda: len(children_of(pool)) == 1)
+        assert await works(pool)
+
+
+async def test_under_a_steady_load_no_child_is_started_or_ended() -> None:
+    async with hostile_pool(processes=3, idle_s=0.2) as pool:
+        await pool.render(b"work", VARIANTS)
+        await until(lambda: len(children_of(pool)) == 2)
+        before = children_of(pool)
+        for _ in range(3):
+            await pool.render(b"work", VARIANTS)  # for as long as two idle times
+        assert children_of(pool) == before
+
+
+async def test_owners_who_take_turns_keep_their_children_as_long_as_there_are_enough() -> None:
+    async with hostile_pool(processes=2) as pool:
+        for owner in "abab":
+            await pool.render(images.photo(), VARIANTS, owner=owner)
+        await until(lambda: len(children_of(pool)) == 2)
+        before = children_of(pool)
+        for owner in "abab":
+            await pool.render(images.photo(), VARIANTS, owner=owner)
+        assert children_of(pool) == before
+
+
+async def test_of_many_owners_each_is_served_by_few_children() -> None:
+    async with hostile_pool(processes=2) as pool:
+        owners = [f"owner-{number % 7}" for number in range(28)]
+        rendered = await asyncio.gather(*(pool.render(images.photo(), VARIANTS, owner=owner) for owner in owners))
+        assert len(rendered) == 28
+        await until(lambda: len(children_of(pool)) <= 3)  # one is fresh for whoever comes next
+
+
+async def test_the_fork_server_s_end_costs_no_image_that_comes_after_it() -> None:
+    async with hostile_pool(processes=2) as pool:
+        begun = asyncio.Event()
+        task = asyncio.create_task(code_of(pool, b"sleep", lambda _step, _done, _total: begun.set()))
+        await begun.wait()
+        fork_server_of(pool).kill()
+        assert await task == "decoder_crashed", "which a job survives"
+        assert all(await asyncio.gather(*(works(pool) for _ in range(3))))
+
+
 async def test_a_child_that_cannot_start_says_why() -> None:
     with pytest.raises(DecoderStartError, match="no such codec"):
         await hostile_pool(processes=2, command=(*HOSTILE, "stillborn")).__aenter__()
     with pytest.raises(DecoderStartError, match="/nowhere/python"):
         await hostile_pool(command=("/nowhere/python",)).__aenter__()
+
+
+@needs_linux
+async def test_a_machine_that_lacks_a_part_of_the_sandbox_is_told_or_refused_at_the_start() -> None:
+    command = (*HOSTILE, "without_landlock")
+    async with hostile_pool(command=command) as pool:
+        assert pool.posture == "partial: no landlock"
+    with pytest.raises(DecoderStartError, match=r"IMGSVC_SANDBOX=require, .* lacks landlock \(.*disabled at boot"):
+        await hostile_pool(command=command, sandbox="require").__aenter__()
 
 
 async def test_when_no_child_comes_up_any_more_an_image_is_turned_away_instead_of_waiting(
@@ -213,11 +305,32 @@ async def test_when_no_child_comes_up_any_more_an_image_is_turned_away_instead_o
     monkeypatch.setattr(pool_module, "_BACK_OFF_S", 0.01)
     async with hostile_pool() as pool:
         monkeypatch.setattr(pool, "_command", (*HOSTILE, "stillborn"))
-        assert await code_of(pool, b"leave") == "decoder_crashed"
+        fork_server_of(pool).kill()
+        await until(lambda: not children_of(pool))
         with pytest.raises(DecoderStartError):  # which a job survives
             await works(pool)
         monkeypatch.undo()
-        await until(lambda: not pool._failing)  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: not pool.is_broken)
+        assert await works(pool)
+
+
+async def test_a_pool_outlives_a_time_without_file_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_BACK_OFF_S", 0.01)
+    async with hostile_pool() as pool:
+        await works(pool)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = max(int(fd) for fd in os.listdir("/dev/fd")) + 1  # noqa: PTH208 (names alone)
+        spare = [os.dup(0) for _ in range(most)]  # so that there is none free below the limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        try:
+            assert await code_of(pool, b"leave") == "decoder_crashed"
+            with pytest.raises(DecoderStartError):
+                await works(pool)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in spare:
+                os.close(fd)
+        await until(lambda: not pool.is_broken)
         assert await works(pool)
 
 

@@ -18,7 +18,7 @@ from imgsvc.settings import MIB
 from tests import images
 from tests.chaos.ledger import Ledger
 from tests.chaos.proxy import NONE, Fault, Proxy
-from tests.service import Servers, Service, freeze, leftovers, thaw, until
+from tests.service import DECODER_FDS, Servers, Service, decoders, freeze, leftovers, thaw, until
 
 pytestmark = pytest.mark.slow
 
@@ -144,14 +144,15 @@ async def test_c1_nothing_is_lost_or_ends_twice_or_sticks_while_everything_fails
 
 
 def held(service: Service) -> dict[str, float]:
-    """Resident MiB of each kind of process, and all their descriptors but those of open connections, which are kept."""
+    """Resident MiB of each kind of process, and their descriptors but those of open connections and of decoders."""
     api, worker = psutil.Process(service.api.pid), psutil.Process(service.workers[0].pid)
     connections = api.net_connections("tcp") + worker.net_connections("tcp")
     kept = sum(connection.status == psutil.CONN_ESTABLISHED for connection in connections)
+    kept += DECODER_FDS * len(decoders(service.workers[0]))
     return {
         "api": api.memory_info().rss / MIB,
         "worker": worker.memory_info().rss / MIB,
-        "decoders": sum(child.memory_info().rss for child in worker.children()) / MIB,
+        "decoders": sum(child.memory_full_info().pss for child in worker.children(recursive=True)) / MIB,
         "descriptors": api.num_fds() + worker.num_fds() - kept,
     }
 

@@ -1,16 +1,16 @@
-"""The decoder's child: `python -I -m imgsvc.decoder.child`, one image at a time, until its parent hangs up.
+"""The decoders' program: `python -I -m imgsvc.decoder.child`, a fork server and the decoders it forks.
 
-It is the only process that ever looks into an image, so it is made to be worthless to whoever takes it over: its
-environment is empty, and before the first image it gives up opening, connecting and starting anything.
+A decoder takes one image at a time, until its parent hangs up. It is the only process that ever looks into an image, so
+it is made to be worthless to whoever takes it over: its environment is empty, and before the first image it gives up
+opening, connecting and starting anything.
 """
 
 import ctypes
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from imgsvc.decoder import lockdown, wire
+from imgsvc.decoder import forking, lockdown, wire
 from imgsvc.imaging.render import Admit, OnStep, render
 from imgsvc.imaging.warmup import warm_up
 from imgsvc.model import Limits, Rendered, Variant
@@ -50,16 +50,25 @@ class Channel:
 
 
 def main(render: Render = render) -> None:
-    """Serve the parent on stdin and stdout; `render` is another one in tests only."""
+    """Be the fork server of the parent at the socket that is stdin; `render` is another one in tests only."""
     lockdown.die_with_parent()
-    channel = Channel()
-    raw = channel.receive_header()
-    if raw is None:
-        return
-    greeting = wire.read_greeting(raw)
+    control = forking.Control()
+    frames: list[bytes] = []
+    while not frames:
+        received = control.frames()
+        if received is None:
+            return
+        frames += received
+    greeting = wire.read_greeting(frames[0])
     lockdown.check_parent(greeting.parent)
     _keep_freed_memory()
     warm_up()
+    forking.serve(control, len(frames) - 1, lambda: decode(greeting, render))
+
+
+def decode(greeting: wire.Greeting, render: Render) -> None:
+    """Be a decoder: lock this process down, and serve the parent at stdin and stdout until it hangs up."""
+    channel = Channel()
     posture = lockdown.lock(greeting.sandbox, memory_bytes=greeting.memory_bytes, cpu_s=greeting.cpu_s)
     channel.send(wire.Hello(posture))
     while (raw := channel.receive_header()) is not None:
@@ -83,6 +92,9 @@ def _serve(channel: Channel, request: wire.Request, limits: Limits, render: Rend
     except MemoryError:
         channel.send(wire.Failed("decoder_oom"))
     else:
+        if sum(len(r.data) for r in rendered.renditions) > wire.MAX_RESULTS_BYTES:
+            channel.send(wire.Failed("image_too_large"))
+            return
         results = tuple(wire.Result(r.width, r.height, r.format, len(r.data)) for r in rendered.renditions)
         done = wire.Done(rendered.original, results, rendered.placeholder)
         channel.send(done, *(r.data for r in rendered.renditions))
@@ -106,7 +118,4 @@ def _point_at_null(fd: int) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except lockdown.LockdownError as error:
-        sys.exit(str(error))
+    main()

@@ -10,8 +10,10 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ctypes import c_int, c_long, c_uint64, c_ulong
 from functools import partial
+from pathlib import Path
 
 from imgsvc.decoder import seccomp
 
@@ -28,6 +30,8 @@ _LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 
 _MAX_OPEN_FILES = 16
+_DEFAULT_PID_MAX = 32_768
+_MORE_TASKS = 1024  # than there are on this machine
 
 
 class LockdownError(Exception):
@@ -66,6 +70,8 @@ def lock(sandbox: str, *, memory_bytes: int, cpu_s: int) -> str:
     Raises:
         LockdownError: `require`, and a part of the sandbox cannot be had.
     """
+    if LINUX:
+        _be_first_to_go()
     unlimited = _limit(memory_bytes, cpu_s)
     if sandbox == "off":
         return "off"
@@ -80,7 +86,7 @@ def lock(sandbox: str, *, memory_bytes: int, cpu_s: int) -> str:
 
 
 def _limit(memory_bytes: int, cpu_s: int) -> dict[str, Exception]:
-    limits = {
+    limits: dict[str, Callable[[], None]] = {
         "memory limit": partial(_set_limit, resource.RLIMIT_AS, memory_bytes),
         # the soft limit's SIGXCPU tells the parent why; a stopped parent cannot keep the wall clock
         "cpu limit": partial(_set_limit, resource.RLIMIT_CPU, cpu_s, grace=1),
@@ -88,7 +94,28 @@ def _limit(memory_bytes: int, cpu_s: int) -> dict[str, Exception]:
         "open files limit": partial(_set_limit, resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         "core dump limit": partial(_set_limit, resource.RLIMIT_CORE, 0),
     }
+    if LINUX:
+        limits["task limit"] = _limit_tasks
     return _apply(limits)
+
+
+def _limit_tasks() -> None:
+    """Keep a decoder that makes threads without end from filling the machine's table of tasks.
+
+    The limit counts all tasks of this user, wherever they are, so a fixed one would fail good images beside a busy
+    neighbour; it is above what all users have now. The kernel holds root to none.
+    """
+    try:
+        tasks = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    except OSError:  # no /proc
+        tasks = _DEFAULT_PID_MAX
+    _set_limit(resource.RLIMIT_NPROC, tasks + _MORE_TASKS)
+
+
+def _be_first_to_go() -> None:
+    """Where memory runs out, let the kernel end a decoder rather than its worker or the fork server."""
+    with suppress(OSError):  # where /proc is not mounted or not ours
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _set_limit(which: int, soft: int, *, grace: int = 0) -> None:

@@ -1,19 +1,16 @@
-"""One decoder child, seen from its parent: started, asked, watched, killed."""
+"""One decoder, seen from its parent: asked, watched, killed."""
 
 import asyncio
-import fcntl
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
-from anyio import wait_readable, wait_writable
-
-from imgsvc.decoder import wire
+from imgsvc.decoder import pipes, wire
+from imgsvc.decoder.pipes import HungUpError
 from imgsvc.model import Rendered, Rendition
 from imgsvc.problems import JobError
 
@@ -23,10 +20,8 @@ Admit = Callable[[int], Awaitable[None]]
 
 COMMAND = (sys.executable, "-I", "-W", "ignore", "-m", "imgsvc.decoder.child")
 
-_START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 30.0
 _END_GRACE_S = 1.0  # between hanging up and being dead
-_PIPE_BYTES = 1024 * 1024
-_LAST_WORDS_BYTES = 4096
 _CAUSES = {-signal.SIGXCPU: "cpu_limit", -signal.SIGKILL: "oom"}
 """Besides us, who says why, it is the kernel that kills."""
 
@@ -36,57 +31,60 @@ class DecoderError(JobError):
 
 
 class DecoderStartError(RuntimeError):
-    """A decoder child did not come up; the message carries its last words."""
+    """A decoder did not come up; the message carries the last lines of its stderr."""
 
 
 class DecoderGoneError(Exception):
     """The child died before it began on the image; another one can be asked."""
 
 
-class _HungUpError(Exception):
-    """The child closed a pipe."""
-
-
 class Decoder:
     """A child process that decodes one image at a time.
 
-    The kernel kills the child when the thread that started it ends: start decoders from a thread that stays.
+    Args:
+        pid: its number, which it keeps until `exit_status` is set.
+        pidfd: a handle on it where the platform has such.
+        exit_status: what the fork server says of its end: as subprocess's returncode, or None if it cannot tell.
+        requests, replies, errors: our ends of its pipes; closed once it is dead.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._process = _spawn(command)
-        self._requests = _prepare(self._process.stdin)
-        self._replies = _prepare(self._process.stdout)
-        self._errors = _prepare(self._process.stderr)
-        _enlarge(self._requests)
-        _enlarge(self._replies)
+    def __init__(
+        self,
+        pid: int,
+        pidfd: int | None,
+        exit_status: "asyncio.Future[int | None]",
+        requests: int,
+        replies: int,
+        errors: int,
+    ) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+        self._exit_status = exit_status
+        self._requests, self._replies, self._errors = requests, replies, errors
+        self._stderr = pipes.Stderr(errors)
         self._in_use = asyncio.Lock()
         self._dead = asyncio.Event()
         self._killed_for = ""
-        self._last_words = b""
         self._bytes_at_start = 0
         self._watcher = asyncio.create_task(self._watch())
         self.posture = ""
         self.asked = 0
+        self.owner: str | None = None
+        """The only one whose images it is given; None before the first."""
 
-    async def greet(self, greeting: wire.Greeting) -> None:
-        """Wait until it is warm and locked down.
+    async def greet(self) -> None:
+        """Wait until it is locked down.
 
         Raises:
             DecoderStartError: it did not get there, and is dead now.
         """
         try:
-            async with self._in_use, asyncio.timeout(_START_TIMEOUT_S):
-                await _write(self._requests, wire.frame(greeting))
+            async with self._in_use, asyncio.timeout(START_TIMEOUT_S):
                 self.posture = wire.read_hello(await self._header()).posture
-        except (_HungUpError, wire.WireError, TimeoutError) as error:
+        except (HungUpError, wire.WireError, TimeoutError) as error:
             await self._settle()
-            raise DecoderStartError(f"a decoder did not start: {self.obituary()}") from error
+            raise DecoderStartError(f"a decoder did not start: {self.exit_report()}") from error
         self._bytes_at_start = _resident_bytes(self.pid)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     @property
     def is_usable(self) -> bool:
@@ -100,17 +98,34 @@ class Decoder:
     @property
     def cause(self) -> str:
         """What ended it, in a word that can be counted."""
-        return self._killed_for or _CAUSES.get(self._process.returncode, "crashed")
+        return self._killed_for or _CAUSES.get(self._status or 0, "crashed")
+
+    @property
+    def _status(self) -> int | None:
+        return self._exit_status.result() if self._exit_status.done() else None
 
     def growth_bytes(self) -> int:
         """How much memory it has come to hold since it started; 0 where the platform does not tell."""
         return _resident_bytes(self.pid) - self._bytes_at_start
 
+    def cpu_s(self) -> float:
+        """CPU time that it has used, all its threads together; 0 where the platform does not tell, or once dead."""
+        if sys.platform != "linux" or self._exit_status.done():
+            return 0.0
+        with suppress(OSError):
+            return time.clock_gettime(~self.pid << 3 | 2)  # clock_getcpuclockid(3), which Python does not have
+        return 0.0
+
     def kill(self, cause: str) -> None:
         """End it, whatever it is at. Returns at once; `wait_dead` waits."""
-        if self._process.poll() is None:
-            self._killed_for = self._killed_for or cause
-            self._process.kill()
+        if self._dead.is_set() or self._exit_status.done():
+            return
+        self._killed_for = self._killed_for or cause
+        with suppress(ProcessLookupError):
+            if self._pidfd is not None:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            else:  # its number can be another's only between its end and our hearing of it
+                os.kill(self.pid, signal.SIGKILL)
 
     async def wait_dead(self) -> None:
         await self._dead.wait()
@@ -119,12 +134,11 @@ class Decoder:
         """Wait until it is dead and its pipes are closed."""
         await asyncio.shield(self._watcher)
 
-    def obituary(self) -> str:
-        """How it ended, and its last words, fit for a log."""
-        words = self._last_words.decode(errors="replace").strip()
-        status = self._process.returncode
-        how = f"exit status {status}" if status is None or status >= 0 else signal.Signals(-status).name
-        return f"{how}; its last words: {words!r}"
+    def exit_report(self) -> str:
+        """How it ended, and the end of its stderr, fit for a log."""
+        status = self._status
+        how = signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
+        return f"{how}; its last words: {self._stderr.tail!r}"
 
     async def render(self, request: wire.Request, source: bytes, on_step: OnStep, admit: Admit) -> Rendered:
         """Have the child make the variants of one image.
@@ -138,6 +152,7 @@ class Decoder:
         """
         async with self._in_use:
             self.asked += 1
+            self._stderr.reset()
             try:
                 first = await self._ask(request, source)
                 reply = await self._reply(first, request, on_step, admit)
@@ -145,7 +160,7 @@ class Decoder:
             except wire.WireError as error:
                 self.kill("bad_reply")
                 raise DecoderError("decoder_crashed") from error
-            except _HungUpError as error:
+            except HungUpError as error:
                 raise DecoderError(await self._cause_of_death()) from error
         if isinstance(reply, wire.Failed):
             raise DecoderError(reply.code)
@@ -154,12 +169,19 @@ class Decoder:
     async def _ask(self, request: wire.Request, source: bytes) -> bytes:
         """Hand the image over; the header that comes back first tells that the child has it."""
         try:
-            await _write(self._requests, wire.frame(request))
-            await _write(self._requests, source)
+            self._expect_silence()
+            await pipes.write(self._requests, wire.frame(request))
+            await pipes.write(self._requests, source)
             return await self._header()
-        except _HungUpError as error:
+        except HungUpError as error:
             await self._settle()
             raise DecoderGoneError from error
+
+    def _expect_silence(self) -> None:
+        """What it says unasked must not be taken for the reply to what comes next."""
+        if self._dead.is_set() or not pipes.is_silent(self._replies):
+            self.kill("bad_reply")
+            raise HungUpError
 
     async def _reply(
         self, header: bytes, request: wire.Request, on_step: OnStep, admit: Admit
@@ -173,7 +195,7 @@ class Decoder:
                 case wire.Need(size_bytes) if not has_room:
                     await admit(size_bytes)
                     has_room = True
-                    await _write(self._requests, wire.frame(wire.Go()))
+                    await pipes.write(self._requests, wire.frame(wire.Go()))
                 case wire.Need():  # for what it holds itself it would wait for ever
                     raise wire.WireError("more room than it asked for")
                 case reply:
@@ -184,20 +206,21 @@ class Decoder:
     async def _renditions(self, reply: wire.Done, request: wire.Request) -> tuple[Rendition, ...]:
         made: list[Rendition] = []
         for variant, result in zip(request.variants, reply.results, strict=True):
-            data = await _read(self._replies, result.size_bytes)
+            data = await pipes.read(self._replies, result.size_bytes)
             made.append(Rendition(variant.name, result.width, result.height, result.format, data))
         return tuple(made)
 
     async def _header(self) -> bytes:
-        length = wire.header_length(await _read(self._replies, wire.PREFIX.size))
-        return await _read(self._replies, length)
+        length = wire.header_length(await pipes.read(self._replies, wire.PREFIX.size))
+        return await pipes.read(self._replies, length)
 
     async def _cause_of_death(self) -> str:
         await self._settle()
-        status = self._process.returncode
-        if status == -signal.SIGXCPU:
+        if self._killed_for:
+            return "decoder_crashed"
+        if self._status == -signal.SIGXCPU:
             return "decode_timeout"
-        if status == -signal.SIGKILL and not self._killed_for:
+        if self._status == -signal.SIGKILL:
             return "decoder_oom"  # besides us it is the kernel that kills, out of memory
         return "decoder_crashed"
 
@@ -212,78 +235,16 @@ class Decoder:
 
     async def _watch(self) -> None:
         """Listen to stderr until the child is dead; it is the one pipe that is always read, so it tells first."""
-        while words := await _read_some(self._errors, _LAST_WORDS_BYTES):
-            self._last_words = (self._last_words + words)[-_LAST_WORDS_BYTES:]
-        try:
-            await asyncio.to_thread(self._process.wait, _END_GRACE_S)
-        except subprocess.TimeoutExpired:  # it closed stderr, and lives
+        if not await self._stderr.read():
             self.kill("bad_reply")
-            await asyncio.to_thread(self._process.wait)
+        if not self._killed_for:
+            await asyncio.wait([self._exit_status], timeout=_END_GRACE_S)
+            self.kill("bad_reply")  # it closed stderr, and lives; of no effect where it is dead
         self._dead.set()
         async with self._in_use:  # a file descriptor closed under a reader may be another's by the next read
-            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-                assert pipe is not None
-                pipe.close()
-
-
-def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 (the command is this package's own)
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        env={},  # ours holds the S3 keys
-        cwd="/",
-        start_new_session=True,  # a Ctrl-C on our terminal is ours to handle
-    )
-
-
-def _prepare(pipe: IO[bytes] | None) -> int:
-    """Our end of a pipe, made non-blocking."""
-    assert pipe is not None
-    fd = pipe.fileno()
-    os.set_blocking(fd, False)
-    return fd
-
-
-def _enlarge(fd: int) -> None:
-    """Let a whole photo into the pipe at once, instead of 64 KiB and a switch between two processes each."""
-    if sys.platform == "linux":
-        with suppress(PermissionError):  # over the user's quota of pipe memory: it stays as it is
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-
-async def _write(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:
-            await wait_writable(fd)
-        except BrokenPipeError as error:
-            raise _HungUpError from error
-
-
-async def _read(fd: int, size: int) -> bytes:
-    """Exactly `size` bytes; memory is taken as they arrive, not as they are announced."""
-    parts: list[bytes] = []
-    while size:
-        part = await _read_some(fd, min(size, _PIPE_BYTES))
-        if not part:
-            raise _HungUpError
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-async def _read_some(fd: int, size: int) -> bytes:
-    """Up to `size` bytes; none at the end."""
-    while True:
-        try:
-            return os.read(fd, size)
-        except BlockingIOError:
-            await wait_readable(fd)
+            pipes.close((self._requests, self._replies, self._errors))
+            if self._pidfd is not None:
+                os.close(self._pidfd)
 
 
 def _resident_bytes(pid: int) -> int:
@@ -291,6 +252,6 @@ def _resident_bytes(pid: int) -> int:
         return 0
     try:
         pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except (FileNotFoundError, ProcessLookupError):
-        return 0  # it has just died, which its watcher is about to see
+    except OSError:
+        return 0  # it has just died, which its watcher is about to see; or we are out of file descriptors
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

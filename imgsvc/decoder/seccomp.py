@@ -21,13 +21,14 @@ _RET_ERRNO = 0x0005_0000
 _RET_ALLOW = 0x7FFF_0000
 _LOAD_WORD = 0x20
 _JUMP_EQUAL = 0x15
-_JUMP_SET = 0x45
 _RETURN = 0x06
 
 # struct seccomp_data: int nr; u32 arch; u64 instruction_pointer; u64 args[6] (little-endian on both machines below)
 _NR, _ARCH, _ARG0 = 0, 4, 16
 
-_CLONE_THREAD = 0x0001_0000
+# VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID | CHILD_CLEARTID (include/uapi/linux/sched.h):
+# what the C libraries start a thread with, and nothing else. musl adds a flag that means nothing, DETACHED.
+_THREAD_FLAGS = (0x003D_0F00, 0x007D_0F00)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,11 @@ def _instructions(machine: _Machine) -> Iterator[bytes]:
     # clone3 keeps its flags where a filter cannot see them; on ENOSYS the C library falls back to clone
     yield _instruction(_JUMP_EQUAL, machine.clone3, if_false=1)
     yield _instruction(_RETURN, _RET_ERRNO | errno.ENOSYS)
-    yield _instruction(_JUMP_EQUAL, machine.clone, if_false=3)
-    yield _instruction(_LOAD_WORD, _ARG0)
-    yield _instruction(_JUMP_SET, _CLONE_THREAD, if_false=1)
-    yield _instruction(_RETURN, _RET_ALLOW)  # a thread, not a process
+    yield _instruction(_JUMP_EQUAL, machine.clone, if_false=1 + 2 * len(_THREAD_FLAGS))
+    yield _instruction(_LOAD_WORD, _ARG0)  # the kernel looks at no more than this word of the flags either
+    for flags in _THREAD_FLAGS:
+        yield _instruction(_JUMP_EQUAL, flags, if_false=1)
+        yield _instruction(_RETURN, _RET_ALLOW)
     yield _instruction(_RETURN, _RET_ERRNO | errno.EPERM)
 
 

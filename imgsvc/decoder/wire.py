@@ -1,11 +1,16 @@
-"""What parent and child say to each other, and how it is framed.
+"""What the pool, its fork server and the decoders say to each other, and how it is framed.
 
 A frame is the length of its header (4 bytes, big-endian), the header (a JSON object), and whatever raw bytes the
-header announces. The child lives on the outside's bytes, so its parent believes nothing it says: every length is
-bounded before anything is allocated, and every value checked.
+header announces. A decoder lives on the outside's bytes, so its parent believes nothing it says: every length is
+bounded before anything is allocated, and every value checked. The fork server sees no image, and is believed.
 
-    parent                          child
+    pool                            fork server
     Greeting                     →
+    Fork, with three pipes       →
+                                 ←  Forked, with a pidfd where there are such   or   NotForked
+                                 ←  Exited (whenever a decoder does)
+
+    pool                            decoder
                                  ←  Hello
     Request, source file         →
                                  ←  Step (before it looks into the file)
@@ -36,7 +41,9 @@ DECODER_CODES = frozenset(
 
 _MAX_POSTURE_CHARS = 200
 _ENCODER_OVERHEAD_BYTES = 64 * 1024
-_MAX_RESULT_BYTES = 256 * 1024 * 1024
+MAX_RESULTS_BYTES = 256 * 1024 * 1024
+"""What the files made of one image may have together: the parent holds them all."""
+
 _MAX_SIDE = 2**16
 _THUMBHASH = re.compile(r"[A-Za-z0-9+/]{8,60}={0,2}")
 _COLOR = re.compile(r"#[0-9a-f]{6}")
@@ -55,6 +62,29 @@ class Greeting:
     cpu_s: int
     sandbox: str
     limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Fork a decoder, with the pipes that come along as its stdin, stdout and stderr."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotForked:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """`status` is negative for a signal, as subprocess's returncode."""
+
+    pid: int
+    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +139,7 @@ class Failed:
     code: str
 
 
-Message = Greeting | Hello | Request | Need | Go | Step | Done | Failed
+Message = Greeting | Fork | Forked | NotForked | Exited | Hello | Request | Need | Go | Step | Done | Failed
 Header = dict[str, Any]
 
 
@@ -131,8 +161,29 @@ def header_length(prefix: bytes) -> int:
     return length
 
 
+def split_frame(data: bytes) -> tuple[bytes, bytes] | None:
+    """The header of the first frame in `data`, and what follows it; None while it is not all there."""
+    if len(data) < PREFIX.size:
+        return None
+    end = PREFIX.size + header_length(data[: PREFIX.size])
+    return (data[PREFIX.size : end], data[end:]) if len(data) >= end else None
+
+
+def read_notice(raw: bytes) -> Forked | NotForked | Exited:
+    """What a fork server says."""
+    match orjson.loads(raw):
+        case {"Forked": {"pid": pid}}:
+            return Forked(pid)
+        case {"NotForked": {"reason": reason}}:
+            return NotForked(reason)
+        case {"Exited": {"pid": pid, "status": status}}:
+            return Exited(pid, status)
+        case _:
+            raise WireError("an unknown kind of message")
+
+
 def read_greeting(raw: bytes) -> Greeting:
-    """A parent's first frame; a child believes its parent."""
+    """A pool's first frame; a child believes its parent."""
     body: Header = orjson.loads(raw)["Greeting"]
     limits = Limits(**body.pop("limits"))
     return Greeting(**body, limits=limits)
@@ -202,6 +253,8 @@ def _done(body: Header, variants: Sequence[Variant]) -> Done:
         raise WireError("not one result a variant")
     original = _original(_object(body.get("original")))
     made = tuple(_result(item, variant, original.frames) for item, variant in zip(results, variants, strict=True))
+    if sum(result.size_bytes for result in made) > MAX_RESULTS_BYTES:
+        raise WireError("more bytes than a parent takes")
     return Done(original, made, _placeholder(_object(body.get("placeholder"))))
 
 
@@ -221,7 +274,7 @@ def _result(item: object, variant: Variant, frames: int) -> Result:
     height = _whole(body.get("height"), 1, variant.height or _MAX_SIDE)
     # no encoder makes a file larger than its raw pixels and some headers
     most = width * height * 4 * (frames if variant.frames == "all" else 1) + _ENCODER_OVERHEAD_BYTES
-    size_bytes = _whole(body.get("size_bytes"), 1, min(most, _MAX_RESULT_BYTES))
+    size_bytes = _whole(body.get("size_bytes"), 1, min(most, MAX_RESULTS_BYTES))
     return Result(width, height, _one_of(body.get("format"), FORMATS.keys()), size_bytes)
 
 

@@ -16,7 +16,7 @@ _PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBR
 async def check_decoder(settings: Settings) -> list[Finding]:
     pool = DecoderPool(
         processes=1,
-        wall_s=settings.decode_timeout_s,
+        timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
         room_bytes=settings.decoding_bytes,
         limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),

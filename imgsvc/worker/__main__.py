@@ -37,11 +37,12 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
     metrics = WorkerMetrics()
     decoders = DecoderPool(
         processes=settings.decoder_processes,
-        wall_s=settings.decode_timeout_s,
+        timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
         room_bytes=settings.decoding_bytes,
         limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),
         sandbox=settings.sandbox,
+        isolation=settings.isolation,
         on_death=metrics.decoder_died,
     )
     async with (
@@ -71,7 +72,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         )
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
-        log.info("ready: %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
+        log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
         async with asyncio.TaskGroup() as group:  # one that breaks ends the worker, where all can see it
             beside = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
             if settings.webhook_key:

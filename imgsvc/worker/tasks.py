@@ -15,7 +15,7 @@ from imgsvc.jobs.answers import Claim
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
 from imgsvc.metrics import WorkerMetrics
-from imgsvc.model import Rendered, Rendition, Variant
+from imgsvc.model import Rendered, Rendition
 from imgsvc.problems import JOB_FAILURES, JobError
 from imgsvc.storage import Storage, StorageError
 from imgsvc.worker.fetch import Fetcher, FetchLaterError
@@ -94,7 +94,7 @@ class Processor:
             source = await self._original(claim, record)
         report(10, "decode")
         with stopwatch.step("decode"):
-            rendered = await self._render(source, record.variants, report)
+            rendered = await self._render(source, record, report)
         report(90, "store")
         with stopwatch.step("store"):
             files = await self._store(record, rendered)
@@ -123,18 +123,18 @@ class Processor:
             raise JobError("source_corrupt")
         return b"".join(parts)
 
-    async def _render(self, source: bytes, variants: tuple[Variant, ...], report: Report) -> Rendered:
+    async def _render(self, source: bytes, record: Record, report: Report) -> Rendered:
         def on_step(step: str, done: int, total: int) -> None:
             report(10 + 80 * done // total, step)
 
         for _ in range(DECODER_TRIES - 1):
             try:
-                return await self.decoders.render(source, variants, on_step)
+                return await self.decoders.render(source, record.variants, on_step, owner=record.owner)
             except JobError as error:
                 if error.code not in _DECODER_DIED:
                     raise
                 log.warning("decoder failed, trying once more: %s", error)
-        return await self.decoders.render(source, variants, on_step)
+        return await self.decoders.render(source, record.variants, on_step, owner=record.owner)
 
     async def _store(self, record: Record, rendered: Rendered) -> tuple[File, ...]:
         files = tuple(_file(rendition) for rendition in rendered.renditions)

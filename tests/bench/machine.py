@@ -20,3 +20,12 @@ def cpu_s(process: psutil.Process) -> float:
     """User and system time of a running process, all threads."""
     times = process.cpu_times()
     return times.user + times.system
+
+
+def decoders_cpu_s(parent: psutil.Process) -> float:
+    """That of all that a process started, and of what those have started and outlived."""
+    spent = 0.0
+    for process in parent.children(recursive=True):
+        times = process.cpu_times()
+        spent += times.user + times.system + times.children_user + times.children_system
+    return spent

@@ -21,11 +21,11 @@ from uuid import uuid4
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import default_queue_name
 
+from imgsvc.cores import available_cores
 from imgsvc.embedded import Valkey
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Source, Submission
 from imgsvc.presets import PRESETS
-from imgsvc.settings import available_cores
 from tests.bench.machine import machine
 from tests.hooks.watched import Watched
 from tests.service import settings_of, until

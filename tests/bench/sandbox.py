@@ -1,7 +1,7 @@
-"""What the decoder's boundary costs an image: in process, through the pool, and through the pool locked down.
+"""What the decoder's boundary costs an image: in process, through the pool, locked down, and with owners kept apart.
 
-CPU of the child that decodes and of the parent that hands the image over and takes the results. The three take turns,
-the pools with a new child each time; each figure is the median of its rounds.
+CPU of the children that decode and of the parent that hands the image over and takes the results. The ways take turns,
+the pools, of one child at a time, new each time; each figure is the median of its rounds.
 """
 
 import argparse
@@ -14,9 +14,10 @@ from statistics import median
 import psutil
 
 from imgsvc.decoder.pool import DecoderPool
+from imgsvc.model import Isolation
 from imgsvc.presets import DEFAULT, PRESETS
 from tests.bench.contender import OURS, Contender
-from tests.bench.machine import cpu_s, machine
+from tests.bench.machine import decoders_cpu_s, machine
 from tests.bench.photos import SOURCES
 from tests.bench.runner import LIMITS, own_cpu_s
 
@@ -28,26 +29,33 @@ Way = Callable[[], Awaitable[float]]
 """Renders the image some times; returns the CPU in ms that one took."""
 
 
-async def pooled(sandbox: str, image: bytes, count: int) -> float:
-    """With a child of its own, that is new and warm."""
-    before = set(psutil.Process().children())
+async def pooled(
+    image: bytes, count: int, sandbox: str = "require", isolation: Isolation = "batch", owners: int = 1
+) -> float:
+    """With a pool of its own, that is new and warm; its owners' images come in turns."""
     pool = DecoderPool(
         processes=1,
-        wall_s=WALL_S,
+        timeout_s=WALL_S,
         memory_bytes=MEMORY_BYTES,
         room_bytes=MEMORY_BYTES,
         limits=LIMITS,
         sandbox=sandbox,
+        isolation=isolation,
     )
+    this = psutil.Process()
+    others_cpu_s = decoders_cpu_s(this)
     async with pool:
-        (child,) = set(psutil.Process().children()) - before
-        for _ in range(WARM_UP):
-            await pool.render(image, PRESETS[DEFAULT])
-        begin = own_cpu_s() + cpu_s(child)
-        for _ in range(count):
-            await pool.render(image, PRESETS[DEFAULT])
+        for number in range(WARM_UP):
+            await pool.render(image, PRESETS[DEFAULT], owner=str(number % owners))
+
+        def spent_s() -> float:
+            return own_cpu_s() + decoders_cpu_s(this) - others_cpu_s
+
+        begin = spent_s()
+        for number in range(count):
+            await pool.render(image, PRESETS[DEFAULT], owner=str(number % owners))
         # the child's in ticks of 10 ms, which many images share
-        return (own_cpu_s() + cpu_s(child) - begin) / count * 1000
+        return (spent_s() - begin) / count * 1000
 
 
 async def bench(image: bytes, rounds: int, count: int) -> None:
@@ -61,8 +69,12 @@ async def bench(image: bytes, rounds: int, count: int) -> None:
 
             ways: dict[str, Way] = {
                 "in process": in_process,
-                "pool, sandbox off": lambda: pooled("off", image, count),
-                "pool, sandbox require": lambda: pooled("require", image, count),
+                "pool, sandbox off": lambda: pooled(image, count, "off"),
+                "pool, sandbox require": lambda: pooled(image, count),
+                "isolation owner, 1 owner": lambda: pooled(image, count, isolation="owner"),
+                "isolation owner, 2 owners in turns": lambda: pooled(image, count, isolation="owner", owners=2),
+                "isolation owner, 50 owners in turns": lambda: pooled(image, count, isolation="owner", owners=50),
+                "isolation image": lambda: pooled(image, count, isolation="image"),
             }
             await in_process()  # warms up
             spent: dict[str, list[float]] = {way: [] for way in ways}
@@ -72,7 +84,7 @@ async def bench(image: bytes, rounds: int, count: int) -> None:
     print("| | CPU ms an image | least | most |\n|---|---:|---:|---:|")
     for way, cpu_ms in spent.items():
         print(f"| {way} | {median(cpu_ms):.1f} | {min(cpu_ms):.1f} | {max(cpu_ms):.1f} |")
-    _, off, locked = (median(cpu_ms) for cpu_ms in spent.values())
+    _, off, locked, *_ = (median(cpu_ms) for cpu_ms in spent.values())
     print(f"\nThe sandbox costs {locked - off:+.1f} ms an image.")
 
 

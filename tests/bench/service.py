@@ -17,7 +17,7 @@ import psutil
 
 from tests import images
 from tests.bench.load import load
-from tests.bench.machine import cpu_s, machine
+from tests.bench.machine import cpu_s, decoders_cpu_s, machine
 from tests.service import Servers, Service
 
 WARM_UP = 20
@@ -41,9 +41,7 @@ class Bill:
         for name, processes in self._processes.items():
             spent[name] = sum(cpu_s(process) for process in processes)
         workers = self._processes["worker"]
-        spent["decoder"] = sum(cpu_s(child) for worker in workers for child in worker.children())
-        # decoders that were recycled on the way have left their time with their parent
-        spent["decoder"] += sum(worker.cpu_times().children_user for worker in workers)
+        spent["decoder"] = sum(decoders_cpu_s(worker) for worker in workers)
         return spent
 
     def spent(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ import psutil
 from imgsvc.imaging.render import render
 from imgsvc.presets import DEFAULT, PRESETS
 from tests.images import LIMITS, photo
-from tests.service import Service, leftovers, suspend_decoders, until, until_at_the_decoder
+from tests.service import DECODER_FDS, Service, leftovers, suspend_decoders, until, until_at_the_decoder
 
 SPARE = 5
 """Descriptors and child processes that a process may have more than at the start."""
@@ -149,6 +149,7 @@ def variants_of(source: bytes) -> dict[str, str]:
 
 
 def _held(process: psutil.Process) -> dict[str, int]:
-    """Open connections are not counted, since they are kept for the next call; those that the peer has left are."""
+    """What is kept for later is not counted: open connections, but for those that the peer has left, and decoders."""
     kept = sum(connection.status == psutil.CONN_ESTABLISHED for connection in process.net_connections("tcp"))
+    kept += DECODER_FDS * sum(len(child.children()) for child in process.children())
     return {"descriptors": process.num_fds() - kept, "children": len(process.children())}

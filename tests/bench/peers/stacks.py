@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import boto3
 
+from imgsvc.cores import available_cores
 from imgsvc.embedded import Child, free_port
-from imgsvc.settings import available_cores
 from tests import images
 from tests.bench.load import load
 from tests.bench.peers import toolchain
