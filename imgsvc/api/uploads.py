@@ -18,7 +18,7 @@ from imgsvc.api.admission import admit
 from imgsvc.api.body import paced
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
-from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
+from imgsvc.api.forms import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.api.webhooks import webhook_url
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.answers import Admission, Reservation
@@ -211,6 +211,7 @@ def _accepted(submission: Submission) -> Response:
         "status_url": f"{path}/status",
         "result_url": f"{path}/result",
         "events_url": f"{path}/events",
+        "url": path,
         "message": MESSAGE,
     }
     return Document(document, status_code=202, headers={"location": f"{path}/status"})
