@@ -307,7 +307,7 @@ REFUSED = {
 async def test_h43_a_document_that_is_none_is_refused_as_such(
     service: Service, body: bytes, status: int, code: str
 ) -> None:
-    head = f"POST /upload/url HTTP/1.1\nContent-Type: application/json\nContent-Length: {len(body)}"
+    head = f"POST /upload/url HTTP/1.1\nConnection: close\nContent-Type: application/json\nContent-Length: {len(body)}"
     answer, _ = await exchange(service.port, request(head, body))
     answer.assert_problem(status, code)
 

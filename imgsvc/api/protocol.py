@@ -19,7 +19,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from imgsvc.api.errors import RETRY_AFTER_S, problem
+from imgsvc.api.errors import NOT_KEPT, RETRY_AFTER_S, problem
 from imgsvc.problems import HTTP_PROBLEMS
 from imgsvc.settings import Settings
 
@@ -171,6 +171,7 @@ class Protocol(HttpToolsProtocol):
             "content-type": "application/problem+json",
             "content-length": str(len(body)),
             "x-request-id": request_id,
+            "cache-control": NOT_KEPT,
             "connection": "close",
         } | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
         lines = b"".join(

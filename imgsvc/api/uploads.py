@@ -67,7 +67,7 @@ async def submitted(reservation: Reservation, receive: Receive, here: Services) 
     upload_id = reservation.id
     logs.bind(upload_id=upload_id)
     replayed = reservation.admission is Admission.REPLAY
-    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, here))
+    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, here), here)
 
 
 async def _accept(upload_id: str, receive: Receive, here: Services) -> Submission:
@@ -202,8 +202,8 @@ def _length(request: Request, max_bytes: int) -> int:
     return int(text)
 
 
-def _accepted(submission: Submission) -> Response:
-    path = f"/upload/{submission.id}"
+def _accepted(submission: Submission, here: Services) -> Response:
+    path = here.link.upload(submission.id)
     document = {
         "id": submission.id,
         "task_id": submission.id,
