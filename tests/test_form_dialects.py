@@ -249,10 +249,16 @@ async def test_h41_a_file_has_the_name_that_its_client_gave_it(service: Service,
 
 
 async def test_h41_what_browsers_escape_in_a_form_is_a_name_again(service: Service) -> None:
-    """`%22`, and nothing else: a percent sign may well be a part of the name."""
-    disposition = b'Content-Disposition: form-data; name="file"; filename="%22100%25%22.jpg"'
-    answer = await post(service, part(disposition) + END)
-    assert answer.json()["filename"] == '"100%25".jpg'
+    """`%22`, and all of a name that is escaped all over; else a percent sign may well be a part of the name."""
+    for written, name in (
+        (b"%22100%25 off%22.jpg", '"100%25 off".jpg'),
+        (b"n%C3%A4h%20x.jpg", "näh x.jpg"),
+        (b"n%E4h.jpg", "n%E4h.jpg"),
+    ):
+        answer = await post(
+            service, part(b'Content-Disposition: form-data; name="file"; filename="%b"' % written) + END
+        )
+        assert answer.json()["filename"] == name
 
 
 async def test_the_202_names_the_upload_itself(service: Service) -> None:

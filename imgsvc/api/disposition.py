@@ -4,6 +4,7 @@ It comes as
 
     filename="näh.jpg"                        raw UTF-8, or Latin-1, as browsers and curl send it in forms
     filename="a%22b.jpg", filename="a\\"b.jpg"  a quotation mark, by browsers and by RFC 9110
+    filename="n%C3%A4h.jpg"                   percent-encoded as a whole, by aiohttp
     filename*=UTF-8''n%C3%A4h.jpg             RFC 8187: in a request's header, and in forms by .NET, Node and others
     filename="=?utf-8?B?bsOkaC5qcGc=?="       RFC 2047: by .NET, Spring and mail programs
     filename*0="n"; filename*1="äh.jpg"       RFC 2231: by mail programs
@@ -18,6 +19,7 @@ _PARAMETER = re.compile(rb"""[;\s]*+([^\s;=]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"?
 
 _QUOTED = re.compile(rb'\\(["\\])')  # before all else it is a backslash of its own, as in C:\photo.jpg
 _OF_BROWSERS = re.compile(rb"%(22|0[ad])", re.IGNORECASE)  # all that the HTML standard escapes
+_ALL_ESCAPED = re.compile(rb"(?:[\w.~-]|%[0-9a-f]{2})++", re.IGNORECASE)  # and nothing that an encoder would escape
 _EXTENDED = re.compile(rb"([\w.:-]{1,40})'[^']*'(.*)", re.DOTALL)
 _WORD = re.compile(rb"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 _BETWEEN_WORDS = re.compile(rb"(\?=)\s+(?==\?)")
@@ -79,9 +81,16 @@ def filename(given: Parameters, *, in_form: bool) -> str:
     plain = given.get(b"filename", b"")
     if _WORD.search(plain):
         return _words(plain)
-    if in_form:
-        plain = _OF_BROWSERS.sub(lambda match: bytes.fromhex(match[1].decode()), plain)
-    return decoded(plain)
+    return _unescaped(plain) if in_form else decoded(plain)
+
+
+def _unescaped(name: bytes) -> str:
+    if _ALL_ESCAPED.fullmatch(name):
+        try:
+            return unquote_to_bytes(name).decode()
+        except UnicodeDecodeError:
+            pass  # its percent signs are its own
+    return decoded(_OF_BROWSERS.sub(lambda match: bytes.fromhex(match[1].decode()), name))
 
 
 def _extended(value: bytes) -> str:
