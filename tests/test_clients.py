@@ -203,8 +203,10 @@ async def test_h48_wget(order: Order) -> None:
     async def asked(url: str, *options: str) -> tuple[int, bytes]:
         out = await ran(
             *(wget, "-q", "-O", "-", "--content-on-error", "--save-headers", "--tries=1", *options, url),
-            expects=(0, 4, 6, 8),
+            expects=(0, 6, 8),
         )
+        if not out:  # it shows no answer that asks for credentials, and says so by its exit code
+            return 401, b'{"code": "unauthorized", "detail": "not shown"}'
         head, _, body = out.partition(b"\r\n\r\n")
         return int(head.split()[1]), body
 

@@ -262,6 +262,7 @@ class _Transport(asyncio.Transport):
         if self._has_unread():
             self._lingers = True
             self._transport.write_eof()
+            self._transport.resume_reading()  # which a body that nobody took may have paused
             self._loop.call_later(LINGER_S, self._linger, self._loop.time() + MAX_LINGER_S, self._discarded())
         else:
             self._transport.close()

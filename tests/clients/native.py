@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -44,16 +45,16 @@ def of_urllib3(url: str, headers: Headers, file: Path | None, name: str, fields:
 def of_http_client(url: str, headers: Headers, file: Path | None, name: str, fields: Headers) -> Answer:
     """The file as the body itself, in chunks."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
-    if file is None:
-        connection.request("GET", f"{parts.path}?{parts.query}", headers=dict(headers))
-    else:
-        query = urlencode({**fields, "filename": name})
-        with file.open("rb") as opened:
+    with closing(http.client.HTTPConnection(parts.netloc, timeout=60)) as connection:
+        if file is None:
+            connection.request("GET", f"{parts.path}?{parts.query}", headers=dict(headers))
+        else:
+            query = urlencode({**fields, "filename": name})
             kind = {"Content-Type": "image/jpeg"}
-            connection.request("POST", f"{parts.path}?{query}", opened, {**headers, **kind}, encode_chunked=True)
-    answer = connection.getresponse()
-    return answer.status, answer.read()
+            with file.open("rb") as opened:
+                connection.request("POST", f"{parts.path}?{query}", opened, {**headers, **kind}, encode_chunked=True)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 async def of_aiohttp(url: str, headers: Headers, file: Path | None, name: str, fields: Headers) -> Answer:
@@ -62,9 +63,10 @@ async def of_aiohttp(url: str, headers: Headers, file: Path | None, name: str, f
             async with session.get(url) as answer:
                 return answer.status, await answer.read()
         form = aiohttp.FormData(dict(fields))
-        form.add_field("file", file.open("rb"), filename=name)
-        async with session.post(url, data=form) as answer:
-            return answer.status, await answer.read()
+        with file.open("rb") as opened:
+            form.add_field("file", opened, filename=name)
+            async with session.post(url, data=form) as answer:
+                return answer.status, await answer.read()
 
 
 BLOCKING: dict[str, Callable[[str, Headers, Path | None, str, Headers], Answer]] = {
