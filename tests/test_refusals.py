@@ -54,4 +54,5 @@ async def test_h47_refusals_are_counted_by_code_and_calls_by_key(
     assert [line["code"] for line in lines if line["status"] == 401] == ["unauthorized"] * 3
     assert [line["code"] for line in lines if line["status"] == 429] == ["rate_limited"]
     assert not [line for line in lines if line["status"] < 400 and "code" in line]
+    assert {line["client"] for line in lines} == {"127.0.0.1"}
     assert not [key for key in (wrong, SHOP, SHOP_NEXT, BLOG) if key in json.dumps(lines) + told]

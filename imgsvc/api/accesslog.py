@@ -79,6 +79,7 @@ class AccessLog:
             bytes_out=sent,
             ms=round(seconds * 1000, 1),
             code=code,
+            client=scope["client"][0] if scope["client"] else None,
             owner=(caller and caller.owner) or None,
             key_id=(caller and caller.key_id) or None,
         )
