@@ -186,6 +186,31 @@ FORM = "multipart/form-data; boundary=b"
             id="padded first boundary",
         ),
         pytest.param(FORM.upper().replace("=B", "=b"), FILE + END, 202, None, id="type in capitals"),
+        pytest.param(
+            FORM, FILE + b"\r\n--bb" * 600_000 + CRLF + END, 400, "malformed_body", id="4 MB of all but boundaries"
+        ),
+        pytest.param(
+            FORM,
+            FILE.replace(b"--b", b"--b" + b" " * 255, 1) + END,
+            202,
+            None,
+            id="as many blanks behind a boundary as there may be",
+        ),
+        pytest.param(
+            FORM,
+            part("Content-Disposition: form-data; name=name", b"x") * 1_000_000,
+            422,
+            "invalid_field",
+            id="1e6 times a field that is ignored",
+        ),
+        pytest.param(
+            FORM,
+            part("X: " + "=?utf-8?q?=?=" * 400 + "\r\n " * 500 + CRLF.decode() + FILE_HEAD, PHOTO) + END,
+            202,
+            None,
+            id="500 folds",
+        ),
+        pytest.param(FORM, part(f"{FILE_HEAD}; {'a=b;' * 1800}", PHOTO) + END, 202, None, id="1800 parameters"),
     ],
 )
 async def test_h10_a_form_is_taken_or_refused_at_little_cost(

@@ -16,6 +16,7 @@ from enum import Enum, auto
 MAX_HEAD_BYTES = 8 * 1024
 MAX_HEADERS = 32
 _MAX_BOUNDARY_BYTES = 200  # 70 by RFC 2046
+_MAX_LIKE_DELIMITERS = 1_000  # lines that begin as one does: none by RFC 2046, and each costs as much as 10 kB
 
 _LINE_END = re.compile(rb"--|[ \t]{0,255}\r?\n")
 _MAY_BECOME_ONE = re.compile(rb"-?|[ \t]{0,255}\r?")
@@ -63,6 +64,7 @@ class MultipartParser:
         self._delimiter = b"\n--" + boundary
         self._buffer = b"\n"  # so that a boundary at the very beginning is one at the beginning of a line
         self._skip = 0  # how much of the buffer is no content
+        self._like_delimiters = 0
 
     @property
     def ended(self) -> bool:
@@ -101,7 +103,10 @@ class MultipartParser:
                 return at, after
             if _MAY_BECOME_ONE.fullmatch(self._buffer, end):
                 return at, None
-            at = self._buffer.find(self._delimiter, at + 1)  # a line that only begins like one
+            self._like_delimiters += 1
+            if self._like_delimiters > _MAX_LIKE_DELIMITERS:
+                raise MultipartError("its boundary stands again and again in what it is to part")
+            at = self._buffer.find(self._delimiter, end)
         # no boundary has a line end in it, so that the last one is all that may begin a delimiter
         at = self._buffer.rfind(self._newline[:1], -len(self._delimiter))
         return (at if at >= 0 and self._delimiter.startswith(self._buffer[at:]) else len(self._buffer)), None
