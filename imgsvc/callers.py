@@ -14,6 +14,15 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
 
 ANY_HOST = "*"
+_KEY_ID_CHARS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who called, and with which key: `key_id` is the beginning of its SHA-256 in hexadecimal."""
+
+    owner: str
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +33,18 @@ class Keys:
 
     hashes: tuple[tuple[str, bytes], ...]
 
-    def owner(self, key: str) -> str | None:
+    def caller(self, key: str) -> Caller | None:
         """Whose key this is. It takes the same time for every wrong one, however near it comes."""
-        given, owner = _hash(key), None
-        for name, known in self.hashes:
+        given, found = _hash(key), None
+        for caller, (_, known) in zip(self.callers, self.hashes, strict=True):
             if hmac.compare_digest(given, known):
-                owner = name
-        return owner
+                found = caller
+        return found
+
+    @property
+    def callers(self) -> list[Caller]:
+        """One a key."""
+        return [Caller(name, known.hex()[:_KEY_ID_CHARS]) for name, known in self.hashes]
 
 
 def parse_keys(text: str) -> Keys:

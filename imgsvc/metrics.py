@@ -25,7 +25,8 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from imgsvc.problems import JOB_FAILURES
+from imgsvc.callers import Caller
+from imgsvc.problems import HTTP_PROBLEMS, JOB_FAILURES
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -117,8 +118,15 @@ class Metrics:
 
 
 class ApiMetrics(Metrics):
-    def __init__(self) -> None:
+    """`callers` are those that there are keys of: by key, so that one is seen to be out of use before it is removed."""
+
+    def __init__(self, callers: Iterable[Caller] = ()) -> None:
         super().__init__("api")
+        self._problems = self._counter("http_problems", "Requests that were refused or failed, by code.", "code")
+        _known(self._problems, tuple(HTTP_PROBLEMS))
+        self._calls = self._counter("key_requests", "Requests with a key that is known.", "owner", "key_id")
+        for caller in callers:
+            self._calls.labels(caller.owner, caller.key_id)
         self._requests = self._histogram(
             "http_request_seconds",
             "Seconds from a request's headers to its answer's end.",
@@ -135,6 +143,14 @@ class ApiMetrics(Metrics):
     def request(self, route: str, status: int, seconds: float) -> None:
         """`route` is one of the application's templates; a status of 0 is that of a request without an answer."""
         self._requests.labels(route, f"{status // 100}xx" if status else "none").observe(seconds)
+
+    def problem(self, code: str) -> None:
+        """A request was answered with this code of HTTP_PROBLEMS."""
+        self._problems.labels(code).inc()
+
+    def called(self, caller: Caller) -> None:
+        """A request came with a key."""
+        self._calls.labels(caller.owner, caller.key_id).inc()
 
     def cancelled(self) -> None:
         """A client has cancelled a job."""

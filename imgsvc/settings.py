@@ -4,6 +4,7 @@ import base64
 import difflib
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ S = TypeVar("S", bound=BaseSettings)
 
 PREFIX = "IMGSVC_"
 MIB = 1024 * 1024
+_BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._~-]*)+")  # no . or .. among its parts
 
 
 class SettingsError(Exception):
@@ -51,6 +53,12 @@ def _http_url(value: str | None) -> str | None:
         url = urlsplit(value)
         if url.scheme not in {"http", "https"} or not url.hostname or url.port == 0:
             raise ValueError("must look like http://host:9000")
+    return value
+
+
+def _base_path(value: str) -> str:
+    if value and not _BASE_PATH.fullmatch(value):
+        raise ValueError("must look like /images or /media/images: from / on, without / at its end, plain characters")
     return value
 
 
@@ -99,6 +107,10 @@ class LocalSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
+    base_path: Annotated[str, AfterValidator(_base_path)] = Field(
+        "",
+        description="Path that the service is published below, such as /images; all its links begin with it.",
+    )
     allow_open: bool = Field(
         False,
         description="Let an API without keys listen beyond loopback, behind something else that guards it.",

@@ -70,7 +70,7 @@ async def test_a_stream_begins_with_the_status_as_it_stands_and_ends_with_the_jo
         headers = stream.answer.headers
         assert stream.answer.status_code == 200
         assert headers["content-type"] == "text/event-stream"
-        assert (headers["cache-control"], headers["x-accel-buffering"]) == ("no-store", "no")
+        assert (headers["cache-control"], headers["x-accel-buffering"]) == ("no-cache, no-transform", "no")
         first = await stream.next()
         assert first is not None
         assert first.fields == {"retry": "2000"}

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from imgsvc.jobs.record import Record, Source, Submission
-from imgsvc.links import plain
+from imgsvc.links import Link
 from imgsvc.model import Placeholder, Variant
 from imgsvc.presets import CUSTOM, PRESETS
 
+PUBLIC = Link("", None, 0)
 ROW = {
     b"status": b"SUCCESS",
     b"filename": b"a.jpg",
@@ -23,7 +24,7 @@ def test_a_record_of_the_version_before_is_read() -> None:
     assert record.variants == PRESETS["default"]
     assert record.success
     assert record.success.placeholder is None
-    assert "placeholder" not in record.result_document(plain)
+    assert "placeholder" not in record.result_document(PUBLIC)
 
 
 def test_a_placeholder_stands_beside_the_original() -> None:
@@ -32,7 +33,7 @@ def test_a_placeholder_stands_beside_the_original() -> None:
     assert record
     assert record.success
     assert record.success.placeholder == Placeholder("YJqGPQw7sFlslqhFafSE", "#7a6b52")
-    assert record.result_document(plain)["placeholder"] == {"thumbhash": "YJqGPQw7sFlslqhFafSE", "color": "#7a6b52"}
+    assert record.result_document(PUBLIC)["placeholder"] == {"thumbhash": "YJqGPQw7sFlslqhFafSE", "color": "#7a6b52"}
 
 
 def test_an_upload_is_repeated_by_its_presets_name_or_by_its_own_variants() -> None:

@@ -91,7 +91,7 @@ def test_an_api_with_keys_may_listen_anywhere(monkeypatch: pytest.MonkeyPatch) -
     keys = settings.known_keys
     assert keys
     given = ("0123456789abcdef", "fedcba9876543210", "0123456789abcde", "0123456789abcdef0")
-    assert [keys.owner(key) for key in given] == ["shop", "shop", None, None]
+    assert [caller and caller.owner for caller in map(keys.caller, given)] == ["shop", "shop", None, None]
     monkeypatch.setenv("IMGSVC_FILES", "public")
     assert not load(Settings).signs_files
 

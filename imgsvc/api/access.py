@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsvc.api.errors import ProblemError, coded_response
-from imgsvc.callers import ANY_HOST, Keys, parse_hosts, parse_origins
+from imgsvc.callers import ANY_HOST, Caller, Keys, parse_hosts, parse_origins
 from imgsvc.settings import Settings
 
 _UNGUARDED = re.compile(r"/|/(?:healthz|readyz|openapi\.json)|/(?:docs|page|files)(?:/.*)?", re.DOTALL)
@@ -24,7 +24,9 @@ _OWN_SITE = {"same-origin", "none"}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?")
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
-Rule = Callable[[Request], str]
+_ANYBODY = Caller("", "")
+
+Rule = Callable[[Request], Caller]
 """Lets a request in and tells whose uploads it may see, or raises ProblemError."""
 
 
@@ -40,7 +42,7 @@ class Access:
         if scope["type"] == "http":
             request = Request(scope)
             try:
-                scope["imgsvc.owner"] = self._rule(request)
+                scope["imgsvc.caller"] = self._rule(request)
             except ProblemError as error:
                 await coded_response(request, error)(scope, receive, send)
                 return
@@ -49,7 +51,7 @@ class Access:
 
 def owner(request: Request) -> str:
     """Whose uploads the request may see: the name of its key, "" while the service is open."""
-    return request.scope["imgsvc.owner"]
+    return request.scope["imgsvc.caller"].owner
 
 
 class WithKeys:
@@ -58,16 +60,16 @@ class WithKeys:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
-    def __call__(self, request: Request) -> str:
+    def __call__(self, request: Request) -> Caller:
         if _UNGUARDED.fullmatch(request.scope["path"]):
-            return ""
+            return _ANYBODY
         given = request.headers.getlist("authorization")
         bearer = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
-        name = self._keys.owner(bearer[1]) if bearer else None
-        if name is None:
+        caller = self._keys.caller(bearer[1]) if bearer else None
+        if caller is None:
             detail = "Send a key of this service as 'Authorization: Bearer <key>'."
             raise ProblemError("unauthorized", detail, {"www-authenticate": 'Bearer realm="imgsvc"'})
-        return name
+        return caller
 
 
 class WhileOpen:
@@ -79,7 +81,7 @@ class WhileOpen:
         self._hosts = parse_hosts(settings.allowed_hosts) | {settings.host.lower()}
         self._origins = parse_origins(settings.cors_origins)
 
-    def __call__(self, request: Request) -> str:
+    def __call__(self, request: Request) -> Caller:
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or not self._is_known(hosts[0], request.scope["server"][0]):
             detail = "The service is not known by this Host. Its operator can name it in IMGSVC_ALLOWED_HOSTS."
@@ -87,7 +89,7 @@ class WhileOpen:
         if request.method not in _READING and self._is_foreign(request):
             detail = "Another site's page may not do this. The operator can name its origin in IMGSVC_CORS_ORIGINS."
             raise ProblemError("forbidden", detail)
-        return ""
+        return _ANYBODY
 
     def _is_known(self, host: str, here: str) -> bool:
         """`here` is the address that the connection has reached, of those that the service listens on."""

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imgsvc import logs
+from imgsvc.callers import Caller
 from imgsvc.metrics import ApiMetrics
 
 log = logging.getLogger("imgsvc.api")
@@ -60,7 +61,13 @@ class AccessLog:
 
     def _tell(self, scope: Scope, status: int, received: int, sent: int, seconds: float) -> None:
         route = self._templates.get(scope.get("endpoint"), "none")
+        code = scope.get("imgsvc.problem") or ("internal_error" if status == 500 else None)
+        caller: Caller | None = scope.get("imgsvc.caller")
         self._metrics.request(route, status, seconds)
+        if code:
+            self._metrics.problem(code)
+        if caller and caller.owner:
+            self._metrics.called(caller)
         level = logging.DEBUG if route in _ASKED_BY_MACHINES else logging.WARNING if status >= 500 else logging.INFO
         if not log.isEnabledFor(level):
             return
@@ -71,7 +78,10 @@ class AccessLog:
             bytes_in=received,
             bytes_out=sent,
             ms=round(seconds * 1000, 1),
-            owner=scope.get("imgsvc.owner") or None,
+            code=code,
+            client=scope["client"][0] if scope["client"] else None,
+            owner=(caller and caller.owner) or None,
+            key_id=(caller and caller.key_id) or None,
         )
         log.log(level, "request", extra=own)
 

@@ -18,7 +18,7 @@ from imgsvc.api.accesslog import AccessLog
 from imgsvc.api.budget import Budget
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
-from imgsvc.api.middleware import PlainPath, RequestId
+from imgsvc.api.middleware import BasePath, Envelope, PlainPath
 from imgsvc.api.page import routes as page
 from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
@@ -26,7 +26,7 @@ from imgsvc.links import link_of
 from imgsvc.metrics import ApiMetrics
 from imgsvc.outbound import Outbound
 from imgsvc.presets import Presets
-from imgsvc.settings import Settings
+from imgsvc.settings import PREFIX, Settings, SettingsError
 from imgsvc.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,9 @@ class State(TypedDict):
 
 
 def create_app(settings: Settings, known: Presets) -> Starlette:
-    metrics = ApiMetrics()
+    """Raises SettingsError where the base path is that of a call, which requests could not be told from."""
+    _check_base_path(settings.base_path)
+    metrics = ApiMetrics(settings.known_keys.callers if settings.known_keys else ())
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[State]:
@@ -84,8 +86,9 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
 
     templates = {route.endpoint: route.path_format for route in ROUTES}
     middleware = [
-        Middleware(RequestId),
+        Middleware(Envelope),
         Middleware(AccessLog, templates=templates, metrics=metrics),
+        *([Middleware(BasePath, settings.base_path)] if settings.base_path else []),
         Middleware(PlainPath),
         *([Middleware(Cors, settings)] if settings.cors_origins else []),
         Middleware(Access, settings),
@@ -93,6 +96,12 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False  # it would redirect to whatever the client's Host says
     return app
+
+
+def _check_base_path(base_path: str) -> None:
+    first = base_path.split("/")[:2]
+    if base_path and any(route.path.split("/")[:2] == first for route in ROUTES):
+        raise SettingsError(f"{PREFIX}BASE_PATH={base_path} begins as a call of the API does: choose another one")
 
 
 async def _ensure_bucket(storage: Storage) -> None:

@@ -21,7 +21,7 @@ from imgsvc.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`link` makes the URLs of files. `tasks` are what goes on behind the answers; they end with the process."""
+    """`link` makes the paths of uploads and files. `tasks` go on behind the answers; they end with the process."""
 
     settings: Settings
     presets: Presets

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_S = 2
 """What a client is asked to wait before it repeats what was unavailable."""
 
+NOT_KEPT = "no-store"
+"""The Cache-Control of what is true now and may not be in a moment."""
+
 _STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -45,9 +48,13 @@ def problem(code: str, detail: str, path: str, request_id: str) -> bytes:
 def problem_response(request: Request, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     status = HTTP_PROBLEMS[code]
     request_id = request.scope["imgsvc.request_id"]
-    extra = {"x-request-id": request_id} | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
+    request.scope["imgsvc.problem"] = code
+    path = request.scope.get("imgsvc.base_path", "") + request.scope["path"]
+    extra = {"x-request-id": request_id, "cache-control": NOT_KEPT} | (
+        {"retry-after": str(RETRY_AFTER_S)} if status == 503 else {}
+    )
     return Response(
-        problem(code, detail, request.url.path, request_id),
+        problem(code, detail, path, request_id),
         status_code=status,
         headers=extra | dict(headers or {}),
         media_type="application/problem+json",

@@ -21,7 +21,7 @@ RETRY_MS = 2000
 
 _HEADERS = {
     "content-type": "text/event-stream",
-    "cache-control": "no-store",
+    "cache-control": "no-cache, no-transform",  # whoever packs a stream holds it back
     "x-accel-buffering": "no",  # nginx would hold events back
 }
 _COMMENT = b":\n\n"

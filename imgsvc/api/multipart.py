@@ -1,201 +1,154 @@
-"""Upload bodies: a request's stream becomes the file's chunks, and the fields beside them.
+"""`multipart/form-data` (RFC 7578, RFC 2046) read as it arrives: bytes go in, parts come out.
 
-Nothing is spooled: what `chunks` yields is what just came from the network. The fields of a form may stand
-before or after its file, so they are complete once `chunks` is exhausted.
+    preamble ──▶ head ──▶ content ──▶ … ──▶ end, and an epilogue that nobody reads
+             --b      blank line   \\r\\n--b      --b--
+
+Memory is bounded by a part's head; content is passed on at once, but for what may be the beginning of a delimiter.
+Read in the way that MIME readers do: a preamble, folded headers, blanks after a boundary, and lines that end in LF
+alone where the first boundary's line does (as Go's mime/multipart has it).
 """
 
 import re
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from urllib.parse import unquote
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import Enum, auto
 
-from python_multipart import MultipartParser
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
-from starlette.requests import Request
+MAX_HEAD_BYTES = 8 * 1024
+MAX_HEADERS = 32
+_MAX_BOUNDARY_BYTES = 200  # 70 by RFC 2046
+_MAX_LIKE_DELIMITERS = 1_000  # lines that begin as one does: none by RFC 2046, and each costs as much as 10 kB
 
-from imgsvc.api.errors import ProblemError
-from imgsvc.api.names import safe_filename
-from imgsvc.api.options import no_query
-
-FILE_FIELD = "file"
-FORM_OVERHEAD_BYTES = 64 * 1024
-"""How much longer than its file a form may be."""
-
-_MAX_FIELD_BYTES = 16 * 1024
-_EXTENDED_NAME = re.compile(r";\s*filename\*\s*=\s*UTF-8'[^']*'([^\s;]+)", re.IGNORECASE)  # RFC 8187
+_LINE_END = re.compile(rb"--|[ \t]{0,255}\r?\n")
+_MAY_BECOME_ONE = re.compile(rb"-?|[ \t]{0,255}\r?")
+_LINE_BREAK = re.compile(rb"[\r\n]")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-class RawBody:
-    """A body that is the file itself; its fields and its name come in the query, or the name in a header."""
-
-    def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
-        self.fields: dict[str, str] = {}
-        for name, value in request.query_params.multi_items():
-            _check_known(name, fields | {"filename"})
-            if name in self.fields:
-                raise _twice(name)
-            self.fields[name] = value
-        in_query = self.fields.pop("filename", "")
-        self.filename = safe_filename(_disposition_filename(request) or in_query)
-        self._stream = stream
-
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        async for chunk in self._stream:
-            yield chunk
+class MultipartError(ValueError):
+    """The body is not a form; the message says why."""
 
 
-class FormBody:
-    """A `multipart/form-data` body (RFC 7578) with one file."""
+@dataclass(frozen=True, slots=True)
+class PartBegins:
+    """`headers` by name in lower case."""
 
-    def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
-        no_query(request, "Send it as a field of the form.")
-        self.filename = ""
-        self.fields: dict[str, str] = {}
-        self._known = fields
-        self._stream = stream
-        self._ready: deque[bytes] = deque()
-        self._has_file = False
-        self._ended = False
-        self._name = ""
-        self._value = bytearray()
-        self._header = (bytearray(), bytearray())
-        self._headers: dict[bytes, bytes] = {}
-        self._parser = self._make_parser(request)
+    headers: dict[bytes, bytes]
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        overhead = 0
-        async for data in self._stream:
-            try:
-                self._parser.write(data)
-            except FormParserError as error:
-                raise ProblemError("malformed_body", f"The form cannot be read: {error}.") from None
-            overhead += len(data)
-            while self._ready:
-                chunk = self._ready.popleft()
-                overhead -= len(chunk)
-                yield chunk
-            if overhead > FORM_OVERHEAD_BYTES:
-                detail = f"The form has more than {FORM_OVERHEAD_BYTES} bytes besides its file."
-                raise ProblemError("malformed_body", detail)
-        if not self._ended:
-            raise ProblemError("malformed_body", "The form ends in the middle: its last boundary is missing.")
-        if not self._has_file:
-            raise ProblemError("missing_file", f"The form has no file. Send the image as a file field {FILE_FIELD!r}.")
 
-    def _make_parser(self, request: Request) -> MultipartParser:
-        _, options = parse_options_header(request.headers["content-type"])
-        boundary = options.get(b"boundary")
-        if not boundary:
-            raise ProblemError("malformed_body", "The Content-Type has no boundary. Let your client library set it.")
-        callbacks = {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
-        try:
-            return MultipartParser(boundary, callbacks)  # pyright: ignore[reportArgumentType] (a TypedDict of its own)
-        except FormParserError as error:
-            raise ProblemError("malformed_body", f"The form cannot be read: {error}.") from None
+@dataclass(frozen=True, slots=True)
+class PartEnds:
+    pass
 
-    def _on_part_begin(self) -> None:
-        self._headers = {}
-        self._value = bytearray()
 
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header[0].extend(data[start:end])
+Event = PartBegins | bytes | PartEnds
+"""A part is its beginning, its content in any number of pieces, and its end."""
 
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header[1].extend(data[start:end])
 
-    def _on_header_end(self) -> None:
-        name, value = self._header
-        self._headers[bytes(name).lower()] = bytes(value)
-        self._header = (bytearray(), bytearray())
+class _State(Enum):
+    PREAMBLE = auto()
+    HEAD = auto()
+    CONTENT = auto()
+    ENDED = auto()
 
-    def _on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition"))
-        self._name = options.get(b"name", b"").decode(errors="replace")
-        if self._name != FILE_FIELD:
-            _check_known(self._name, self._known)
+
+class MultipartParser:
+    """Raises MultipartError, here and while it is fed."""
+
+    def __init__(self, boundary: bytes) -> None:
+        if not boundary or len(boundary) > _MAX_BOUNDARY_BYTES or _LINE_BREAK.search(boundary):
+            raise MultipartError(f"its boundary is not one of 1 to {_MAX_BOUNDARY_BYTES} bytes")
+        self._state = _State.PREAMBLE
+        self._boundary = boundary
+        self._newline = b"\n"
+        self._delimiter = b"\n--" + boundary
+        self._buffer = b"\n"  # so that a boundary at the very beginning is one at the beginning of a line
+        self._skip = 0  # how much of the buffer is no content
+        self._like_delimiters = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last boundary has come."""
+        return self._state is _State.ENDED
+
+    def feed(self, data: bytes) -> Generator[Event]:
+        """What `data` brings. It is read as far as the generator is run."""
+        if self.ended:
             return
-        if self._has_file:
-            raise ProblemError("too_many_files", "Send one file a request.")
-        self._has_file = True
-        self.filename = safe_filename(options.get(b"filename", b"").decode(errors="replace"))
+        self._buffer = self._buffer + data if self._buffer else data
+        while not self.ended:
+            if self._state is _State.HEAD:
+                headers = self._take_head()
+                if headers is None:
+                    return
+                yield PartBegins(headers)
+            else:
+                at, after = self._find_delimiter()
+                if self._state is _State.CONTENT and at > self._skip:
+                    yield self._buffer[self._skip : at]
+                if after is None:
+                    self._skip = max(0, self._skip - at)
+                    self._buffer = self._buffer[at:]
+                    return
+                if self._state is _State.CONTENT:
+                    yield PartEnds()
+                self._pass_delimiter(after)
 
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._name == FILE_FIELD:
-            self._ready.append(data[start:end])
+    def _find_delimiter(self) -> tuple[int, re.Match[bytes] | None]:
+        """Where the next delimiter stands, and the end of its line; or up to where none can begin, and None."""
+        at = self._buffer.find(self._delimiter)
+        while at >= 0:
+            end = at + len(self._delimiter)
+            if after := _LINE_END.match(self._buffer, end):
+                return at, after
+            if _MAY_BECOME_ONE.fullmatch(self._buffer, end):
+                return at, None
+            self._like_delimiters += 1
+            if self._like_delimiters > _MAX_LIKE_DELIMITERS:
+                raise MultipartError("its boundary stands again and again in what it is to part")
+            at = self._buffer.find(self._delimiter, end)
+        # no boundary has a line end in it, so that the last one is all that may begin a delimiter
+        at = self._buffer.rfind(self._newline[:1], -len(self._delimiter))
+        return (at if at >= 0 and self._delimiter.startswith(self._buffer[at:]) else len(self._buffer)), None
+
+    def _pass_delimiter(self, after: re.Match[bytes]) -> None:
+        if after[0] == b"--":
+            self._state = _State.ENDED
+            self._buffer = b""
             return
-        self._value += data[start:end]
-        if len(self._value) > _MAX_FIELD_BYTES:
-            raise ProblemError("invalid_field", f"{self._name!r} is longer than {_MAX_FIELD_BYTES} bytes.")
+        if self._state is _State.PREAMBLE and after[0].endswith(b"\r\n"):
+            self._newline = b"\r\n"
+            self._delimiter = b"\r\n--" + self._boundary
+        self._state = _State.HEAD
+        self._buffer = self._buffer[after.end() - 1 :]  # a head may be no more than the blank line that ends it
 
-    def _on_part_end(self) -> None:
-        if self._name == FILE_FIELD:
-            return
-        if self._name in self.fields:
-            raise _twice(self._name)
-        try:
-            self.fields[self._name] = self._value.decode()
-        except UnicodeDecodeError:
-            raise ProblemError("invalid_field", f"{self._name!r} is not UTF-8.") from None
-
-    def _on_end(self) -> None:
-        self._ended = True
-
-
-def open_body(request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> RawBody | FormBody:
-    """The upload that a request carries in `stream`. `fields` are the names that may stand beside the file.
-
-    Raises:
-        ProblemError: here or while reading: malformed_body, missing_file, too_many_files, unknown_field,
-            invalid_field.
-    """
-    kind, _ = parse_options_header(request.headers.get("content-type"))
-    if kind == b"multipart/form-data":
-        return FormBody(request, fields, stream)
-    if kind in {b"", b"application/octet-stream"} or kind.startswith(b"image/"):
-        return RawBody(request, fields, stream)
-    raise ProblemError(
-        "unsupported_media_type",
-        "Send the image as multipart/form-data with a file field 'file', or as the body itself with an image/* type.",
-    )
+    def _take_head(self) -> dict[bytes, bytes] | None:
+        """The part's headers, once all of them are there."""
+        ends = [(at, at + len(blank)) for blank in (b"\n\r\n", b"\n\n") if (at := self._buffer.find(blank)) >= 0]
+        at, end = min(ends, default=(len(self._buffer), None))
+        if at > MAX_HEAD_BYTES:
+            raise MultipartError(f"the headers of a part are longer than {MAX_HEAD_BYTES} bytes")
+        if end is None:
+            return None
+        headers = _headers(self._buffer[:at])
+        self._state = _State.CONTENT
+        # the blank line's end may begin the delimiter already (RFC 2046: a part without content)
+        self._buffer = self._newline + self._buffer[end:]
+        self._skip = len(self._newline)
+        return headers
 
 
-async def at_most(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[bytes]:
-    """The same chunks; raises upload_too_large as soon as there are more than `max_bytes`."""
-    size = 0
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > max_bytes:
-            raise too_large(max_bytes)
-        yield chunk
-
-
-def too_large(max_bytes: int) -> ProblemError:
-    return ProblemError("upload_too_large", f"The file is larger than the {max_bytes} bytes that this service takes.")
-
-
-def _check_known(name: str, fields: frozenset[str]) -> None:
-    if name not in fields:
-        known = ", ".join(sorted(fields | {FILE_FIELD}))
-        raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. There are: {known}.")
-
-
-def _twice(name: str) -> ProblemError:
-    return ProblemError("invalid_field", f"{name[:80]!r} is there twice.")
-
-
-def _disposition_filename(request: Request) -> str:
-    """The name in the request's own header, where RFC 6266 lets `filename*` go first; a form's part has none of it."""
-    if extended := _EXTENDED_NAME.search(request.headers.get("content-disposition", "")):
-        return unquote(extended[1])
-    _, options = parse_options_header(request.headers.get("content-disposition"))
-    return options.get(b"filename", b"").decode(errors="replace")
+def _headers(head: bytes) -> dict[bytes, bytes]:
+    """From the lines of a head, with the line end before the first of them."""
+    headers: dict[bytes, bytes] = {}
+    for line in _FOLD.sub(b" ", head[1:]).split(b"\n") if head else ():
+        name, colon, value = line.partition(b":")
+        name = name.rstrip(b" \t").lower()
+        if not colon or not _TOKEN.fullmatch(name):
+            raise MultipartError("a part has a line among its headers that is none")
+        if name in headers:
+            raise MultipartError(f"a part has {name.decode()!r} twice")
+        headers[name] = value.strip(b" \t\r")
+        if len(headers) > MAX_HEADERS:
+            raise MultipartError(f"a part has more than {MAX_HEADERS} headers")
+    return headers

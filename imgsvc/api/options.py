@@ -4,10 +4,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-import orjson
 from starlette.requests import Request
 
 from imgsvc.api.errors import ProblemError
+from imgsvc.api.json_input import parse
 from imgsvc.presets import CUSTOM, DEFAULT, Preset, PresetError, Presets, read
 
 FIELDS = frozenset({"preset", "variants", "metadata", "expires_in", "webhook_url"})
@@ -35,21 +35,21 @@ def _variants(text: str) -> Preset:
     if len(text.encode()) > MAX_VARIANTS_BYTES:
         raise ProblemError("invalid_variants", f"'variants' is longer than {MAX_VARIANTS_BYTES} bytes.")
     try:
-        return read("variants", orjson.loads(text))
-    except orjson.JSONDecodeError as error:
-        raise ProblemError("invalid_variants", f"'variants' is no JSON: {error}.") from None
+        return read("variants", parse(text))
     except PresetError as error:
         raise ProblemError("invalid_variants", f"{error}.") from None
+    except ValueError as error:
+        raise ProblemError("invalid_variants", f"'variants' is no JSON: {error}.") from None
 
 
 def metadata(fields: Mapping[str, str]) -> dict[str, str]:
     text = fields.get("metadata", "{}")
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise ProblemError("invalid_field", f"'metadata' is longer than {MAX_METADATA_BYTES} bytes.")
+    try:
+        value = parse(text)
+    except ValueError as error:
+        raise ProblemError("invalid_field", f"'metadata' is no JSON: {error}.") from None
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise ProblemError("invalid_field", "'metadata' must be a JSON object whose values are strings.")
     return value
@@ -69,6 +69,14 @@ def no_query(request: Request, instead: str = "Leave it out.") -> None:
     """For writes that take nothing from the query: what a write does not know is refused, never ignored."""
     for name in request.query_params:
         raise ProblemError("unknown_field", f"{name[:80]!r} is no parameter of this call. {instead}")
+
+
+def no_content_encoding(request: Request) -> None:
+    """For bodies, which are read as they are: a packed one would be taken for a file of no known format."""
+    for coding in ",".join(request.headers.getlist("content-encoding")).lower().split(","):
+        if coding.strip() not in {"", "identity"}:
+            detail = f"A body with Content-Encoding {coding.strip()[:40]!r} is not read. Send it as it is."
+            raise ProblemError("unsupported_media_type", detail, {"accept-encoding": "identity"})
 
 
 def idempotency_key(request: Request, owner: str) -> str:

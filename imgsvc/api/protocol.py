@@ -19,15 +19,21 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from imgsvc.api.errors import RETRY_AFTER_S, problem
+from imgsvc.api.errors import NOT_KEPT, RETRY_AFTER_S, problem
 from imgsvc.problems import HTTP_PROBLEMS
 from imgsvc.settings import Settings
 
 KEEP_ALIVE_S = 30
 LINGER_S = 2.0
-"""How long the sender of a body that was answered early is heard out, so that it gets to see the answer."""
+"""For how long the sender of a body that was answered early may be silent before its connection is closed."""
+
+MAX_LINGER_S = 30.0
+"""How long it is heard out at most. Many clients look for an answer only once they have sent all (wget, http.client),
+or are kept from it by a reset (the JDK's)."""
 
 LINGER_BYTES = 64 * 1024
+"""How much more than the largest body it may send meanwhile."""
+
 MAX_URI_BYTES = 16 * 1024
 MAX_HEADERS = 100
 _HEADER_OVERHEAD_BYTES = 4  # ": " and CRLF
@@ -56,9 +62,10 @@ class Protocol(HttpToolsProtocol):
         self._overhead = 0  # bytes since the last that were of use: a head, or some of a body
         self._deaf = False  # what still comes is not looked at
         self._discarded = 0
+        self._body_bytes = 0  # of the request whose head came last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] (as uvicorn's)
-        super().connection_made(_Transport(transport, self.loop, self._settings.send_idle_timeout_s, self._has_unread))
+        super().connection_made(self._transport_of(transport))
         self._expect_head()
         if len(self.connections) > self._settings.max_connections:
             self._refuse("overloaded", "Too many connections are open. Try again shortly.")
@@ -89,7 +96,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
-        self._header_count = self._header_bytes = 0
+        self._header_count = self._header_bytes = self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -115,6 +122,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._overhead = 0
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_response_complete(self) -> None:
@@ -171,6 +179,7 @@ class Protocol(HttpToolsProtocol):
             "content-type": "application/problem+json",
             "content-length": str(len(body)),
             "x-request-id": request_id,
+            "cache-control": NOT_KEPT,
             "connection": "close",
         } | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
         lines = b"".join(
@@ -188,8 +197,12 @@ class Protocol(HttpToolsProtocol):
 
     def _discard(self, size: int) -> None:
         self._discarded += size
-        if self._discarded > LINGER_BYTES:
+        if self._body_bytes + self._discarded > self._settings.max_upload_bytes + LINGER_BYTES:
             self.transport.pause_reading()
+
+    def _transport_of(self, transport: asyncio.Transport) -> "_Transport":
+        idle_s = self._settings.send_idle_timeout_s
+        return _Transport(transport, self.loop, idle_s, self._has_unread, lambda: self._discarded)
 
     @property
     def _latest(self) -> RequestResponseCycle | None:
@@ -230,27 +243,37 @@ class _Transport(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         send_idle_timeout_s: float,
         has_unread: Callable[[], bool],
+        discarded: Callable[[], int],
     ) -> None:
         super().__init__()
         self._transport = transport
         self._loop = loop
         self._send_idle_timeout_s = send_idle_timeout_s
         self._has_unread = has_unread
+        self._discarded = discarded
         self._lingers = False
         self._watched = False
         self._written = 0
 
     def close(self) -> None:
-        """Where its sender has not been read to the end, says that nothing more is sent, and reads on for a moment."""
+        """Where its sender has not been read to the end, says that nothing more is sent, and reads on for a while."""
         if self.is_closing():
             return
         if self._has_unread():
             self._lingers = True
             self._transport.write_eof()
-            self._loop.call_later(LINGER_S, self._transport.close)
+            self._transport.resume_reading()  # which a body that nobody took may have paused
+            self._loop.call_later(LINGER_S, self._linger, self._loop.time() + MAX_LINGER_S, self._discarded())
         else:
             self._transport.close()
         self.watch()
+
+    def _linger(self, end: float, discarded: int) -> None:
+        """Reads on for as long as something comes."""
+        if self._discarded() == discarded or self._loop.time() >= end:
+            self._transport.close()
+        elif not self._transport.is_closing():
+            self._loop.call_later(LINGER_S, self._linger, end, self._discarded())
 
     def watch(self) -> None:
         """Aborts the connection once its client has taken nothing for `send_idle_timeout_s`."""

@@ -14,7 +14,7 @@ from imgsvc.api.openapi import document
 
 async def openapi(request: Request) -> Response:
     here = services(request)
-    return _described(here.settings.max_upload_bytes, tuple(here.presets)).answer(request)
+    return _described(here.settings.max_upload_bytes, tuple(here.presets), here.settings.base_path).answer(request)
 
 
 async def docs(request: Request) -> Response:
@@ -26,8 +26,8 @@ async def docs_asset(request: Request) -> Response:
 
 
 @cache
-def _described(max_upload_bytes: int, presets: tuple[str, ...]) -> Asset:
-    return Asset(orjson.dumps(document(max_upload_bytes, presets)), "application/json")
+def _described(max_upload_bytes: int, presets: tuple[str, ...], base_path: str) -> Asset:
+    return Asset(orjson.dumps(document(max_upload_bytes, presets, base_path)), "application/json")
 
 
 @cache

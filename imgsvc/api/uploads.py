@@ -18,7 +18,7 @@ from imgsvc.api.admission import admit
 from imgsvc.api.body import paced
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
-from imgsvc.api.multipart import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
+from imgsvc.api.forms import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.api.webhooks import webhook_url
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.answers import Admission, Reservation
@@ -67,7 +67,7 @@ async def submitted(reservation: Reservation, receive: Receive, here: Services) 
     upload_id = reservation.id
     logs.bind(upload_id=upload_id)
     replayed = reservation.admission is Admission.REPLAY
-    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, here))
+    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, here), here)
 
 
 async def _accept(upload_id: str, receive: Receive, here: Services) -> Submission:
@@ -202,8 +202,8 @@ def _length(request: Request, max_bytes: int) -> int:
     return int(text)
 
 
-def _accepted(submission: Submission) -> Response:
-    path = f"/upload/{submission.id}"
+def _accepted(submission: Submission, here: Services) -> Response:
+    path = here.link.upload(submission.id)
     document = {
         "id": submission.id,
         "task_id": submission.id,
@@ -211,6 +211,7 @@ def _accepted(submission: Submission) -> Response:
         "status_url": f"{path}/status",
         "result_url": f"{path}/result",
         "events_url": f"{path}/events",
+        "url": path,
         "message": MESSAGE,
     }
     return Document(document, status_code=202, headers={"location": f"{path}/status"})

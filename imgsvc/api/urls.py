@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 import orjson
 from starlette.endpoints import HTTPEndpoint
@@ -15,6 +14,7 @@ from imgsvc.api.access import owner
 from imgsvc.api.admission import admit
 from imgsvc.api.context import Services, services
 from imgsvc.api.errors import ProblemError
+from imgsvc.api.json_input import parse
 from imgsvc.api.names import safe_filename
 from imgsvc.api.uploads import OnStore, submitted
 from imgsvc.api.webhooks import webhook_url
@@ -63,10 +63,11 @@ async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
     """The body's members, each as the text that a form's field would have."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ProblemError("unsupported_media_type", "Send a JSON object as application/json.")
+    options.no_content_encoding(request)
     options.no_query(request, "Send it as a member of the JSON object.")
     try:
-        document: Any = orjson.loads(await _body(request, timeout_s))
-    except orjson.JSONDecodeError as error:
+        document = parse(await _body(request, timeout_s))
+    except ValueError as error:
         raise ProblemError("malformed_body", f"The body is no JSON: {error}.") from None
     if not isinstance(document, dict):
         raise ProblemError("malformed_body", 'The body is no JSON object such as {"url": "https://…"}.')

@@ -71,11 +71,15 @@ class UnreachableError(ClientError):
 
 
 class Client:
-    """One service at `server`, such as http://127.0.0.1:8000. Open it with `Client.open`."""
+    """One service at `server`, such as http://127.0.0.1:8000 or https://example.com/images.
+
+    Open it with `Client.open`.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
         self._session = session
         self._server = server.rstrip("/")
+        self._origin = str(URL(server).origin())
         self._reached = False
 
     @classmethod
@@ -87,8 +91,8 @@ class Client:
             yield cls(session, server)
 
     def url(self, path: str) -> str:
-        """Where a path of the service is for others."""
-        return self._server + path
+        """Where a path is that a document of the service names: it holds the service's base path already."""
+        return self._origin + path
 
     async def upload(self, source: Source, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> Document:
         """Uploads a file, chunk by chunk; the answer of `POST /upload`.
@@ -167,7 +171,7 @@ class Client:
             raise self._unreachable(error) from error
 
     async def _request(self, method: str, path: str, **options: Any) -> Document:
-        url = URL(self.url(path), encoded=True)
+        url = URL(self._server + path, encoded=True)
         async with self._session.request(method, url, allow_redirects=False, **options) as answer:
             self._reached = True
             body = await _body(answer)

@@ -247,7 +247,7 @@ class Record:
 
     def document(self, link: Link) -> dict[str, Any]:
         """All of it, as a reader and a webhook's receiver see it."""
-        path = f"/upload/{self.id}"
+        path = link.upload(self.id)
         return {
             "id": self.id,
             "status": self.status_document(),

@@ -1,10 +1,12 @@
 // A request as the form has it: as fetch sends it, and as curl would.
 
+const BASE = new URL("..", import.meta.url).pathname.slice(0, -1); // what the service is published below
+
 /** What the fields of a form come to: {method, url, headers, body}, where a body is a File, a text, or a list of parts. */
 export function assemble({ method, path }, fields, body, key) {
   const query = new URLSearchParams();
   const headers = {};
-  let url = path;
+  let url = BASE + path;
   for (const { parameter, value } of fields) {
     if (parameter.in === "path") url = url.replace(`{${parameter.name}}`, encodeURIComponent(value));
     else if (value === "") continue;

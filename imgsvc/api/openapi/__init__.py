@@ -38,8 +38,8 @@ _KEY = {
 }
 
 
-def document(max_upload_bytes: int, presets: Collection[str]) -> Json:
-    """That of a service which takes files of so many bytes, and has presets of these names."""
+def document(max_upload_bytes: int, presets: Collection[str], base_path: str = "") -> Json:
+    """That of a service below `base_path` which takes files of so many bytes, and has presets of these names."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,7 +49,7 @@ def document(max_upload_bytes: int, presets: Collection[str]) -> Json:
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": base_path or "/"}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "security": KEY_OR_OPEN,
         "paths": uploads.paths(max_upload_bytes) | jobs.paths() | files.paths() | service.paths(),

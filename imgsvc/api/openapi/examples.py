@@ -27,6 +27,7 @@ ACCEPTED = {
     "status_url": f"{_PATH}/status",
     "result_url": f"{_PATH}/result",
     "events_url": f"{_PATH}/events",
+    "url": _PATH,
     "message": MESSAGE,
 }
 JOB_ERROR = {"code": "decode_failed", "message": JOB_FAILURES["decode_failed"]}

@@ -6,6 +6,7 @@ from typing import Any
 Json = dict[str, Any]
 
 JSON = "application/json"
+_ALWAYS = ("X-Request-Id", "Cache-Control")
 
 
 def schema(name: str) -> Json:
@@ -41,5 +42,5 @@ def answer(
     description: str, content: Json | None = None, headers: Sequence[str] = (), links: Json | None = None
 ) -> Json:
     """What stands in an operation under a status."""
-    described = {"description": description, "headers": {name: header(name) for name in ("X-Request-Id", *headers)}}
+    described = {"description": description, "headers": {name: header(name) for name in (*_ALWAYS, *headers)}}
     return described | ({"content": content} if content else {}) | ({"links": links} if links else {})

@@ -59,6 +59,7 @@ MEDIA_TYPE = "application/problem+json"
 _HEADERS = {
     "unauthorized": "WWW-Authenticate",
     "method_not_allowed": "Allow",
+    "unsupported_media_type": "Accept-Encoding",
     "idempotency_in_flight": "Retry-After",
     "range_not_satisfiable": "Content-Range",
 }

@@ -153,6 +153,7 @@ def _job() -> Json:
                 "status_url": _PATH,
                 "result_url": _PATH,
                 "events_url": _PATH,
+                "url": _PATH,
                 "message": _text("For people."),
             },
             examples=[examples.ACCEPTED],

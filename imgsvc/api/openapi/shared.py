@@ -36,11 +36,14 @@ HEADERS: Json = {
         always=False,
     ),
     "WWW-Authenticate": _header("How to show a key.", {"type": "string"}, 'Bearer realm="imgsvc"'),
+    "Accept-Encoding": _header(
+        "That a body is to come as it is, where one came packed.", {"const": "identity"}, "identity", always=False
+    ),
     "Allow": _header("The methods that the path answers to.", {"type": "string"}, "GET, HEAD"),
     "ETag": _header("Stands for these very bytes.", {"type": "string"}, '"9b2cf535f27731c974343645a3985328"'),
     "Last-Modified": _header("When the file was made.", _DATE, "Wed, 25 Nov 2026 10:35:00 GMT"),
     "Cache-Control": _header(
-        "How long a copy is good; that of a file no longer than the file and its signature.",
+        "How long a copy is good: of a file no longer than it and its signature, of a document not at all.",
         {"type": "string"},
         "public, max-age=86400, immutable",
     ),

@@ -1,7 +1,7 @@
 """Operations that make uploads, and that list them."""
 
+from imgsvc.api.forms import FORM_OVERHEAD_BYTES
 from imgsvc.api.listing import LIMIT, MAX_LIMIT
-from imgsvc.api.multipart import FORM_OVERHEAD_BYTES
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import JSON, Json, answer, binary, json, parameter, schema
@@ -60,6 +60,8 @@ def _upload(max_bytes: int) -> Json:
         "The image comes as the field `file` of a form, or as the body itself; then the options stand in the query. "
         "What it is gets judged by its first bytes, not by its name or declared type. The answer is given when the "
         "original is durable and its job is queued.\n\n"
+        "Of the form's other fields `name`, `type` and `relativePath`, which Uppy sends, are ignored; any more are "
+        "refused. The file's name is read from `filename*` first (RFC 8187), then from `filename`.\n\n"
         f"At most {max_bytes} bytes, in a form with {FORM_OVERHEAD_BYTES} more for its other parts.",
         parameters=[parameter("Idempotency-Key"), _FILENAME, _DISPOSITION, *map(_in_query, OPTIONS)],
         body={"required": True, "content": {"multipart/form-data": form, **raw}},

@@ -2,6 +2,7 @@
 
 import { currentKey, renewKey } from "./key.js";
 
+const BASE = new URL("..", import.meta.url).pathname.slice(0, -1); // what the service is published below
 const ANSWER_MS = 30_000;
 const STALL_MS = 60_000; // the longest silence of an upload, its answer included
 const PASSING = new Set([0, 429, 502, 503, 504]);
@@ -35,7 +36,7 @@ export function open(path, { method = "GET", signal } = {}) {
     const timer = setTimeout(() => late.abort(), ANSWER_MS);
     const both = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
     try {
-      return await reached(fetch(path, { method, headers, signal: both }), signal);
+      return await reached(fetch(BASE + path, { method, headers, signal: both }), signal);
     } finally {
       clearTimeout(timer);
     }
@@ -74,7 +75,7 @@ function post(path, form, headers, onProgress, signal) {
       clearTimeout(stalled);
       signal.removeEventListener("abort", leave);
     };
-    request.open("POST", path);
+    request.open("POST", BASE + path);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.send(form);
     alive();
