@@ -12,7 +12,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn import Config
@@ -115,7 +115,7 @@ class Protocol(HttpToolsProtocol):
                 data = data[upgrade.args[0] :]
                 framing = [header for header in self.headers if header[0] in _FRAMING]
                 self._upgrading, self._replaying = False, True
-                self.parser = httptools.HttpRequestParser(self)
+                self.parser = cast("Any", httptools.HttpRequestParser(self))
                 self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *_lines(framing), b"\r\n"]))
                 self._replaying = False
             else:

@@ -18,8 +18,8 @@ from imgsvc.api.admission import admit
 from imgsvc.api.body import paced
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
-from imgsvc.api.peer import client_network
 from imgsvc.api.forms import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
+from imgsvc.api.peer import client_network
 from imgsvc.api.webhooks import webhook_url
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.answers import Admission, Reservation
