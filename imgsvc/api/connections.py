@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 _RESERVE = 64
 """Connections beyond the limit that may ask for the process's health at the same time."""
 
+_RESERVE_OF_ONE = 8
+"""How many of them may be one client's, or else one could keep all others from asking."""
+
 _QUIET_S = 60.0
 """Refusals are logged once in this time, however many there are."""
 
@@ -42,7 +45,7 @@ class Connections:
         self._metrics = metrics
         self._clients: Counter[str] = Counter()
         self._served = 0
-        self._reserved = 0
+        self._reserved: Counter[str] = Counter()
         self._refused = 0
         self._quiet_until = 0.0
 
@@ -54,20 +57,18 @@ class Connections:
             self._served += 1
             self._clients[client] += 1
             return Verdict.SERVE
-        if self._reserved < _RESERVE:
-            self._reserved += 1
+        if self._reserved.total() < _RESERVE and (is_shared or self._reserved[client] < _RESERVE_OF_ONE):
+            self._reserved[client] += 1
             return Verdict.HEALTH_ONLY
         return Verdict.REFUSE
 
     def close(self, address: str, verdict: Verdict) -> None:
+        client = client_network(address)
         if verdict is Verdict.HEALTH_ONLY:
-            self._reserved -= 1
+            _decrement(self._reserved, client)
         elif verdict is Verdict.SERVE:
-            client = client_network(address)
             self._served -= 1
-            self._clients[client] -= 1
-            if not self._clients[client]:
-                del self._clients[client]
+            _decrement(self._clients, client)
 
     def refused(self, code: str, address: str) -> None:
         """Counts a request that is refused below the application; those for want of room are logged once a minute."""
@@ -80,3 +81,9 @@ class Connections:
             own = logs.fields(refused=self._refused, open=self._served, client=address)
             log.warning("too many connections: refusing more, in all or of one client", extra=own)
             self._refused, self._quiet_until = 0, monotonic() + _QUIET_S
+
+
+def _decrement(counts: Counter[str], client: str) -> None:
+    counts[client] -= 1
+    if not counts[client]:
+        del counts[client]

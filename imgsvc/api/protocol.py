@@ -39,6 +39,7 @@ thousands of one read."""
 
 _HEADER_OVERHEAD_BYTES = 4  # ": " and CRLF
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)  # a target as clients of a proxy write it
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
@@ -190,6 +191,9 @@ class Protocol(HttpToolsProtocol):
             raise _RefusedError("malformed_request", "Send one Host header.")
         if hosts and not _HOST.fullmatch(hosts[0]):
             raise _RefusedError("malformed_request", "The Host header is no host.")
+        absolute = _ABSOLUTE.match(self.url)
+        if absolute and hosts and _authority(absolute[1]) != _authority(hosts[0]):
+            raise _RefusedError("malformed_request", "The request's target and its Host header name different hosts.")
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings and (version != "1.1" or codings != [b"chunked"]):
             raise _RefusedError("malformed_request", "The one Transfer-Encoding that is read is chunked, of HTTP/1.1.")
@@ -274,6 +278,10 @@ class Protocol(HttpToolsProtocol):
     def _transport(self) -> Transport:
         assert isinstance(self.transport, Transport)
         return self.transport
+
+
+def _authority(host: bytes) -> bytes:
+    return host.lower().removesuffix(b":80")
 
 
 def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
