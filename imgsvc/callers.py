@@ -1,4 +1,4 @@
-"""Who may call the API, as an operator writes it down: keys with the names of their owners, hosts, origins.
+"""Who may call the API, as an operator writes it down: keys with the names of their owners, hosts, origins, proxies.
 
 Each parser raises ValueError with what is wrong and what to write instead; none repeats a key.
 """
@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 _NAME = re.compile(r"[a-z0-9_-]{1,40}")
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # what a Bearer token may be (RFC 6750), and no shorter
@@ -14,6 +15,9 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
 
 ANY_HOST = "*"
+UNIX_PEER = "unix"
+"""Stands for whoever comes by a Unix socket, where there are no addresses."""
+
 _KEY_ID_CHARS = 8
 
 
@@ -80,6 +84,35 @@ def parse_origins(text: str) -> frozenset[str]:
         if not _ORIGIN.fullmatch(origin):
             raise ValueError(f"{origin!r} must be an origin such as https://app.example.com, each named by itself")
     return origins
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Whom we believe what they forward: networks, and UNIX_PEER where `unix` is set."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    unix: bool = False
+
+    def __bool__(self) -> bool:
+        return self.unix or bool(self.networks)
+
+    def __contains__(self, peer: str) -> bool:
+        if peer == UNIX_PEER:
+            return self.unix
+        return bool(self.networks) and any(ip_address(peer) in network for network in self.networks)
+
+
+def parse_proxies(text: str) -> Proxies:
+    """Reads `IMGSVC_TRUSTED_PROXIES`: `10.0.0.5, 10.1.0.0/16, fd00::/8, unix`."""
+    networks: list[IPv4Network | IPv6Network] = []
+    entries = _entries(text.lower())
+    for entry in entries:
+        if entry != UNIX_PEER:
+            try:
+                networks.append(ip_network(entry))
+            except ValueError as error:
+                raise ValueError(f"{entry!r} must be an address, a network such as 10.0.0.0/8, or unix") from error
+    return Proxies(tuple(networks), UNIX_PEER in entries)
 
 
 def _entries(text: str) -> list[str]:

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imgsvc.addresses import parse_allowed
-from imgsvc.callers import Keys, parse_hosts, parse_keys, parse_origins
+from imgsvc.callers import Keys, Proxies, parse_hosts, parse_keys, parse_origins, parse_proxies
 from imgsvc.cores import available_cores
 from imgsvc.model import Isolation
 from imgsvc.s3_names import bucket_name, endpoint_url, key_prefix, region_name
@@ -92,6 +92,11 @@ def _keys(value: SecretStr | None) -> SecretStr | None:
 
 def _hosts(value: str) -> str:
     parse_hosts(value)
+    return value
+
+
+def _proxies(value: str) -> str:
+    parse_proxies(value)
     return value
 
 
@@ -241,6 +246,21 @@ class Settings(LocalSettings):
     max_upload_bytes: PositiveInt = Field(64 * MIB, description="Largest request body in bytes.")
     max_header_bytes: PositiveInt = Field(32 * 1024, description="Longest head of a request in bytes.")
     max_connections: PositiveInt = Field(2_000, description="Most connections that the API holds open.")
+    client_share: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="Share of the connections, and of the memory for uploads, that one client's address may hold, and "
+        "one owner of the latter.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+        "",
+        description="Addresses or networks of proxies, by commas, whose X-Forwarded-For is believed; `unix` for those "
+        "that come by the Unix socket.",
+    )
+    keep_alive_s: PositiveInt = Field(
+        75, description="Seconds that a connection may be idle between two requests; more than a proxy before it waits."
+    )
     header_timeout_s: PositiveFloat = Field(8.0, description="Seconds that the head of a request may take to come.")
     body_idle_timeout_s: PositiveFloat = Field(20.0, description="Longest silence in seconds within a request body.")
     body_grace_s: PositiveFloat = Field(30.0, description="Seconds that a request body may be waited for at any rate.")
@@ -248,8 +268,11 @@ class Settings(LocalSettings):
         1024, description="Bytes a second that a request body must bring beyond `body_grace_s`, on average."
     )
     send_idle_timeout_s: PositiveFloat = Field(
-        30.0, description="Seconds after which a client that reads nothing of its answer is cut off."
+        30.0,
+        description="Seconds after which a client that reads nothing of its answer, or less than `min_send_rate`, is "
+        "cut off.",
     )
+    min_send_rate: PositiveInt = Field(1024, description="Bytes a second of an answer that its client must read.")
     max_uploads_bytes: PositiveInt = Field(
         640 * MIB, description="Memory in bytes that uploads under way may hold together; beyond it they are refused."
     )
@@ -339,6 +362,10 @@ class Settings(LocalSettings):
     def webhook_key(self) -> bytes | None:
         """What webhooks are signed with."""
         return _webhook_key(self.webhook_secret) if self.webhook_secret else None
+
+    @property
+    def known_proxies(self) -> Proxies:
+        return parse_proxies(self.trusted_proxies)
 
     @property
     def decoder_processes(self) -> int:

@@ -80,6 +80,11 @@ def photo(width: int = 480, height: int = 320, *, orientation: int | None = None
     return encoded(stored, "JPEG", quality=95, exif=exif(orientation))
 
 
+def noise(width: int, height: int) -> bytes:
+    """A PNG that cannot be made smaller."""
+    return encoded(Image.effect_noise((width, height), 100).convert("RGB"), "PNG")
+
+
 def exif(orientation: int) -> Image.Exif:
     tags = Image.Exif()
     tags[JPEG_ORIENTATION_TAG] = orientation

@@ -1,6 +1,7 @@
-"""A real nginx in front of a service."""
+"""A real nginx or HAProxy in front of a service."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 _CONFIGURATION = """\
 daemon off;
-worker_processes 1;
+{user}worker_processes 1;
 pid {folder}/pid;
 error_log stderr error;
 events {{ worker_connections 256; }}
@@ -38,6 +39,24 @@ http {{
 """
 
 
+HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+
+_HAPROXY_CONFIGURATION = """\
+global
+    maxconn 256
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend front
+    bind 127.0.0.1:{port}
+    default_backend service
+backend service
+    server service 127.0.0.1:{service_port}
+"""
+
+
 @asynccontextmanager
 async def nginx(folder: Path, locations: str) -> AsyncGenerator[str]:
     """The URL of one with these `location` blocks."""
@@ -46,21 +65,42 @@ async def nginx(folder: Path, locations: str) -> AsyncGenerator[str]:
     folder.mkdir()
     port = free_port()
     configuration = folder / "nginx.conf"
-    configuration.write_text(_CONFIGURATION.format(folder=folder, port=port, locations=locations))
-    process = await asyncio.create_subprocess_exec(NGINX, "-p", str(folder), "-c", str(configuration))
+    user = "" if os.geteuid() else "user root;\n"  # or its workers may not write to a test's folder
+    configuration.write_text(_CONFIGURATION.format(folder=folder, port=port, locations=locations, user=user))
+    async with _running(port, NGINX, "-p", str(folder), "-c", str(configuration)):
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def haproxy(folder: Path, service_port: int) -> AsyncGenerator[int]:
+    """The port of one that passes everything on to the service."""
+    if HAPROXY is None:
+        pytest.skip("no haproxy: apt-get install --no-install-recommends haproxy")
+    folder.mkdir()
+    port = free_port()
+    configuration = folder / "haproxy.cfg"
+    configuration.write_text(_HAPROXY_CONFIGURATION.format(port=port, service_port=service_port))
+    async with _running(port, HAPROXY, "-db", "-f", str(configuration)):
+        yield port
+
+
+@asynccontextmanager
+async def _running(port: int, program: str, *arguments: str) -> AsyncGenerator[None]:
+    """The program, once it listens."""
+    process = await asyncio.create_subprocess_exec(program, *arguments)
 
     async def listens() -> bool:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
-            assert process.returncode is None, "nginx has ended"
+            assert process.returncode is None, f"{program} has ended"
             return False
         writer.close()
         return True
 
     try:
         await until(listens)
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), DEADLINE_S)

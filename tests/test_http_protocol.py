@@ -143,19 +143,6 @@ async def beside_five_hundred(service: Service, patience_s: float) -> dict[str, 
     return longest
 
 
-async def test_h4_connections_beyond_the_limit_are_answered_503(servers: Servers) -> None:
-    async with (
-        Service.start(servers.environment(), workers=0, max_connections=20) as service,
-        AsyncExitStack() as stack,
-    ):
-        for _ in range(20):
-            await stack.enter_async_context(Connection.to(service.port))
-        answer, rest = await exchange(service.port, request("GET /healthz HTTP/1.1"))
-        answer.assert_problem(503, "overloaded")
-        assert answer.headers["retry-after"]
-        assert rest == b""
-
-
 async def test_h5_a_body_below_the_floor_rate_is_answered_408(impatient: Service) -> None:
     assert await seconds_of_a_trickle(impatient, 0.1) < LATE_S
 
@@ -311,6 +298,18 @@ SMUGGLED = {
     "HTTP/1.0 with Transfer-Encoding": request(
         "POST /upload HTTP/1.0\nContent-Type: image/jpeg\nTransfer-Encoding: chunked", b"0\r\n\r\n" + SECOND
     ),
+    "two Hosts": request("GET /healthz HTTP/1.1\nHost: other", SECOND),
+    "no Host": b"GET /healthz HTTP/1.1\r\n\r\n" + SECOND,
+    "a Host that is none": request("GET /healthz HTTP/1.1", SECOND, host="a b"),
+    "a Host with a path": request("GET /healthz HTTP/1.1", SECOND, host="localhost/files"),
+    "gzip, chunked": request(f"{POST}\nTransfer-Encoding: gzip, chunked", b"0\r\n\r\n" + SECOND),
+    "gzip and chunked in two lines": request(
+        f"{POST}\nTransfer-Encoding: gzip\nTransfer-Encoding: chunked", b"0\r\n\r\n" + SECOND
+    ),
+    "identity": request(f"{POST}\nTransfer-Encoding: identity", SECOND),
+    "chunked with a parameter": request(f"{POST}\nTransfer-Encoding: chunked;q=1", b"0\r\n\r\n" + SECOND),
+    "CONNECT": request("CONNECT localhost:443 HTTP/1.1", SECOND),
+    "CONNECT of a path": request("CONNECT /healthz HTTP/1.1", SECOND),
     "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SECOND,
     "HTTP/0.9": b"GET /healthz\r\n" + SECOND,
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + SECOND,

@@ -25,8 +25,12 @@ class Answer:
     body: bytes
 
     @property
+    def json(self) -> dict[str, Any]:
+        return orjson.loads(self.body)
+
+    @property
     def code(self) -> str:
-        return orjson.loads(self.body)["code"]
+        return self.json["code"]
 
     def assert_problem(self, status: int, code: str) -> None:
         """It is a problem document, whole, and the last that is said on its connection."""
@@ -46,8 +50,9 @@ class Connection:
 
     @classmethod
     @asynccontextmanager
-    async def to(cls, port: int) -> AsyncGenerator[Self]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def to(cls, port: int, address: str = "127.0.0.1") -> AsyncGenerator[Self]:
+        """A connection from `address`, one of the many that loopback has."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
         connection = cls(reader, writer)
         try:
             yield connection

@@ -9,7 +9,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imgsvc import logs
-from imgsvc.callers import Caller
+from imgsvc.api.peer import client_address, peer_address
+from imgsvc.callers import Caller, Proxies
 from imgsvc.metrics import ApiMetrics
 
 log = logging.getLogger("imgsvc.api")
@@ -24,18 +25,21 @@ class AccessLog:
 
     Args:
         templates: path template by endpoint, such as /upload/{id}.
+        proxies: whose word is taken for where a request comes from; that is then `imgsvc.client` in its scope.
     """
 
-    def __init__(self, app: ASGIApp, templates: Mapping[Any, str], metrics: ApiMetrics) -> None:
+    def __init__(self, app: ASGIApp, templates: Mapping[Any, str], metrics: ApiMetrics, proxies: Proxies) -> None:
         self._app = app
         self._templates = templates
         self._metrics = metrics
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         _bind(scope)
+        scope["imgsvc.client"] = client_address(scope, self._proxies)
         begin = perf_counter()
         status = received = sent = 0
 
@@ -79,7 +83,8 @@ class AccessLog:
             bytes_out=sent,
             ms=round(seconds * 1000, 1),
             code=code,
-            client=scope["client"][0] if scope["client"] else None,
+            client=scope["imgsvc.client"],
+            peer=_other(peer_address(scope["client"]), scope["imgsvc.client"]),
             owner=(caller and caller.owner) or None,
             key_id=(caller and caller.key_id) or None,
         )
@@ -92,3 +97,8 @@ def _bind(scope: Scope) -> None:
     logs.bind(request_id=scope["imgsvc.request_id"], path=scope["path"][:_PATH_CHARS])
     if found := _UPLOAD_ID.search(scope["path"]):
         logs.bind(upload_id=found[1])
+
+
+def _other(peer: str, client: str) -> str | None:
+    """The proxy that a request came by, where it was forwarded."""
+    return peer if peer != client else None

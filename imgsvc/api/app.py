@@ -16,6 +16,7 @@ from imgsvc.api import events, files, jobs, listing, ops, presets, reference, up
 from imgsvc.api.access import Access, Cors
 from imgsvc.api.accesslog import AccessLog
 from imgsvc.api.budget import Budget
+from imgsvc.api.connections import Connections
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
 from imgsvc.api.middleware import BasePath, Envelope, PlainPath
@@ -78,16 +79,27 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
             tasks.start_soon(told.run)
             gc.freeze()  # or else each full collection goes through all of botocore, and nobody is served for 50 ms
             try:
-                budget, link = Budget(settings.max_uploads_bytes), link_of(settings)
-                here = Services(settings, known, queue, told, storage, outbound, budget, link, tasks, metrics)
-                yield {"services": here}
+                services = Services(
+                    settings=settings,
+                    presets=known,
+                    queue=queue,
+                    events=told,
+                    storage=storage,
+                    outbound=outbound,
+                    connections=Connections(settings, metrics),
+                    uploads=Budget(settings.max_uploads_bytes, settings.client_share),
+                    link=link_of(settings),
+                    tasks=tasks,
+                    metrics=metrics,
+                )
+                yield {"services": services}
             finally:
                 tasks.cancel_scope.cancel()
 
     templates = {route.endpoint: route.path_format for route in ROUTES}
     middleware = [
         Middleware(Envelope),
-        Middleware(AccessLog, templates=templates, metrics=metrics),
+        Middleware(AccessLog, templates=templates, metrics=metrics, proxies=settings.known_proxies),
         *([Middleware(BasePath, settings.base_path)] if settings.base_path else []),
         Middleware(PlainPath),
         *([Middleware(Cors, settings)] if settings.cors_origins else []),

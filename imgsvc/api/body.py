@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from imgsvc.api.budget import Loan
 from imgsvc.api.errors import ProblemError
+from imgsvc.api.pace import Pace
 from imgsvc.settings import Settings
 
 
@@ -20,18 +21,16 @@ async def paced(request: Request, settings: Settings, loan: Loan) -> AsyncGenera
     """
     stream = request.stream()
     loop = asyncio.get_running_loop()
-    received, waited = 0, 0.0
+    pace = Pace(settings.body_grace_s, settings.min_body_rate)
     while True:
         begin = loop.time()
-        credit = settings.body_grace_s + received / settings.min_body_rate - waited
         try:
-            async with asyncio.timeout(min(settings.body_idle_timeout_s, credit)):
+            async with asyncio.timeout(min(settings.body_idle_timeout_s, pace.left_s)):
                 chunk = await anext(stream, b"")
         except TimeoutError:
             raise ProblemError("request_timeout", "The body comes too slowly, or not at all. Try again.") from None
         if not chunk:  # the stream ends with an empty chunk
             return
-        waited += loop.time() - begin
-        received += len(chunk)
+        pace.record(len(chunk), loop.time() - begin)
         loan.take(len(chunk))
         yield chunk

@@ -1,50 +1,78 @@
 """Back-pressure: what uploads under way may hold together in memory."""
 
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 from imgsvc.api.errors import ProblemError
 
 
 class Budget:
-    """So many bytes, lent to uploads while they are received."""
+    """So many bytes, lent to uploads while they are received.
 
-    def __init__(self, bytes_: int) -> None:
+    `share` (0 to 1) is how much of them one holder, an owner or a client's address, may have: so there is always room
+    for somebody else.
+    """
+
+    def __init__(self, bytes_: int, share: float = 1.0) -> None:
         self._left = bytes_
+        self._most_of_one = int(bytes_ * share)
+        self._held: Counter[str] = Counter()
 
     @contextmanager
-    def lend(self, expected: int) -> Generator["Loan"]:
+    def lend(self, expected: int, *holders: str) -> Generator["Loan"]:
         """Raises ProblemError overloaded where there is not as much left as an upload is expected to hold.
 
         Nothing is taken for it yet: else a few clients who announce much and send nothing would have it all.
         """
-        if expected > self._left:
-            raise overloaded("Too many uploads are under way. Try again shortly.")
-        loan = Loan(self, expected)
+        self._check(expected, holders, "Try again shortly.")
+        loan = Loan(self, expected, holders)
         try:
             yield loan
         finally:
-            self._left += loan.taken
+            self.give_back(loan.held, holders)
 
-    def take(self, bytes_: int) -> None:
-        if bytes_ > self._left:
-            raise overloaded("Too many uploads are under way, and this one came too late. Try again shortly.")
-        self._left -= bytes_
+    def take(self, bytes_: int, holders: Iterable[str]) -> None:
+        self._check(bytes_, holders, "This one came too late: try again shortly.")
+        self._add(bytes_, holders)
+
+    def give_back(self, bytes_: int, holders: Iterable[str]) -> None:
+        self._add(-bytes_, holders)
+
+    def _check(self, more: int, holders: Iterable[str], advice: str) -> None:
+        if more > self._left:
+            raise overloaded(f"Too many uploads are under way. {advice}")
+        if any(self._held[holder] + more > self._most_of_one for holder in holders):
+            raise overloaded(f"Too many uploads of yours are under way. {advice}")
+
+    def _add(self, more: int, holders: Iterable[str]) -> None:
+        self._left -= more
+        for holder in holders:
+            self._held[holder] += more
+            if not self._held[holder]:
+                del self._held[holder]
 
 
 class Loan:
-    """What one upload holds: as much as has come of it, up to what it will ever hold at once."""
+    """What one upload holds now: what has come of it and is not stored yet, at most what it may ever hold at once."""
 
-    def __init__(self, budget: Budget, most: int) -> None:
+    def __init__(self, budget: Budget, most: int, holders: Iterable[str]) -> None:
         self._budget = budget
         self._most = most
-        self.taken = 0
+        self._holders = tuple(holders)
+        self.held = 0
 
     def take(self, bytes_: int) -> None:
-        """Counts what came. Raises ProblemError overloaded where others hold too much by now."""
-        more = min(bytes_, self._most - self.taken)
-        self._budget.take(more)
-        self.taken += more
+        """Counts what came. Raises ProblemError overloaded where others, or its client, hold too much by now."""
+        more = min(bytes_, self._most - self.held)
+        self._budget.take(more, self._holders)
+        self.held += more
+
+    def give_back(self, bytes_: int) -> None:
+        """Counts what is stored, and no longer held."""
+        less = min(bytes_, self.held)
+        self._budget.give_back(less, self._holders)
+        self.held -= less
 
 
 def overloaded(detail: str) -> ProblemError:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from imgsvc.api.budget import Budget
+from imgsvc.api.connections import Connections
 from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import Link
@@ -29,6 +30,7 @@ class Services:
     events: Events
     storage: Storage
     outbound: Outbound
+    connections: Connections
     uploads: Budget
     link: Link
     tasks: TaskGroup

@@ -1,42 +1,46 @@
 """HTTP/1.1 below the application: httptools' strict parser, with deadlines and limits for everything a client does.
 
     connect ──────▶ head ──────▶ body ──────▶ answer ──────▶ keep-alive, and the next head
-            header_timeout_s     body.py         send_idle_timeout_s  KEEP_ALIVE_S
-            max_header_bytes     (idle, rate)
+    connections.py  header_timeout_s   body.py     transport.py      keep_alive_s
+                    max_header_bytes   (idle, rate)   (rate)
 
 What is refused here is a problem document too, and the end of its connection: behind bytes that could not be
 understood nothing can be told for sure, least of all where the next request begins.
 """
 
 import asyncio
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import httptools
-from starlette.types import Message, Send
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from imgsvc.api.connections import Verdict
+from imgsvc.api.context import Services
 from imgsvc.api.errors import NOT_KEPT, RETRY_AFTER_S, problem
+from imgsvc.api.framing import frame_answers
+from imgsvc.api.pace import Pace
+from imgsvc.api.peer import peer_address
+from imgsvc.api.transport import Transport
 from imgsvc.problems import HTTP_PROBLEMS
-from imgsvc.settings import Settings
-
-KEEP_ALIVE_S = 30
-LINGER_S = 2.0
-"""For how long the sender of a body that was answered early may be silent before its connection is closed."""
-
-MAX_LINGER_S = 30.0
-"""How long it is heard out at most. Many clients look for an answer only once they have sent all (wget, http.client),
-or are kept from it by a reset (the JDK's)."""
 
 LINGER_BYTES = 64 * 1024
-"""How much more than the largest body it may send meanwhile."""
+"""How much more than the largest body a client may send that was answered early."""
 
 MAX_URI_BYTES = 16 * 1024
 MAX_HEADERS = 100
+MAX_PIPELINED = 16
+"""Requests of one connection that may wait for the one before them. Each costs some kilobytes, and the parser makes
+thousands of one read."""
+
 _HEADER_OVERHEAD_BYTES = 4  # ": " and CRLF
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)  # a target as clients of a proxy write it
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class _RefusedError(Exception):
@@ -54,7 +58,10 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._settings: Settings = app_state["services"].settings
+        services: Services = app_state["services"]
+        self._settings = services.settings
+        self._limits = services.connections
+        self._verdict = Verdict.REFUSE
         self._head_deadline: asyncio.TimerHandle | None = None
         self._in_head = False
         self._header_count = 0
@@ -63,16 +70,20 @@ class Protocol(HttpToolsProtocol):
         self._deaf = False  # what still comes is not looked at
         self._discarded = 0
         self._body_bytes = 0  # of the request whose head came last
+        self._upgrading = False  # the head that came last asks for another protocol
+        self._replaying = False  # the parser is fed a head that was read already
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] (as uvicorn's)
         super().connection_made(self._transport_of(transport))
         self._expect_head()
-        if len(self.connections) > self._settings.max_connections:
-            self._refuse("overloaded", "Too many connections are open. Try again shortly.")
+        self._verdict = self._limits.open(self._peer)
+        if self._verdict is Verdict.REFUSE:
+            self._refuse(*_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._cancel_head_deadline()
+        self._limits.close(self._peer, self._verdict)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf or self.transport.is_closing() or self.parser is None:
@@ -83,9 +94,7 @@ class Protocol(HttpToolsProtocol):
             self._expect_head()
         self._overhead += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.cycle.keep_alive = False  # answered as the plain request that it is also; nothing else is spoken here
+            self._parse(data)
         except httptools.HttpParserError as error:
             reason = error.__context__
             self._refuse(*(reason.args if isinstance(reason, _RefusedError) else _MALFORMED))
@@ -93,12 +102,38 @@ class Protocol(HttpToolsProtocol):
             if self._overhead > self._settings.max_header_bytes:  # a head, or the framing of chunks
                 self._refuse(*_HEADERS_TOO_LARGE)
 
+    def _parse(self, data: bytes) -> None:
+        """Hands bytes to the parser.
+
+        Where a head asks for another protocol (h2c, as the JDK's client and `curl --http2` do), the parser takes all
+        that follows for that protocol. None is spoken here, so the request is the plain one that it is also
+        (RFC 9110, 7.8), its body included: a new parser is told how that is framed, and reads on.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                framing = [header for header in self.headers if header[0] in _FRAMING]
+                self._upgrading, self._replaying = False, True
+                self.parser = cast("Any", httptools.HttpRequestParser(self))
+                self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *_lines(framing), b"\r\n"]))
+                self._replaying = False
+            else:
+                return
+
     def on_message_begin(self) -> None:
+        if self._replaying:
+            return
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _RefusedError("overloaded", "Too many requests wait on this connection.")
         super().on_message_begin()
         self._in_head = True
         self._header_count = self._header_bytes = self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
+        if self._replaying:
+            return
         super().on_url(url)
         if len(self.url) > MAX_URI_BYTES:
             raise _RefusedError("uri_too_long", f"The request's target is longer than {MAX_URI_BYTES} bytes.")
@@ -112,18 +147,29 @@ class Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._replaying:
+            return
         self._cancel_head_deadline()
         self._in_head = False
         self._overhead = 0
-        if self.parser is not None and self.parser.get_http_version() != "1.1":
-            self._check_old_version()
+        version = self.parser.get_http_version()
+        self._check_framing(version)
+        if self._verdict is Verdict.HEALTH_ONLY and not self._asks_for_health():
+            raise _RefusedError(*_FULL)
+        self._upgrading = self.parser.should_upgrade()
         super().on_headers_complete()
-        _say_when_it_closes(self.cycle)
+        if self._verdict is Verdict.HEALTH_ONLY:
+            self.cycle.keep_alive = False
+        frame_answers(self.cycle, version, self.config.timeout_keep_alive)
 
     def on_body(self, body: bytes) -> None:
         self._overhead = 0
         self._body_bytes += len(body)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._upgrading:  # or else the body is still to come
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -134,10 +180,29 @@ class Protocol(HttpToolsProtocol):
         super().pause_writing()
         self._transport.watch()
 
-    def _check_old_version(self) -> None:
-        """What was before 1.1 knows no chunks: who announces them means something else (RFC 9112, 6.1)."""
-        if any(name == b"transfer-encoding" for name, _ in self.headers):
-            raise _RefusedError(*_MALFORMED)
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._transport.unwatch()
+
+    def _check_framing(self, version: str) -> None:
+        """Refuses what two readers could take for two requests, or for one to two hosts (RFC 9112, 3.2 and 6.1)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (version == "1.1" and not hosts):
+            raise _RefusedError("malformed_request", "Send one Host header.")
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise _RefusedError("malformed_request", "The Host header is no host.")
+        absolute = _ABSOLUTE.match(self.url)
+        if absolute and hosts and _authority(absolute[1]) != _authority(hosts[0]):
+            raise _RefusedError("malformed_request", "The request's target and its Host header name different hosts.")
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (version != "1.1" or codings != [b"chunked"]):
+            raise _RefusedError("malformed_request", "The one Transfer-Encoding that is read is chunked, of HTTP/1.1.")
+        if self.parser.get_method() == b"CONNECT":
+            raise _RefusedError("malformed_request", "This is no proxy: there is nothing to CONNECT to.")
+
+    def _asks_for_health(self) -> bool:
+        path = self.url.partition(b"?")[0].decode("latin-1").removeprefix(self._settings.base_path)
+        return path in {"/healthz", "/readyz"}
 
     def _expect_head(self) -> None:
         if self._head_deadline is None:
@@ -172,6 +237,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _answer(self, code: str, detail: str) -> None:
+        self._limits.refused(code, self._peer)
         request_id = secrets.token_hex(8)
         status = HTTP_PROBLEMS[code]
         body = problem(code, detail, "", request_id)
@@ -182,14 +248,9 @@ class Protocol(HttpToolsProtocol):
             "cache-control": NOT_KEPT,
             "connection": "close",
         } | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
-        lines = b"".join(
-            b"%b: %b\r\n" % header
-            for header in [
-                *self.server_state.default_headers,
-                *((name.encode(), value.encode()) for name, value in headers.items()),
-            ]
-        )
-        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        ours = ((name.encode(), value.encode()) for name, value in headers.items())
+        head = b"".join(_lines([*self.server_state.default_headers, *ours]))
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
 
     def _has_unread(self) -> bool:
         """Whether a plain close could reset the connection, and so take the answer from its reader."""
@@ -200,9 +261,13 @@ class Protocol(HttpToolsProtocol):
         if self._body_bytes + self._discarded > self._settings.max_upload_bytes + LINGER_BYTES:
             self.transport.pause_reading()
 
-    def _transport_of(self, transport: asyncio.Transport) -> "_Transport":
-        idle_s = self._settings.send_idle_timeout_s
-        return _Transport(transport, self.loop, idle_s, self._has_unread, lambda: self._discarded)
+    def _transport_of(self, transport: asyncio.Transport) -> Transport:
+        pace = Pace(self._settings.send_idle_timeout_s, self._settings.min_send_rate)
+        return Transport(transport, self.loop, pace, self._has_unread, lambda: self._discarded)
+
+    @property
+    def _peer(self) -> str:
+        return peer_address(self.client)
 
     @property
     def _latest(self) -> RequestResponseCycle | None:
@@ -210,21 +275,17 @@ class Protocol(HttpToolsProtocol):
         return self.cycle
 
     @property
-    def _transport(self) -> "_Transport":
-        assert isinstance(self.transport, _Transport)
+    def _transport(self) -> Transport:
+        assert isinstance(self.transport, Transport)
         return self.transport
 
 
-def _say_when_it_closes(cycle: RequestResponseCycle) -> None:
-    """An answer that comes before its request's body ends the connection: its client must not send another on it."""
-    send: Send = cast("Any", cycle.send)
+def _authority(host: bytes) -> bytes:
+    return host.lower().removesuffix(b":80")
 
-    async def send_and_say(message: Message) -> None:
-        if message["type"] == "http.response.start" and cycle.more_body:
-            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-        await send(message)
 
-    cast("Any", cycle).send = send_and_say
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    return (b"%b: %b\r\n" % header for header in headers)
 
 
 _MALFORMED = ("malformed_request", "The request is not valid HTTP/1.1.")
@@ -232,77 +293,4 @@ _HEADERS_TOO_LARGE = (
     "headers_too_large",
     f"The request has more headers than the {MAX_HEADERS} that this service reads, or longer ones. Send less of them.",
 )
-
-
-class _Transport(asyncio.Transport):
-    """A transport whose end neither cuts off its last answer nor waits for ever for somebody to read it."""
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        loop: asyncio.AbstractEventLoop,
-        send_idle_timeout_s: float,
-        has_unread: Callable[[], bool],
-        discarded: Callable[[], int],
-    ) -> None:
-        super().__init__()
-        self._transport = transport
-        self._loop = loop
-        self._send_idle_timeout_s = send_idle_timeout_s
-        self._has_unread = has_unread
-        self._discarded = discarded
-        self._lingers = False
-        self._watched = False
-        self._written = 0
-
-    def close(self) -> None:
-        """Where its sender has not been read to the end, says that nothing more is sent, and reads on for a while."""
-        if self.is_closing():
-            return
-        if self._has_unread():
-            self._lingers = True
-            self._transport.write_eof()
-            self._transport.resume_reading()  # which a body that nobody took may have paused
-            self._loop.call_later(LINGER_S, self._linger, self._loop.time() + MAX_LINGER_S, self._discarded())
-        else:
-            self._transport.close()
-        self.watch()
-
-    def _linger(self, end: float, discarded: int) -> None:
-        """Reads on for as long as something comes."""
-        if self._discarded() == discarded or self._loop.time() >= end:
-            self._transport.close()
-        elif not self._transport.is_closing():
-            self._loop.call_later(LINGER_S, self._linger, end, self._discarded())
-
-    def watch(self) -> None:
-        """Aborts the connection once its client has taken nothing for `send_idle_timeout_s`."""
-        if self._transport.get_write_buffer_size() and not self._watched:
-            self._watched = True
-            self._loop.call_later(self._send_idle_timeout_s, self._check, self._taken())
-
-    def _check(self, taken: int) -> None:
-        self._watched = False
-        if self._transport.get_write_buffer_size() and self._taken() == taken:
-            self._transport.abort()
-        else:
-            self.watch()
-
-    def _taken(self) -> int:
-        return self._written - self._transport.get_write_buffer_size()
-
-    def is_closing(self) -> bool:
-        return self._lingers or self._transport.is_closing()
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._written += len(data)
-        self._transport.write(data)
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return self._transport.get_extra_info(name, default)
+_FULL = ("overloaded", "Too many connections are open. Try again shortly.")

@@ -13,7 +13,7 @@ from uvicorn import Config, Server
 
 from imgsvc.api.app import create_app
 from imgsvc.api.context import drain, end_waiting, is_draining
-from imgsvc.api.protocol import KEEP_ALIVE_S, Protocol
+from imgsvc.api.protocol import Protocol
 from imgsvc.process import allow_files, listen, load_presets
 from imgsvc.settings import Settings
 
@@ -65,7 +65,7 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         proxy_headers=False,
     )

@@ -19,6 +19,7 @@ from imgsvc.api.body import paced
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.forms import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
+from imgsvc.api.peer import client_network
 from imgsvc.api.webhooks import webhook_url
 from imgsvc.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.answers import Admission, Reservation
@@ -49,13 +50,14 @@ async def upload(request: Request) -> Response:
     here, whose = services(request), owner(request)
     length = _length(request, here.settings.max_upload_bytes)
     key = options.idempotency_key(request, whose)
-    with here.uploads.lend(min(length, 2 * PART_BYTES)) as loan:
+    with here.uploads.lend(min(length, 2 * PART_BYTES), *_holders(request, whose)) as loan:
         body = open_body(request, options.FIELDS, paced(request, here.settings, loan))
 
         async def receive(upload_id: str, on_store: OnStore | None) -> Submission:
             sink = _digest
             if on_store is not None:
-                sink = partial(here.storage.put_stream, original_key(upload_id), owner=whose, on_begin=on_store)
+                put = partial(here.storage.put_stream, original_key(upload_id), owner=whose)
+                sink = partial(put, on_begin=on_store, on_stored=loan.give_back)
             return await _receive(upload_id, body, here, sink)
 
         with here.metrics.uploads.track_inprogress():
@@ -190,6 +192,12 @@ async def _abandon_at_last(upload_id: str, here: Services) -> None:
         except QueueUnavailableError:
             continue
         return
+
+
+def _holders(request: Request, owner: str) -> list[str]:
+    """Who is answerable for what an upload holds: its client, and its owner where the service has several."""
+    client = f"client {client_network(request.scope['imgsvc.client'])}"
+    return [client, f"owner {owner}"] if owner else [client]
 
 
 def _length(request: Request, max_bytes: int) -> int:

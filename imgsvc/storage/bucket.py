@@ -22,6 +22,10 @@ _CONSTRAINT_REFUSED = {"InvalidLocationConstraint", "IllegalLocationConstraintEx
 _TAKEN = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
 
+def _ignore(_: int) -> None:
+    """For callers who do not want to know."""
+
+
 class Storage:
     """One bucket, or what is under a prefix of one: keys are given and returned without it.
 
@@ -52,11 +56,19 @@ class Storage:
             yield cls(client, settings, health or Metrics().storage)
 
     async def put_stream(
-        self, key: str, chunks: AsyncIterator[bytes], content_type: str, *, owner: str, on_begin: Callable[[], None]
+        self,
+        key: str,
+        chunks: AsyncIterator[bytes],
+        content_type: str,
+        *,
+        owner: str,
+        on_begin: Callable[[], None],
+        on_stored: Callable[[int], None] = _ignore,
     ) -> Digest:
         """Stores what `chunks` yields, part by part as it comes; a body below one part takes a single PUT.
 
-        Where it raises, or is cancelled, `clear` removes what is left behind, if it had told `on_begin`.
+        `on_stored` is called with the size of each part that is stored, and no longer in memory. Where it raises, or is
+        cancelled, `clear` removes what is left behind, if it had told `on_begin`.
         """
         parts = StreamParts(chunks)
         whole = await parts.whole()
@@ -64,7 +76,7 @@ class Storage:
         if whole is not None:
             await self.put(key, whole, content_type, owner=owner)
         else:
-            await self._put_parts(key, parts, content_type, owner)
+            await self._put_parts(key, parts, content_type, owner, on_stored)
         return parts.digest()
 
     async def put(
@@ -173,8 +185,10 @@ class Storage:
             async with self._calls.call():  # servers that have but one place, whatever they call it
                 await self._client.create_bucket(Bucket=self._bucket)
 
-    async def _put_parts(self, key: str, parts: StreamParts, content_type: str, owner: str) -> None:
-        upload = PartsUpload(self._client, self._calls, self._bucket, self._prefix + key)
+    async def _put_parts(
+        self, key: str, parts: StreamParts, content_type: str, owner: str, on_stored: Callable[[int], None]
+    ) -> None:
+        upload = PartsUpload(self._client, self._calls, self._bucket, self._prefix + key, on_stored)
         upload_id, repeated = await upload.begin(content_type, metadata(None, owner))
         if repeated:
             await self._clearing.abort_uploads(self._prefix + key, but=upload_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -66,6 +66,7 @@ class PartsUpload:
     calls: Calls
     bucket: str
     key: str
+    on_stored: Callable[[int], None]
 
     async def begin(self, content_type: str, metadata: Mapping[str, str]) -> tuple[str, bool]:
         """The upload's id, and whether an earlier try may have begun one too, without our hearing of it."""
@@ -106,4 +107,6 @@ class PartsUpload:
             answer = await self.client.upload_part(
                 Bucket=self.bucket, Key=self.key, UploadId=upload_id, PartNumber=number, Body=cast(bytes, data)
             )
-            return answer["ETag"]
+            etag = answer["ETag"]
+        self.on_stored(len(data))
+        return etag
