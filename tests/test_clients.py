@@ -256,7 +256,7 @@ async def test_h48_clients_of_node_programs(order: Order, modules: Path, client:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("version", ["HTTP_1_1"])
+@pytest.mark.parametrize("version", ["HTTP_1_1", "HTTP_2"])
 async def test_h48_the_jdks_own_client(order: Order, version: str) -> None:
     source = str(CLIENTS / "Upload.java")
     java = program("java", "default-jdk-headless")
