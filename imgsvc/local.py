@@ -4,17 +4,17 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from contextlib import suppress
-from importlib.metadata import version
 from time import perf_counter
 from typing import Any
 
 import orjson
 
 from imgsvc.embedded import Child, Embedded, EmbeddedError
+from imgsvc.interpreter import command
 from imgsvc.process import listen, load_presets
 from imgsvc.settings import PREFIX, LocalSettings
+from imgsvc.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ STOP_GRACE_S = 40.0
 
 _RESTART_S = 1.0
 _PROBE_S = 0.05
-_ROLES = {"api": ["-m", "imgsvc", "api"], "worker": ["-m", "imgsvc.worker"]}
+_ROLES = {"api": command("imgsvc", "api"), "worker": command("imgsvc.worker")}
 
 
 async def run(settings: LocalSettings) -> None:
@@ -58,7 +58,7 @@ class Role:
 
     def __init__(self, name: str, argv: list[str], env: dict[str, str]) -> None:
         self.name = name
-        self._argv = [sys.executable, *argv]
+        self._argv = argv
         self._env = env
         self._child: Child | None = None
 
@@ -113,7 +113,7 @@ async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> N
         await asyncio.sleep(_PROBE_S)
     key = "-H 'Authorization: Bearer <key>' " if settings.api_keys else ""
     _say(
-        f"imgsvc {version('imgsvc')} is ready after {perf_counter() - begin:.1f} s",
+        f"imgsvc {VERSION} is ready after {perf_counter() - begin:.1f} s",
         f"\n  api      {settings.url}",
         f"\n  worker   {checks['workers']['alive']} running, sandbox {checks['workers']['sandbox']}",
         f"\n  queue    Valkey at {embedded.services.redis_url.rpartition('@')[2]}",

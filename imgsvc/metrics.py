@@ -8,7 +8,6 @@ import platform
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from time import perf_counter
 
 from prometheus_client import (
@@ -26,6 +25,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from imgsvc.problems import JOB_FAILURES
+from imgsvc.version import VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -85,7 +85,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._gauge("build_info", "Always 1; what this process is.", "version", "python", "role").labels(
-            version("imgsvc"), platform.python_version(), role
+            VERSION, platform.python_version(), role
         ).set(1)
         seconds = self._histogram(
             "dependency_seconds", "Seconds that a call took that succeeded.", _CALL_S, "dependency"

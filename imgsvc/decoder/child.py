@@ -1,4 +1,4 @@
-"""The decoder's child: `python -I -m imgsvc.decoder.child`, one image at a time, until its parent hangs up.
+"""The decoder's child, which process.COMMAND starts: one image at a time, until its parent hangs up.
 
 It is the only process that ever looks into an image, so it is made to be worthless to whoever takes it over: its
 environment is empty, and before the first image it gives up opening, connecting and starting anything.

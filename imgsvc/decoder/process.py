@@ -14,6 +14,7 @@ from typing import IO
 from anyio import wait_readable, wait_writable
 
 from imgsvc.decoder import wire
+from imgsvc.interpreter import command
 from imgsvc.model import Rendered, Rendition
 from imgsvc.problems import JobError
 
@@ -21,7 +22,8 @@ OnStep = Callable[[str, int, int], None]
 Admit = Callable[[int], Awaitable[None]]
 """Waits until there is room for so many bytes of pixels."""
 
-COMMAND = (sys.executable, "-I", "-W", "ignore", "-m", "imgsvc.decoder.child")
+COMMAND = tuple(command("imgsvc.decoder.child", flags=("-I", "-S", "-W", "ignore")))
+"""Without our environment, and without what `site` would run for it: it imports from where we do."""
 
 _START_TIMEOUT_S = 30.0
 _END_GRACE_S = 1.0  # between hanging up and being dead
