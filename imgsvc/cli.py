@@ -58,7 +58,7 @@ def _api(_: Namespace) -> int:
 
 
 def _worker(_: Namespace) -> int:
-    from imgsvc.worker.__main__ import main as work
+    from imgsvc.worker.run import main as work
 
     work()
     return SUCCEEDED

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import os
+import shlex
 import signal
 from contextlib import suppress
 from time import perf_counter
@@ -11,8 +11,10 @@ from typing import Any
 import orjson
 
 from imgsvc.embedded import Child, Embedded, EmbeddedError
+from imgsvc.environment import without
 from imgsvc.interpreter import command
-from imgsvc.process import listen, load_presets
+from imgsvc.listening import listening
+from imgsvc.process import load_presets
 from imgsvc.settings import PREFIX, LocalSettings
 from imgsvc.version import VERSION
 
@@ -36,10 +38,11 @@ async def run(settings: LocalSettings) -> None:
     begin = perf_counter()
     # before anything starts, say that a preset is wrong, or the port taken
     load_presets(settings)
-    listen(settings).close()
+    with listening(settings):
+        pass
     async with Embedded(settings.data_dir) as embedded:
         # nobody balances load over a single API: it need not announce its end
-        env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | os.environ | embedded.services.environment()
+        env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | without(embedded.services.settings()) | embedded.services.environment()
         roles = {name: Role(name, argv, env) for name, argv in _ROLES.items()}
         try:
             for role in roles.values():
@@ -111,15 +114,16 @@ async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> N
         if perf_counter() > deadline:
             raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {settings.url}/readyz says: {checks}")
         await asyncio.sleep(_PROBE_S)
+    socket = f"--unix-socket {shlex.quote(str(settings.unix_socket))} " if settings.unix_socket else ""
     key = "-H 'Authorization: Bearer <key>' " if settings.api_keys else ""
     _say(
         f"imgsvc {VERSION} is ready after {perf_counter() - begin:.1f} s",
-        f"\n  api      {settings.url}",
+        f"\n  api      {settings.where if settings.unix_socket else settings.url}",
         f"\n  worker   {checks['workers']['alive']} running, sandbox {checks['workers']['sandbox']}",
         f"\n  queue    Valkey at {embedded.services.redis_url.rpartition('@')[2]}",
         f"\n  storage  SeaweedFS at {embedded.services.s3_endpoint_url}",
         f"\n  data     {settings.data_dir}",
-        f"\n\nTry it:  curl {key}-F file=@photo.jpg {settings.url}/upload\nStop it: Ctrl-C",
+        f"\n\nTry it:  curl {socket}{key}-F file=@photo.jpg {settings.url}/upload\nStop it: Ctrl-C",
     )
 
 
@@ -127,7 +131,10 @@ async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None
     """What /readyz says, or None while nobody does."""
     with suppress(OSError, TimeoutError, orjson.JSONDecodeError, KeyError):  # a problem document has no checks
         async with asyncio.timeout(1):
-            reader, writer = await asyncio.open_connection(settings.host, settings.port)
+            if settings.unix_socket:
+                reader, writer = await asyncio.open_unix_connection(settings.unix_socket)
+            else:
+                reader, writer = await asyncio.open_connection(settings.called_host, settings.port)
             try:
                 writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 answer = await reader.read()

@@ -20,6 +20,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -81,6 +82,7 @@ class Metrics:
     """What every process has."""
 
     def __init__(self, role: str = "") -> None:
+        values.ValueClass = values.MutexValue  # whatever PROMETHEUS_MULTIPROC_DIR says to the machine's programs
         disable_created_metrics()  # when a count began is of no use here, and doubles the lines
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)

@@ -1,16 +1,19 @@
 """Every setting of imgsvc, read from `IMGSVC_*` environment variables and checked before anything starts."""
 
 import base64
-import difflib
 import ipaddress
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -20,14 +23,14 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imgsvc import environment
 from imgsvc.addresses import parse_allowed
 from imgsvc.callers import Keys, parse_hosts, parse_keys, parse_origins
+from imgsvc.environment import PREFIX
 
-S = TypeVar("S", bound=BaseSettings)
+S = TypeVar("S", bound=BaseModel)
 
-PREFIX = "IMGSVC_"
 MIB = 1024 * 1024
 
 
@@ -37,7 +40,11 @@ class SettingsError(Exception):
 
 def _redis_url(value: str) -> str:
     url = urlsplit(value)
-    if url.scheme not in {"redis", "rediss", "unix"} or url.port == 0:  # to ask for its port is to have it checked
+    try:
+        port = url.port
+    except ValueError:  # what Python says of it has a piece of the password in it, where that is not escaped
+        raise ValueError("its port is none; write / ? # @ : in a password as %2F %3F %23 %40 %3A") from None
+    if url.scheme not in {"redis", "rediss", "unix"} or port == 0:
         raise ValueError("must look like redis://[[user]:password@]host:6379/0, rediss://… or unix://…")
     return value
 
@@ -78,6 +85,21 @@ def _keys(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _host(value: str) -> str:
+    host = value.removeprefix("[").removesuffix("]")
+    try:
+        mapped = ipaddress.IPv6Address(host).ipv4_mapped
+    except ValueError:
+        return host
+    return str(mapped or host)
+
+
+def _unix_socket(value: Path | None) -> Path | None:
+    if value is not None and (length := len(os.fsencode(value))) > (limit := 107 if sys.platform == "linux" else 103):
+        raise ValueError(f"its path has {length} bytes, and a socket's may have {limit}: choose a shorter one")
+    return value
+
+
 def _hosts(value: str) -> str:
     parse_hosts(value)
     return value
@@ -88,13 +110,20 @@ def _origins(value: str) -> str:
     return value
 
 
-class LocalSettings(BaseSettings):
+class LocalSettings(BaseModel):
     """What the one-machine mode needs to know before its own servers give it the rest."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        "127.0.0.1", description="Address or name that the API listens on; `::` takes IPv4 too."
+    )
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
+    unix_socket: Annotated[Path | None, AfterValidator(_unix_socket)] = Field(
+        None,
+        description="Path of a Unix socket that the API listens on instead, of mode 0660; "
+        "whoever may open it counts as local.",
+    )
     allow_open: bool = Field(
         False,
         description="Let an API without keys listen beyond loopback, behind something else that guards it.",
@@ -131,7 +160,7 @@ class LocalSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _open_means_loopback(self) -> Self:
-        if self.api_keys is None and not self.allow_open and not _is_loopback(self.host):
+        if self.api_keys is None and not self.allow_open and not self.unix_socket and not _is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would open the service to the network, and it has no keys: "
                 f"set {PREFIX}API_KEYS; or set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 where a proxy or "
@@ -151,8 +180,22 @@ class LocalSettings(BaseSettings):
 
     @property
     def url(self) -> str:
+        """Where the API is called on this machine."""
+        if self.unix_socket:
+            return "http://localhost"
+        return _http(self.called_host, self.port)
+
+    @property
+    def called_host(self) -> str:
+        """The host that it is called by; what stands for all addresses can be listened on, and not called."""
+        return "127.0.0.1" if self.host in {"::", "0.0.0.0"} else self.host  # noqa: S104 (it is left)
+
+    @property
+    def where(self) -> str:
         """Where the API listens."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        if self.unix_socket:
+            return f"unix:{self.unix_socket}"
+        return _http(self.host, self.port)
 
     @property
     def signs_files(self) -> bool:
@@ -296,10 +339,10 @@ class Settings(LocalSettings):
         return self.decoders or available_cores()
 
 
-class ClientSettings(BaseSettings):
+class ClientSettings(BaseModel):
     """What the commands that talk to a service want to know."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     server: Annotated[str, AfterValidator(_http_url)] = Field(
         "http://127.0.0.1:8000", description="Address of the service that `imgsvc upload` and others talk to."
@@ -308,6 +351,11 @@ class ClientSettings(BaseSettings):
 
 
 _FIELDS = Settings.model_fields | ClientSettings.model_fields
+_SECRETS = {
+    "redis_url",  # it has the password in it
+    *(name for name, field in _FIELDS.items() if SecretStr in {field.annotation, *get_args(field.annotation)}),
+}
+"""Each of these may be in a file instead, as Docker and Kubernetes hand secrets on."""
 
 
 def available_cores() -> int:
@@ -321,34 +369,32 @@ def load(kind: type[S], **given: str) -> S:
     Raises:
         SettingsError: with one line for each setting that is unknown, missing or wrong.
     """
-    problems = [_unknown(name) for name in os.environ if name.startswith(PREFIX) and not _is_known(name)]
+    found = environment.read(kind.model_fields.keys() - given.keys(), _SECRETS, _FIELDS)
+    problems = list(found.problems)
     try:
-        settings = kind(**given)  # pyright: ignore[reportArgumentType] (the rest is in the environment)
+        settings = kind(**{**found.values, **given})  # pyright: ignore[reportArgumentType] (it validates them)
     except ValidationError as error:
-        problems += [_explain(kind, item["loc"], item["type"], item["msg"]) for item in error.errors()]
-        raise SettingsError("\n".join(problems)) from error
+        problems += [_explain(kind, found.origins, item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        raise SettingsError("\n".join(problems)) from None  # the error's own text has what was given in it
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
 
 
-def _is_known(name: str) -> bool:
-    return name.removeprefix(PREFIX).lower() in _FIELDS
-
-
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, [PREFIX + field.upper() for field in _FIELDS], n=1)
-    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _explain(kind: type[BaseSettings], loc: tuple[int | str, ...], type_: str, message: str) -> str:
+def _explain(
+    kind: type[BaseModel], origins: Mapping[str, str], loc: tuple[int | str, ...], type_: str, message: str
+) -> str:
     if not loc:  # a rule between fields, whose message names them
         return message.removeprefix("Value error, ")
     field = str(loc[0])
-    about = f"{PREFIX}{field.upper()}"
     if type_ == "missing":
-        return f"{about} is not set: {kind.model_fields[field].description}"
-    return f"{about} is wrong: {message.removeprefix('Value error, ')}"
+        return f"{PREFIX}{field.upper()} is not set: {kind.model_fields[field].description}"
+    return f"{origins.get(field, PREFIX + field.upper())} is wrong: {message.removeprefix('Value error, ')}"
+
+
+def _http(host: str, port: int) -> str:
+    # of a scope: RFC 6874
+    return f"http://[{host.replace('%', '%25')}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:

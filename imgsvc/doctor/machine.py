@@ -5,9 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
-from imgsvc import process
 from imgsvc.doctor.finding import Finding, fail, ok, warn
 from imgsvc.embedded import EmbeddedError, find_programs, owner
+from imgsvc.listening import listening
 from imgsvc.settings import LocalSettings, SettingsError
 
 GIB = 1024**3
@@ -35,14 +35,14 @@ async def check_folder(settings: LocalSettings) -> list[Finding]:
 
 
 async def check_port(settings: LocalSettings) -> list[Finding]:
-    where = f"{settings.host}:{settings.port}"
+    where = settings.where
     if owner(settings.data_dir):
         return [ok("port", f"{where} is not tried, since imgsvc is running")]
     try:
-        process.listen(settings).close()
+        with listening(settings):
+            return [ok("port", f"{where} is free")]
     except SettingsError as error:
         return [fail("port", str(error), "Choose another one.")]
-    return [ok("port", f"{where} is free")]
 
 
 def _disk(folder: Path) -> Finding:
