@@ -18,7 +18,8 @@ from typing import Self
 
 from imgsvc.embedded.child import EmbeddedError
 from imgsvc.embedded.ports import free_ports, is_free
-from imgsvc.embedded.servers import SeaweedPorts, write_private
+from imgsvc.embedded.private import write_private
+from imgsvc.embedded.servers import SeaweedPorts
 
 LOCK_WAIT_S = 1.0  # servers of a killed parent are killed too, and gone within milliseconds
 LOCK_INTERVAL_S = 0.02
