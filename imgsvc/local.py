@@ -4,6 +4,7 @@ import asyncio
 import logging
 import shlex
 import signal
+import sys
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -16,6 +17,7 @@ from imgsvc.interpreter import command
 from imgsvc.listening import listening
 from imgsvc.process import load_presets
 from imgsvc.settings import PREFIX, LocalSettings
+from imgsvc.streams import give_up
 from imgsvc.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -145,4 +147,7 @@ async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None
 
 
 def _say(*words: object) -> None:
-    print(*words, sep="", flush=True)  # noqa: T201 (this is what the user sees)
+    try:
+        print(*words, sep="", flush=True)  # noqa: T201 (this is what the user sees)
+    except OSError:  # the user does not look any more, and the clients of what runs here do not care
+        give_up(sys.stdout)

@@ -1,13 +1,9 @@
 """Every setting of imgsvc, read from `IMGSVC_*` environment variables and checked before anything starts."""
 
-import base64
-import ipaddress
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar, get_args
-from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -24,9 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from imgsvc import environment
-from imgsvc.addresses import parse_allowed
-from imgsvc.callers import Keys, parse_hosts, parse_keys, parse_origins
+from imgsvc import checks, environment
+from imgsvc.callers import Keys, parse_keys
 from imgsvc.environment import PREFIX
 
 S = TypeVar("S", bound=BaseModel)
@@ -38,88 +33,16 @@ class SettingsError(Exception):
     """A setting is wrong or missing; the message names it and says what to set."""
 
 
-def _redis_url(value: str) -> str:
-    url = urlsplit(value)
-    try:
-        port = url.port
-    except ValueError:  # what Python says of it has a piece of the password in it, where that is not escaped
-        raise ValueError("its port is none; write / ? # @ : in a password as %2F %3F %23 %40 %3A") from None
-    if url.scheme not in {"redis", "rediss", "unix"} or port == 0:
-        raise ValueError("must look like redis://[[user]:password@]host:6379/0, rediss://… or unix://…")
-    return value
-
-
-def _http_url(value: str | None) -> str | None:
-    if value is not None:
-        url = urlsplit(value)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.port == 0:
-            raise ValueError("must look like http://host:9000")
-    return value
-
-
-def _destinations(value: str) -> str:
-    parse_allowed(value)
-    return value
-
-
-def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
-    if value is not None:
-        _webhook_key(value)
-    return value
-
-
-def _webhook_key(secret: SecretStr) -> bytes:
-    prefix, _, text = secret.get_secret_value().partition("_")
-    try:
-        key = base64.b64decode(text, validate=True)
-    except ValueError:
-        key = b""
-    if prefix != "whsec" or not 24 <= len(key) <= 64:
-        raise ValueError("must be whsec_ and then 24 to 64 random bytes in base64, as `openssl rand -base64 32` writes")
-    return key
-
-
-def _keys(value: SecretStr | None) -> SecretStr | None:
-    if value is not None:
-        parse_keys(value.get_secret_value())
-    return value
-
-
-def _host(value: str) -> str:
-    host = value.removeprefix("[").removesuffix("]")
-    try:
-        mapped = ipaddress.IPv6Address(host).ipv4_mapped
-    except ValueError:
-        return host
-    return str(mapped or host)
-
-
-def _unix_socket(value: Path | None) -> Path | None:
-    if value is not None and (length := len(os.fsencode(value))) > (limit := 107 if sys.platform == "linux" else 103):
-        raise ValueError(f"its path has {length} bytes, and a socket's may have {limit}: choose a shorter one")
-    return value
-
-
-def _hosts(value: str) -> str:
-    parse_hosts(value)
-    return value
-
-
-def _origins(value: str) -> str:
-    parse_origins(value)
-    return value
-
-
 class LocalSettings(BaseModel):
     """What the one-machine mode needs to know before its own servers give it the rest."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    host: Annotated[str, AfterValidator(_host)] = Field(
+    host: Annotated[str, AfterValidator(checks.host)] = Field(
         "127.0.0.1", description="Address or name that the API listens on; `::` takes IPv4 too."
     )
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
-    unix_socket: Annotated[Path | None, AfterValidator(_unix_socket)] = Field(
+    unix_socket: Annotated[Path | None, AfterValidator(checks.unix_socket)] = Field(
         None,
         description="Path of a Unix socket that the API listens on instead, of mode 0660; "
         "whoever may open it counts as local.",
@@ -128,15 +51,15 @@ class LocalSettings(BaseModel):
         False,
         description="Let an API without keys listen beyond loopback, behind something else that guards it.",
     )
-    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+    allowed_hosts: Annotated[str, AfterValidator(checks.hosts)] = Field(
         "",
         description="Names by commas that an API without keys is called by, besides loopback and its own address; "
         "`*` for any.",
     )
-    api_keys: Annotated[SecretStr | None, AfterValidator(_keys)] = Field(
+    api_keys: Annotated[SecretStr | None, AfterValidator(checks.keys)] = Field(
         None, description="Keys by commas, each as name:key; without any, whoever reaches the API may use it."
     )
-    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+    cors_origins: Annotated[str, AfterValidator(checks.origins)] = Field(
         "", description="Origins by commas, such as https://app.example.com, whose pages may call the API."
     )
     files: Literal["public", "signed"] | None = Field(
@@ -160,7 +83,7 @@ class LocalSettings(BaseModel):
 
     @model_validator(mode="after")
     def _open_means_loopback(self) -> Self:
-        if self.api_keys is None and not self.allow_open and not self.unix_socket and not _is_loopback(self.host):
+        if self.api_keys is None and not self.allow_open and not self.unix_socket and not checks.is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would open the service to the network, and it has no keys: "
                 f"set {PREFIX}API_KEYS; or set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 where a proxy or "
@@ -183,7 +106,7 @@ class LocalSettings(BaseModel):
         """Where the API is called on this machine."""
         if self.unix_socket:
             return "http://localhost"
-        return _http(self.called_host, self.port)
+        return checks.url(self.called_host, self.port)
 
     @property
     def called_host(self) -> str:
@@ -195,7 +118,7 @@ class LocalSettings(BaseModel):
         """Where the API listens."""
         if self.unix_socket:
             return f"unix:{self.unix_socket}"
-        return _http(self.host, self.port)
+        return checks.url(self.host, self.port)
 
     @property
     def signs_files(self) -> bool:
@@ -215,13 +138,13 @@ class LocalSettings(BaseModel):
 class Settings(LocalSettings):
     """The settings of one API or worker process."""
 
-    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+    redis_url: Annotated[str, AfterValidator(checks.redis_url)] = Field(
         description="Redis ≥ 6.2 or Valkey for jobs, such as redis://localhost:6379/0. Must not evict (noeviction)."
     )
     redis_timeout_s: PositiveFloat = Field(1.5, description="Deadline in seconds of one Redis call.")
 
     s3_bucket: str = Field("imgsvc", min_length=3, max_length=63, description="Bucket, made when it is missing.")
-    s3_endpoint_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+    s3_endpoint_url: Annotated[str | None, AfterValidator(checks.http_url)] = Field(
         None, description="S3 server, such as http://localhost:9000; unset for AWS."
     )
     s3_region: str = Field("us-east-1", description="Region that requests are signed for.")
@@ -296,7 +219,7 @@ class Settings(LocalSettings):
         description="Lock decoders down: `require` all of it, `auto` what the kernel can, or `off`.",
     )
 
-    outbound_allow: Annotated[str, AfterValidator(_destinations)] = Field(
+    outbound_allow: Annotated[str, AfterValidator(checks.destinations)] = Field(
         "",
         description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
     )
@@ -304,7 +227,7 @@ class Settings(LocalSettings):
     fetch_timeout_s: PositiveFloat = Field(
         60.0, description="Seconds that an image may take to come from a URL, redirects included."
     )
-    webhook_secret: Annotated[SecretStr | None, AfterValidator(_webhook_secret)] = Field(
+    webhook_secret: Annotated[SecretStr | None, AfterValidator(checks.webhook_secret)] = Field(
         None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; without it there are none."
     )
 
@@ -332,7 +255,7 @@ class Settings(LocalSettings):
     @property
     def webhook_key(self) -> bytes | None:
         """What webhooks are signed with."""
-        return _webhook_key(self.webhook_secret) if self.webhook_secret else None
+        return checks.webhook_key(self.webhook_secret) if self.webhook_secret else None
 
     @property
     def decoder_processes(self) -> int:
@@ -344,7 +267,7 @@ class ClientSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    server: Annotated[str, AfterValidator(_http_url)] = Field(
+    server: Annotated[str, AfterValidator(checks.http_url)] = Field(
         "http://127.0.0.1:8000", description="Address of the service that `imgsvc upload` and others talk to."
     )
     key: SecretStr | None = Field(None, description="Key that they show to it.")
@@ -390,15 +313,3 @@ def _explain(
     if type_ == "missing":
         return f"{PREFIX}{field.upper()} is not set: {kind.model_fields[field].description}"
     return f"{origins.get(field, PREFIX + field.upper())} is wrong: {message.removeprefix('Value error, ')}"
-
-
-def _http(host: str, port: int) -> str:
-    # of a scope: RFC 6874
-    return f"http://[{host.replace('%', '%25')}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

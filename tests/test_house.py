@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "imgsvc"
 WORDS = {
-    *("addresses", "callers", "environment", "formats", "interpreter", "links", "model", "presets", "problems"),
-    *("settings", "signing", "version"),
+    *("addresses", "callers", "checks", "environment", "formats", "interpreter", "links", "model", "presets"),
+    *("problems", "settings", "signing", "version"),
 }
 # room: what it may import of ours, besides the words
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,15 +26,28 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jobs": {"logs", "metrics"},
     "embedded": set(),
     "api": {"jobs", "storage", "outbound", "listening", "process", "logs", "metrics"},
-    "worker": {"jobs", "storage", "decoder", "outbound", "webhooks", "init", "listening", "process", "logs", "metrics"},
+    "worker": {
+        "jobs",
+        "storage",
+        "decoder",
+        "outbound",
+        "webhooks",
+        "init",
+        "listening",
+        "streams",
+        "process",
+        "logs",
+        "metrics",
+    },
     "init": set(),
     "listening": set(),
-    "local": {"embedded", "listening", "process"},
+    "local": {"embedded", "listening", "process", "streams"},
+    "streams": set(),
     "client": set(),
     "doctor": {"jobs", "storage", "decoder", "embedded", "listening", "process"},
     "commands": {"client", "doctor"},
-    "cli": {"commands", "local", "embedded", "process", "api", "worker"},
-    "__main__": {"cli", "init"},
+    "cli": {"commands", "local", "streams", "embedded", "process", "api", "worker"},
+    "__main__": {"cli", "init", "streams"},
 }
 # library: the only rooms that may speak to it
 SPOKEN_IN = {

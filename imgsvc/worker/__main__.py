@@ -1,10 +1,12 @@
 """`python -m imgsvc.worker`."""
 
 from imgsvc.init import stay_behind
+from imgsvc.streams import make_usable
 
 
 def main() -> None:
     stay_behind()
+    make_usable()
     from imgsvc.worker.run import main as run  # which takes its time, and a signal may come meanwhile
 
     run()
