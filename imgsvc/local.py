@@ -15,7 +15,7 @@ from imgsvc.embedded import Child, Embedded, EmbeddedError
 from imgsvc.environment import without
 from imgsvc.interpreter import command
 from imgsvc.listening import listening
-from imgsvc.process import load_presets
+from imgsvc.process import allow_files, load_presets
 from imgsvc.settings import PREFIX, LocalSettings
 from imgsvc.streams import give_up
 from imgsvc.version import VERSION
@@ -26,6 +26,8 @@ READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 40.0
 """Longer than the drain of the API and the worker (25 s unless set)."""
 
+_FILES = 4096
+_FEWEST_FILES = 256  # SeaweedFS starts with these
 _RESTART_S = 1.0
 _PROBE_S = 0.05
 _ROLES = {"api": command("imgsvc", "api"), "worker": command("imgsvc.worker")}
@@ -42,7 +44,9 @@ async def run(settings: LocalSettings) -> None:
     load_presets(settings)
     with listening(settings):
         pass
-    async with Embedded(settings.data_dir) as embedded:
+    data_folder = settings.data_folder
+    _allow_files()
+    async with Embedded(data_folder) as embedded:
         # nobody balances load over a single API: it need not announce its end
         env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | without(embedded.services.settings()) | embedded.services.environment()
         roles = {name: Role(name, argv, env) for name, argv in _ROLES.items()}
@@ -55,7 +59,17 @@ async def run(settings: LocalSettings) -> None:
             await _until_signal([*running, greeting])
         finally:
             await asyncio.gather(*(role.stop() for role in roles.values()))
-    _say("stopped; everything is kept in ", settings.data_dir)
+    _say("stopped; everything is kept in ", settings.data_folder)
+
+
+def _allow_files() -> None:
+    """Lets the servers open what they need; they inherit the limit.
+
+    Raises:
+        EmbeddedError: it is too low, and only an administrator may raise it.
+    """
+    if allow_files(_FILES) < _FEWEST_FILES:
+        raise EmbeddedError(f"a process may have fewer than {_FEWEST_FILES} files open here: raise `ulimit -Hn`")
 
 
 class Role:
@@ -124,7 +138,7 @@ async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> N
         f"\n  worker   {checks['workers']['alive']} running, sandbox {checks['workers']['sandbox']}",
         f"\n  queue    Valkey at {embedded.services.redis_url.rpartition('@')[2]}",
         f"\n  storage  SeaweedFS at {embedded.services.s3_endpoint_url}",
-        f"\n  data     {settings.data_dir}",
+        f"\n  data     {settings.data_folder}",
         f"\n\nTry it:  curl {socket}{key}-F file=@photo.jpg {settings.url}/upload\nStop it: Ctrl-C",
     )
 

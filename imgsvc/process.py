@@ -38,9 +38,12 @@ def load_presets(settings: LocalSettings) -> Presets:
         raise SettingsError(f"{PREFIX}PRESETS_FILE is wrong: {error}") from error
 
 
-def allow_files(count: int) -> None:
-    """Lets this process have so many files and sockets open, as far as the system allows it."""
+def allow_files(count: int) -> int:
+    """Lets this process have so many files and sockets open, as far as the system allows it. Returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and wanted > soft:
+    if soft == resource.RLIM_INFINITY:
+        return count
+    if wanted > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)

@@ -33,6 +33,13 @@ class SettingsError(Exception):
     """A setting is wrong or missing; the message names it and says what to set."""
 
 
+def _users_folder() -> Path | None:
+    try:
+        return user_data_path("imgsvc")
+    except RuntimeError:  # a user id without a name, and so without a home
+        return None
+
+
 class LocalSettings(BaseModel):
     """What the one-machine mode needs to know before its own servers give it the rest."""
 
@@ -69,8 +76,8 @@ class LocalSettings(BaseModel):
     signing_secret: SecretStr | None = Field(
         None, min_length=32, description="Signs file URLs: 32 random characters or more, the same in all processes."
     )
-    data_dir: Path = Field(
-        default_factory=lambda: user_data_path("imgsvc"),
+    data_dir: Path | None = Field(
+        default_factory=_users_folder,
         description="Folder where `python -m imgsvc` keeps everything (default: the platform's user data folder).",
     )
     presets_file: Path | None = Field(None, description="TOML file of presets, read when the API starts.")
@@ -119,6 +126,18 @@ class LocalSettings(BaseModel):
         if self.unix_socket:
             return f"unix:{self.unix_socket}"
         return checks.url(self.host, self.port)
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder of everything on this machine.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        if self.data_dir is None:
+            user = f"user {os.geteuid()} has neither a home folder nor {PREFIX}DATA_DIR"
+            raise SettingsError(f"{user}: set {PREFIX}DATA_DIR to a folder that this user may write to")
+        return self.data_dir
 
     @property
     def signs_files(self) -> bool:

@@ -25,6 +25,8 @@ async def check_programs(_: LocalSettings) -> list[Finding]:
 
 async def check_folder(settings: LocalSettings) -> list[Finding]:
     """Looks, and makes nothing."""
+    if settings.data_dir is None:
+        return [fail("data folder", "this user has no home folder", "Set IMGSVC_DATA_DIR to a folder of yours.")]
     folder = settings.data_dir
     there = _nearest(folder)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -36,7 +38,7 @@ async def check_folder(settings: LocalSettings) -> list[Finding]:
 
 async def check_port(settings: LocalSettings) -> list[Finding]:
     where = settings.where
-    if owner(settings.data_dir):
+    if settings.data_dir and owner(settings.data_dir):
         return [ok("port", f"{where} is not tried, since imgsvc is running")]
     try:
         with listening(settings):

@@ -94,7 +94,7 @@ class DataFolder:
     def credentials(self) -> Credentials:
         file = self.path / "credentials.json"
         if file.exists():
-            return Credentials(**json.loads(file.read_text()))
+            return Credentials(**json.loads(file.read_text("utf-8")))
         credentials = Credentials()
         write_private(file, json.dumps(asdict(credentials)))
         return credentials
@@ -103,7 +103,7 @@ class DataFolder:
         """Return the ports of the last start, or others where somebody has taken one since."""
         file = self.path / "ports.json"
         if file.exists():
-            kept = json.loads(file.read_text())
+            kept = json.loads(file.read_text("utf-8"))
             ports = Ports(kept["valkey"], SeaweedPorts(**kept["seaweed"]))
             if ports.are_free:
                 return ports

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import logging
 import os
 import secrets
 import socket
@@ -19,7 +20,10 @@ from imgsvc.embedded.ports import GRPC_OFFSET, free_port, free_ports, is_free
 from imgsvc.embedded.private import write_private
 from imgsvc.embedded.probe import LOOPBACK, ask, s3_put
 
+log = logging.getLogger(__name__)
+
 START_TIMEOUT_S = 60.0  # Valkey reads its whole file first: about a second for 300 MB
+HINT_S = 10.0  # nobody should have to wait in silence
 PROBE_INTERVAL_S = 0.01
 READY_OBJECT = "/imgsvc-ready/probe"  # its bucket is made with it
 
@@ -112,6 +116,9 @@ class Server(ABC):
         return self._child
 
     async def _until_ready(self, child: Child, timeout_s: float) -> None:
+        hint = asyncio.get_running_loop().call_later(
+            HINT_S, log.warning, "%s is not ready yet; what it says is in %s", self.name, self._log_file
+        )
         try:
             async with asyncio.timeout(timeout_s):
                 while child.running:
@@ -120,6 +127,8 @@ class Server(ABC):
                     await asyncio.sleep(PROBE_INTERVAL_S)
         except TimeoutError as error:
             raise EmbeddedError(f"{self.name} was not ready within {timeout_s:g} s: {child.ended()}") from error
+        finally:
+            hint.cancel()
         raise child.ended()
 
     @abstractmethod
@@ -217,14 +226,14 @@ class Seaweed(Server):
         self.url = f"http://{LOOPBACK}:{self.ports.s3}"
 
     async def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        _try_socket()
+        _try_sockets(len(self.ports.sockets))
         await super().start(timeout_s)
 
     async def stop(self) -> None:
         await super().stop()
         for path in self.ports.sockets:
-            if not _is_anothers(path):
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # it is not there, or another user's, or /tmp can only be read
+                path.unlink()
 
     def _command(self) -> Sequence[str | Path]:
         # paths are relative to its folder: `-dir` splits at commas, and a socket's path holds 104 bytes
@@ -284,24 +293,26 @@ def _is_anothers(path: Path) -> bool:
     return os.path.lexists(path) and path.lstat().st_uid != os.geteuid()
 
 
-def _try_socket() -> None:
+def _try_sockets(count: int) -> None:
     """See whether SeaweedFS will get its sockets: without them it would go on trying, and say nothing.
 
     Raises:
         EmbeddedError: it will not; says what to do.
     """
-    path = SOCKETS / f"imgsvc-{os.getpid()}.sock"
+    paths = [SOCKETS / f"imgsvc-{os.getpid()}-{number}.sock" for number in range(count)]
     try:
-        with closing(socket.socket(socket.AF_UNIX)) as probe:
-            probe.bind(os.fspath(path))
+        for path in paths:
+            with closing(socket.socket(socket.AF_UNIX)) as probe:
+                probe.bind(os.fspath(path))
     except OSError as error:
         raise EmbeddedError(
             f"SeaweedFS cannot keep its sockets in {SOCKETS}: {error.strerror}; make it writable, such as by a tmpfs, "
             "or run Redis and S3 yourself and start `imgsvc api` and `imgsvc worker`"
         ) from error
     finally:
-        with suppress(OSError):
-            path.unlink()
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _security(certificates: Certificates) -> str:
