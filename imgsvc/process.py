@@ -2,12 +2,14 @@
 
 import ctypes
 import resource
+import sys
 
 from imgsvc import logs
 from imgsvc.presets import PresetError, Presets, load
 from imgsvc.settings import PREFIX, LocalSettings, SettingsError
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
+_DARWIN_FILES = 10_240  # OPEN_MAX: macOS allows no more where it says that any number is allowed
 
 
 def set_up(settings: LocalSettings) -> None:
@@ -41,7 +43,8 @@ def load_presets(settings: LocalSettings) -> Presets:
 def allow_files(count: int) -> int:
     """Lets this process have so many files and sockets open, as far as the system allows it. Returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    most = _DARWIN_FILES if sys.platform == "darwin" and hard == resource.RLIM_INFINITY else hard
+    wanted = count if most == resource.RLIM_INFINITY else min(count, most)
     if soft == resource.RLIM_INFINITY:
         return count
     if wanted > soft:

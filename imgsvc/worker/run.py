@@ -72,6 +72,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         )
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
+        _warn_of_sandbox(decoders.posture)
         log.info("ready: %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
         async with asyncio.TaskGroup() as group:  # one that breaks ends the worker, where all can see it
             beside = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
@@ -82,6 +83,13 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
             for task in beside:
                 task.cancel()
     log.info("stopped")
+
+
+def _warn_of_sandbox(posture: str) -> None:
+    if sys.platform != "linux":
+        log.warning("decoders run without their sandbox on this system, which has none: for development only")
+    elif posture != "full":
+        log.warning("decoders run without all of their sandbox (%s): do not point this at strangers' images", posture)
 
 
 def main() -> None:
