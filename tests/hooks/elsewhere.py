@@ -6,8 +6,10 @@ What macOS lacks is taken away before anything of ours is imported, here and in 
 import sys
 
 DARWIN = """
-import ctypes, fcntl, os, signal, sys
+import ctypes, fcntl, os, signal, sys, sysconfig, types
+sysconfig.get_config_vars()  # of this interpreter, which was built for another system
 sys.platform = "darwin"
+sys.modules["_scproxy"] = types.SimpleNamespace(_get_proxy_settings=dict, _get_proxies=dict)
 for module, names in ((os, ("sched_getaffinity", "pipe2")), (fcntl, ("F_SETPIPE_SZ",)), (signal, ("sigwaitinfo",))):
     for name in names:
         if hasattr(module, name):
@@ -32,14 +34,19 @@ else:
 """
 SYSTEMS = {"darwin": DARWIN, "bare": BARE}
 
-if __name__ == "__main__":
-    code = SYSTEMS[sys.argv.pop(1)]
-    exec(code)
+FIRST = "from tests.hooks import elsewhere; elsewhere.become('{system}'); "
+
+
+def become(system: str) -> None:
+    exec(SYSTEMS[system], {})
     from imgsvc import interpreter
 
-    # after the path is set, before the module is run; braces are doubled, for it is a template
-    first = f"exec({code!r}); ".replace("{", "{{").replace("}", "}}")
-    interpreter._START = interpreter._START.replace("import runpy;", f"{first}import runpy;")  # pyright: ignore[reportPrivateUsage]
+    started = FIRST.format(system=system)  # after the path is set, before the module is run
+    interpreter._START = interpreter._START.replace("import runpy;", f"{started}import runpy;")  # pyright: ignore[reportPrivateUsage]
+
+
+if __name__ == "__main__":
+    become(sys.argv.pop(1))
     from imgsvc.cli import main
 
     main()
