@@ -42,7 +42,8 @@ needs_mounts = pytest.mark.skipif(not has_mounts(), reason="mount namespaces wan
 
 
 def with_tmp(options: str, command: str = IMGSVC) -> str:
-    return f"unshare -m sh -c {shlex.quote(f'mount -t tmpfs tmpfs /mnt && mount -t tmpfs -o {options} tmpfs /tmp && exec {command}')}"
+    mounted = f"mount -t tmpfs tmpfs /mnt && mount -t tmpfs -o {options} tmpfs /tmp"
+    return f"unshare -m sh -c {shlex.quote(f'{mounted} && exec {command}')}"
 
 
 class Ended:
