@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FilePath,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -23,6 +24,7 @@ from pydantic import (
 from imgsvc import checks, environment
 from imgsvc.callers import Keys, parse_keys
 from imgsvc.environment import PREFIX
+from imgsvc.s3_names import bucket_name, endpoint_url, key_prefix, region_name
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -162,11 +164,34 @@ class Settings(LocalSettings):
     )
     redis_timeout_s: PositiveFloat = Field(1.5, description="Deadline in seconds of one Redis call.")
 
-    s3_bucket: str = Field("imgsvc", min_length=3, max_length=63, description="Bucket, made when it is missing.")
-    s3_endpoint_url: Annotated[str | None, AfterValidator(checks.http_url)] = Field(
+    s3_bucket: Annotated[str, AfterValidator(bucket_name)] = Field(
+        "imgsvc", description="Bucket, made when it is missing."
+    )
+    s3_prefix: Annotated[str, AfterValidator(key_prefix)] = Field(
+        "",
+        description="What keys in the bucket begin with, such as team/imgsvc, so that several services share it.",
+    )
+    s3_endpoint_url: Annotated[str | None, AfterValidator(endpoint_url)] = Field(
         None, description="S3 server, such as http://localhost:9000; unset for AWS."
     )
-    s3_region: str = Field("us-east-1", description="Region that requests are signed for.")
+    s3_region: Annotated[str, AfterValidator(region_name)] = Field(
+        "us-east-1", description="Region that requests are signed for, and that the bucket is made in."
+    )
+    s3_addressing: Literal["path", "virtual"] | None = Field(
+        None,
+        description="Whether the bucket stands in the `path` or in the host's name (`virtual`); unset, in the path "
+        "where `s3_endpoint_url` is set, and else as AWS wants it.",
+    )
+    s3_ca_file: FilePath | None = Field(
+        None, description="PEM file of who signed the S3 server's certificate; unset, the public authorities."
+    )
+    s3_proxy_url: Annotated[str | None, AfterValidator(checks.http_url)] = Field(
+        None,
+        description="HTTP proxy to S3; unset, none to an endpoint of one's own, and to AWS what `https_proxy` names.",
+    )
+    s3_delete_versions: bool = Field(
+        False, description="Delete all versions of a file where the bucket keeps them, or else they stay."
+    )
     s3_access_key_id: SecretStr | None = Field(
         None, description="Access key; unset to use the machine's own AWS credentials."
     )

@@ -28,6 +28,19 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
         ("IMGSVC_S3_ENDPOINT_URL", "minio:9000", "IMGSVC_S3_ENDPOINT_URL is wrong: must look like http://"),
         ("IMGSVC_REDIS_URL", "redis://redis:637900", "IMGSVC_REDIS_URL is wrong: its port is none"),
         ("IMGSVC_S3_ENDPOINT_URL", "http://minio:90000", "IMGSVC_S3_ENDPOINT_URL is wrong: Port out of range"),
+        ("IMGSVC_S3_ENDPOINT_URL", "http://key:secret@minio:9000", "without a user, a query or a fragment"),
+        ("IMGSVC_S3_ENDPOINT_URL", "http://my_minio:9000", "my_minio is no host name"),
+        ("IMGSVC_S3_ENDPOINT_URL", "http://minio..internal", "is no host name"),
+        ("IMGSVC_S3_BUCKET", "my bucket", "IMGSVC_S3_BUCKET is wrong: must be letters, digits"),
+        ("IMGSVC_S3_BUCKET", "s3://bucket", "IMGSVC_S3_BUCKET is wrong: must be letters, digits"),
+        ("IMGSVC_S3_REGION", "Frankfurt (eu)", "such as eu-central-1"),
+        ("IMGSVC_S3_PREFIX", "/team", "IMGSVC_S3_PREFIX is wrong: must look like team/imgsvc"),
+        ("IMGSVC_S3_PREFIX", "team/../other", "IMGSVC_S3_PREFIX is wrong"),
+        ("IMGSVC_S3_PREFIX", "team//", "IMGSVC_S3_PREFIX is wrong"),
+        ("IMGSVC_S3_PREFIX", "/", "IMGSVC_S3_PREFIX is wrong"),
+        ("IMGSVC_S3_PREFIX", "a" * 201, "200 characters at most"),
+        ("IMGSVC_S3_CA_FILE", "/nowhere/ca.pem", "IMGSVC_S3_CA_FILE is wrong"),
+        ("IMGSVC_S3_ADDRESSING", "dns", "IMGSVC_S3_ADDRESSING is wrong"),
         ("IMGSVC_PORT", "http", "IMGSVC_PORT is wrong"),
         ("IMGSVC_S3_ACCESS_KEY_ID", "key", "IMGSVC_S3_SECRET_ACCESS_KEY is not set"),
         ("IMGSVC_HOST", "0.0.0.0", "set IMGSVC_HOST=127.0.0.1, or IMGSVC_ALLOW_OPEN=1"),
@@ -92,6 +105,12 @@ def test_an_api_with_keys_may_listen_anywhere(monkeypatch: pytest.MonkeyPatch) -
     assert [keys.owner(key) for key in given] == ["shop", "shop", None, None]
     monkeypatch.setenv("IMGSVC_FILES", "public")
     assert not load(Settings).signs_files
+
+
+@pytest.mark.parametrize("written", ["team/imgsvc", "team/imgsvc/"])
+def test_a_prefix_ends_with_one_slash_however_it_is_written(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("IMGSVC_S3_PREFIX", written)
+    assert load(Settings).s3_prefix == "team/imgsvc/"
 
 
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from imgsvc.worker.tasks import DEADLINE_S, FETCH_DEADLINE_S, Processor
 from tests.service import Servers, settings_of
 from tests.test_queue import submission
 
+NOWHERE = {"IMGSVC_REDIS_URL": "redis://127.0.0.1"}
 EMPTY = Source(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "jpeg")
 
 
@@ -136,6 +137,7 @@ async def test_what_s3_misses_where_nobody_expects_it_is_a_failure_like_any_othe
     async def misses(**_: object) -> None:
         raise ClientError({"Error": {"Code": "NoSuchUpload"}}, "ListMultipartUploads")
 
-    storage = Storage(cast("Any", SimpleNamespace(list_multipart_uploads=misses)), "bucket", 4.0, Metrics().storage)
+    client, settings = cast("Any", SimpleNamespace(list_multipart_uploads=misses)), settings_of(NOWHERE)
+    storage = Storage(client, settings, Metrics().storage)
     with pytest.raises(StorageError):
         await storage.clear("processed/")

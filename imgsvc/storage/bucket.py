@@ -1,0 +1,186 @@
+"""All that the service does with its bucket."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from imgsvc.metrics import Dependency, Metrics
+from imgsvc.settings import Settings
+from imgsvc.storage.calls import Calls
+from imgsvc.storage.clear import Clearing
+from imgsvc.storage.client import open_client
+from imgsvc.storage.errors import AnswerError, MissingError, Place, StorageError
+from imgsvc.storage.parts import Digest, PartsUpload, StreamParts
+from imgsvc.storage.reads import ObjectInfo, Span, check_span, chunks, info, metadata
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+_NO_CONSTRAINT = "us-east-1"  # which AWS refuses to hear as a location
+_CONSTRAINT_REFUSED = {"InvalidLocationConstraint", "IllegalLocationConstraintException", "InvalidRegionName"}
+_TAKEN = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
+
+
+class Storage:
+    """One bucket, or what is under a prefix of one: keys are given and returned without it.
+
+    Open it once in the life of a process with `Storage.open`.
+    """
+
+    def __init__(self, client: "S3Client", settings: Settings, health: Dependency) -> None:
+        self._client = client
+        self._bucket = settings.s3_bucket
+        self._prefix = settings.s3_prefix
+        self._region = settings.s3_region
+        self._calls = Calls(Place(settings.s3_bucket, settings.s3_region), settings.s3_timeout_s, health)
+        self._clearing = Clearing(client, self._calls, settings.s3_bucket, settings.s3_delete_versions)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
+        """Connects when it is first used, so that an S3 that is still starting stops nobody.
+
+        Raises:
+            StorageError: the client cannot be made of the settings; says which are wrong.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                client = await stack.enter_async_context(open_client(settings))
+            except Exception as error:
+                raise StorageError("no S3 client can be made of the settings IMGSVC_S3_*") from error
+            yield cls(client, settings, health or Metrics().storage)
+
+    async def put_stream(
+        self, key: str, chunks: AsyncIterator[bytes], content_type: str, *, owner: str, on_begin: Callable[[], None]
+    ) -> Digest:
+        """Stores what `chunks` yields, part by part as it comes; a body below one part takes a single PUT.
+
+        Where it raises, or is cancelled, `clear` removes what is left behind, if it had told `on_begin`.
+        """
+        parts = StreamParts(chunks)
+        whole = await parts.whole()
+        on_begin()
+        if whole is not None:
+            await self.put(key, whole, content_type, owner=owner)
+        else:
+            await self._put_parts(key, parts, content_type, owner)
+        return parts.digest()
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | bytearray,
+        content_type: str,
+        expires_at: int | None = None,
+        *,
+        owner: str = "",
+    ) -> None:
+        """Stores an object, and with it when it is no longer to be served: who serves it asks nobody else."""
+        async with self._calls.call():
+            answer = await self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                Body=cast(bytes, data),
+                ContentType=content_type,
+                Metadata=metadata(expires_at, owner),
+            )
+            if not answer.get("ETag"):
+                raise AnswerError("an object is stored without an ETag")
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        try:
+            async with self._calls.call():
+                return info(await self._client.head_object(Bucket=self._bucket, Key=self._prefix + key))
+        except MissingError:
+            return None
+
+    @asynccontextmanager
+    async def read(
+        self, key: str, span: Span | None = None
+    ) -> AsyncGenerator[tuple[ObjectInfo, AsyncIterator[bytes]] | None]:
+        """Streams an object, or its bytes from `span[0]` to `span[1]`, both included. None where there is none.
+
+        `size` is that of the whole object either way. The connection is freed on leaving.
+        """
+        wanted: dict[str, Any] = {"Range": f"bytes={span[0]}-{span[1]}"} if span else {}
+        body: Any = None
+        try:
+            try:
+                async with self._calls.call():
+                    answer = await self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **wanted)
+                    body = answer["Body"]
+                    check_span(answer, span)
+                    found = info(answer), chunks(self._calls, body, answer["ContentLength"])
+            except MissingError:
+                found = None
+            yield found
+        finally:
+            if body is not None:
+                body.close()
+
+    async def clear(self, prefix: str) -> None:
+        """Removes all that is stored under `prefix`, unfinished uploads too. Safe to repeat."""
+        await self._clearing.clear(self._prefix + prefix)
+
+    async def is_versioned(self) -> bool:
+        """Whether the bucket keeps what is deleted from it."""
+        return await self._clearing.is_versioned()
+
+    async def can_list_uploads(self) -> bool:
+        """Whether this server can find unfinished uploads, which `clear` aborts."""
+        return await self._clearing.can_list_uploads(self._prefix)
+
+    async def ensure_bucket(self) -> None:
+        """Makes the bucket, in the region of the settings, unless it is there."""
+        try:
+            await self.ping()
+        except MissingError:
+            try:
+                await self._make_bucket()
+            except StorageError as error:
+                if error.s3_code not in _TAKEN:
+                    raise
+                with suppress(MissingError):
+                    await self.ping()  # by another process of ours, or by somebody else
+                    return
+                raise
+
+    async def ping(self) -> float:
+        """Asks for the bucket's headers; the answer's time in milliseconds."""
+        begin = perf_counter()
+        async with self._calls.call():
+            await self._client.head_bucket(Bucket=self._bucket)
+        return round((perf_counter() - begin) * 1000, 2)
+
+    async def is_there(self) -> bool:
+        try:
+            await self.ping()
+        except StorageError:
+            return False
+        return True
+
+    async def _make_bucket(self) -> None:
+        where: dict[str, Any] = {}
+        if self._region != _NO_CONSTRAINT:
+            where = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
+        try:
+            async with self._calls.call():
+                await self._client.create_bucket(Bucket=self._bucket, **where)
+        except StorageError as error:
+            if not where or error.s3_code not in _CONSTRAINT_REFUSED:
+                raise
+            async with self._calls.call():  # servers that have but one place, whatever they call it
+                await self._client.create_bucket(Bucket=self._bucket)
+
+    async def _put_parts(self, key: str, parts: StreamParts, content_type: str, owner: str) -> None:
+        upload = PartsUpload(self._client, self._calls, self._bucket, self._prefix + key)
+        upload_id, repeated = await upload.begin(content_type, metadata(None, owner))
+        if repeated:
+            await self._clearing.abort_uploads(self._prefix + key, but=upload_id)
+        try:
+            done = await upload.complete(upload_id, await upload.send(upload_id, parts))
+        except MissingError:
+            done = False  # unless an earlier try completed it, without our hearing of it
+        if not done and ((found := await self.head(key)) is None or found.size != parts.digest().bytes):
+            raise StorageError

@@ -1,0 +1,132 @@
+"""Removes what is stored under a prefix: objects, their versions where wanted, and unfinished uploads.
+
+Pages are listed from the beginning each time, since what they list is removed; a page that comes back unchanged ends
+that, so that no server's answers keep it going for ever.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from imgsvc.storage.calls import Calls
+from imgsvc.storage.errors import AnswerError, MissingError, StorageError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+Item = tuple[str, str]
+"""A key, and the id of a version or an upload of it; "" where there is none."""
+
+_MORE = "IsTruncated"
+
+
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    client: "S3Client"
+    calls: Calls
+    bucket: str
+    versions: bool
+    """Whether versions and delete markers are removed, rather than hidden behind one more delete marker."""
+
+    async def clear(self, prefix: str) -> None:
+        """Safe to repeat."""
+        await self.abort_uploads(prefix)
+        if self.versions:
+            await self._remove_all(prefix, self._versions, self._delete_version)
+        else:
+            await self._remove_all(prefix, self._objects, self._delete)
+
+    async def abort_uploads(self, prefix: str, but: str = "") -> None:
+        """Aborts unfinished uploads, but that with the id `but`.
+
+        A server that cannot list them is taken to have none: its own rules have to clear them (the doctor says so).
+        """
+        with suppress(_CannotListError):
+            await self._remove_all(prefix, self._uploads, self._abort, but)
+
+    async def is_versioned(self) -> bool:
+        """Whether the bucket keeps what is deleted from it."""
+        async with self.calls.call():
+            answer = await self.client.get_bucket_versioning(Bucket=self.bucket)
+            return answer.get("Status") in {"Enabled", "Suspended"}
+
+    async def can_list_uploads(self, prefix: str) -> bool:
+        try:
+            await anext(self._uploads(prefix))
+        except _CannotListError:
+            return False
+        return True
+
+    async def _remove_all(
+        self,
+        prefix: str,
+        pages: Callable[[str], AsyncGenerator[tuple[Sequence[Item], bool]]],
+        remove: Callable[[Item], Awaitable[None]],
+        but: str = "",
+    ) -> None:
+        before: Sequence[Item] = ()
+        async for page, truncated in pages(prefix):
+            items = [item for item in page if not but or item[1] != but]
+            if items and items == before:
+                raise StorageError("S3 goes on listing what it has deleted: use a server that lists what is there")
+            for item in items:
+                await remove(item)
+            if not truncated or not items:
+                return
+            before = items
+
+    async def _objects(self, prefix: str) -> AsyncGenerator[tuple[Sequence[Item], bool]]:
+        while True:
+            async with self.calls.call():
+                answer = await self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
+                page = _page(answer, prefix, "", "Contents")
+            yield page
+
+    async def _versions(self, prefix: str) -> AsyncGenerator[tuple[Sequence[Item], bool]]:
+        while True:
+            async with self.calls.call():
+                answer = await self.client.list_object_versions(Bucket=self.bucket, Prefix=prefix)
+                page = _page(answer, prefix, "VersionId", "Versions", "DeleteMarkers")
+            yield page
+
+    async def _uploads(self, prefix: str) -> AsyncGenerator[tuple[Sequence[Item], bool]]:
+        while True:
+            try:
+                async with self.calls.call():
+                    answer = await self.client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix)
+                    page = _page(answer, prefix, "UploadId", "Uploads")
+            except StorageError as error:
+                if error.is_not_implemented:
+                    raise _CannotListError from error
+                raise
+            yield page
+
+    async def _delete(self, item: Item) -> None:
+        async with self.calls.call():
+            await self.client.delete_object(Bucket=self.bucket, Key=item[0])
+
+    async def _delete_version(self, item: Item) -> None:
+        async with self.calls.call():
+            await self.client.delete_object(Bucket=self.bucket, Key=item[0], VersionId=item[1])
+
+    async def _abort(self, item: Item) -> None:
+        with suppress(MissingError):  # someone else was faster
+            async with self.calls.call():
+                await self.client.abort_multipart_upload(Bucket=self.bucket, Key=item[0], UploadId=item[1])
+
+
+class _CannotListError(Exception):
+    """The server does not know how to list unfinished uploads."""
+
+
+def _page(answer: Any, prefix: str, id_field: str, *lists: str) -> tuple[list[Item], bool]:
+    """The items of a listing, and whether there are more. A page that is no listing must not pass for an empty one."""
+    if not answer.keys() & {_MORE, "Name", "Bucket", *lists}:
+        raise AnswerError("a listing is not one")
+    items = [(entry["Key"], entry[id_field] if id_field else "") for name in lists for entry in answer.get(name, ())]
+    if not all(key.startswith(prefix) for key, _ in items):
+        raise AnswerError("a listing of a prefix has other keys")
+    if answer.get(_MORE) and not items:
+        raise AnswerError("a listing has more, and nothing")
+    return items, bool(answer.get(_MORE))

@@ -1,0 +1,121 @@
+"""How the S3 client is set up: by IMGSVC_* alone.
+
+The machine's own AWS settings (profiles, endpoints, checksums, certificates, …) are made for other programs. Only where
+no keys are given do its credentials count, and then nothing but those.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
+from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigValueStore, ConstantProvider
+from botocore.credentials import ReadOnlyCredentials
+from botocore.handlers import add_expect_header
+from botocore.httpsession import create_urllib3_context, get_cert_path
+
+from imgsvc.settings import Settings
+from imgsvc.storage.body import send_in_slices
+from imgsvc.storage.errors import NoCredentialsError
+from imgsvc.storage.retry import again, stay
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+_CONNECTIONS = 64
+
+
+@asynccontextmanager
+async def open_client(settings: Settings) -> AsyncGenerator["S3Client"]:
+    """Connects, and looks for credentials, when it is first used. Making it takes 100 ms and more."""
+    own_server = settings.s3_endpoint_url is not None
+    config = AioConfig(
+        connect_timeout=settings.s3_timeout_s,
+        read_timeout=3 * settings.s3_timeout_s,  # Calls comes first
+        max_pool_connections=_CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": 1},  # `again` has the say
+        s3={"addressing_style": settings.s3_addressing or ("path" if own_server else "auto")},
+        # newer botocore adds checksums that many S3 servers do not know
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        ignore_configured_endpoint_urls=True,
+        proxies=_proxies(settings),
+        http_session_cls=_HttpSession,
+    )
+    session = aioboto3.Session(botocore_session=_session(settings), region_name=settings.s3_region)
+    verify = str(settings.s3_ca_file) if settings.s3_ca_file else True
+    opening = cast(Any, session).client("s3", endpoint_url=settings.s3_endpoint_url, config=config, verify=verify)
+    async with opening as client:
+        # a silent server may hold the 100-continue for ever, past any read timeout
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        client.meta.events.register("before-call.s3", stay)
+        client.meta.events.register("before-send.s3", send_in_slices)
+        client.meta.events.register("needs-retry.s3", again)
+        yield client
+
+
+def _session(settings: Settings) -> AioSession:
+    """A session that reads neither the environment nor files of AWS."""
+    session = AioSession()
+    variables: dict[str, tuple[Any, ...]] = BOTOCORE_DEFAUT_SESSION_VARIABLES
+    unset = {"config_file": None, "credentials_file": None}
+    defaults = {name: ConstantProvider(unset.get(name, row[2])) for name, row in variables.items() if name not in unset}
+    session.register_component("config_store", ConfigValueStore(mapping=defaults))
+    key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    if key and secret:
+        session.set_credentials(key.get_secret_value(), secret.get_secret_value())
+    else:
+        cast(Any, session)._credentials = _MachineCredentials()
+    return session
+
+
+def _proxies(settings: Settings) -> dict[str, str] | None:
+    """None stands for the environment's: an S3 server of one's own is where no proxy is, unless a setting says so."""
+    if settings.s3_proxy_url is not None:
+        return {"http": settings.s3_proxy_url, "https": settings.s3_proxy_url}
+    return {} if settings.s3_endpoint_url else None
+
+
+class _MachineCredentials(AioCredentials):
+    """What the machine has (environment, profile, container, instance), looked for again until something is found."""
+
+    def __init__(self) -> None:
+        super().__init__("", "")
+        self._found: Any = None
+        self._looking = asyncio.Lock()
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        try:
+            async with self._looking:
+                if self._found is None:
+                    self._found = await AioSession().get_credentials()
+            frozen = self._found and await self._found.get_frozen_credentials()
+        except Exception as error:  # of dozens of kinds: each provider has its own, and its settings' are ValueErrors
+            raise NoCredentialsError("the machine's AWS settings are broken") from error
+        if not frozen:
+            raise NoCredentialsError("the machine has no AWS credentials")
+        return frozen
+
+
+class _HttpSession(AIOHTTPSession):
+    """Follows no redirect: botocore signs requests for one host. And checks certificates behind a proxy too."""
+
+    async def _get_session(self, proxy_url: str | None) -> Any:
+        session = await cast(Any, super())._get_session(proxy_url)
+        return SimpleNamespace(request=partial(session.request, allow_redirects=False))
+
+    def _create_connector(self, proxy_url: str | None) -> Any:
+        connector = cast(Any, super())._create_connector(proxy_url)
+        verify = cast(Any, self)._verify
+        if verify and proxy_url:  # which it takes for a reason to check nothing
+            context = create_urllib3_context()
+            context.load_verify_locations(get_cert_path(verify))
+            connector._ssl = context
+        return connector

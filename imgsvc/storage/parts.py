@@ -1,0 +1,109 @@
+"""Streams cut into parts of equal size, and uploads of several of them."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from imgsvc.storage.body import PART_BYTES
+from imgsvc.storage.calls import Calls
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+__all__ = ["PART_BYTES", "Digest", "PartsUpload", "StreamParts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What went through a stream: its size in bytes and its SHA-256 in hex."""
+
+    bytes: int
+    sha256: str
+
+
+class StreamParts:
+    """Cuts a stream into parts of PART_BYTES, and knows what went through."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._first: bytearray | None = None
+        self._rest = b""
+        self._size = 0
+        self._sha256 = hashlib.sha256()
+
+    async def whole(self) -> bytearray | None:
+        """All of the stream where it is shorter than a part; else None, and the parts are still to come."""
+        self._first = await self.next()
+        return self._first if len(self._first) < PART_BYTES else None
+
+    async def next(self) -> bytearray:
+        """The next part; shorter than PART_BYTES at the stream's end, empty behind it."""
+        if self._first:
+            part, self._first = self._first, None
+            return part
+        part = bytearray(self._rest)
+        self._rest = b""
+        # equal parts, since some S3 servers refuse others
+        while len(part) < PART_BYTES and (chunk := await anext(self._chunks, None)) is not None:
+            self._size += len(chunk)
+            self._sha256.update(chunk)
+            room = PART_BYTES - len(part)
+            part += chunk[:room]
+            self._rest = chunk[room:]
+        return part
+
+    def digest(self) -> Digest:
+        return Digest(self._size, self._sha256.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class PartsUpload:
+    """One upload of several parts, from its beginning to its completion."""
+
+    client: "S3Client"
+    calls: Calls
+    bucket: str
+    key: str
+
+    async def begin(self, content_type: str, metadata: Mapping[str, str]) -> tuple[str, bool]:
+        """The upload's id, and whether an earlier try may have begun one too, without our hearing of it."""
+        async with self.calls.call():
+            begun = await self.client.create_multipart_upload(
+                Bucket=self.bucket, Key=self.key, ContentType=content_type, Metadata=dict(metadata)
+            )
+            return begun["UploadId"], bool(begun["ResponseMetadata"].get("RetryAttempts"))
+
+    async def send(self, upload_id: str, parts: StreamParts) -> list[str]:
+        """Sends each part while the next one fills; their ETags in order."""
+        etags: list[str] = []
+        part = await parts.next()
+        while part:
+            sending = asyncio.create_task(self._send_part(upload_id, len(etags) + 1, part))
+            del part  # the task alone holds it, so that it is freed as soon as it is sent
+            try:
+                part = await parts.next()
+                etags.append(await sending)
+            finally:
+                sending.cancel()
+                await asyncio.wait([sending])
+        return etags
+
+    async def complete(self, upload_id: str, etags: list[str]) -> bool:
+        """Whether S3 says what it made of it; an answer without is none."""
+        async with self.calls.call():
+            done = await self.client.complete_multipart_upload(
+                Bucket=self.bucket,
+                Key=self.key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, 1)]},
+            )
+            return bool(done.get("ETag"))
+
+    async def _send_part(self, upload_id: str, number: int, data: bytearray) -> str:
+        async with self.calls.call():
+            answer = await self.client.upload_part(
+                Bucket=self.bucket, Key=self.key, UploadId=upload_id, PartNumber=number, Body=cast(bytes, data)
+            )
+            return answer["ETag"]

@@ -1,0 +1,69 @@
+"""Objects and spans of them, as they come from S3, and what their headers say."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imgsvc.storage.calls import Calls
+from imgsvc.storage.errors import AnswerError, StorageError
+
+Span = tuple[int, int]
+"""The first and the last byte, both included."""
+
+_READ_BYTES = 64 * 1024
+_EXPIRES_AT = "expires-at"
+_OWNER = "owner"
+_PLAIN = {"", "identity", "aws-chunked"}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object's headers. `etag` is quoted, as HTTP wants it; `expires_at` is in ms since the epoch; `owner` is
+    whose key it was uploaded with, "" where there was none.
+    """
+
+    size: int
+    etag: str
+    last_modified: datetime
+    content_type: str
+    expires_at: int | None
+    owner: str
+
+
+def metadata(expires_at: int | None, owner: str) -> dict[str, str]:
+    """What an object says of itself, so that who serves it asks nobody else."""
+    return ({} if expires_at is None else {_EXPIRES_AT: str(expires_at)}) | ({_OWNER: owner} if owner else {})
+
+
+def info(answer: Mapping[str, Any]) -> ObjectInfo:
+    """Raises AnswerError, KeyError or ValueError where the headers are not those of an object of ours."""
+    if answer.get("ContentEncoding", "") not in _PLAIN:
+        raise AnswerError("something on the way compresses objects")
+    whole = answer.get("ContentRange", "").rpartition("/")[2]
+    size = int(whole) if whole else answer["ContentLength"]
+    said = answer["Metadata"]
+    expires_at = int(said[_EXPIRES_AT]) if _EXPIRES_AT in said else None
+    content_type = answer.get("ContentType", "application/octet-stream")
+    return ObjectInfo(size, answer["ETag"], answer["LastModified"], content_type, expires_at, said.get(_OWNER, ""))
+
+
+def check_span(answer: Mapping[str, Any], span: Span | None) -> None:
+    """Raises AnswerError where S3 answers with other bytes than those asked for."""
+    said = answer.get("ContentRange", "")
+    first, last = span or (0, answer["ContentLength"] - 1)
+    if said and not said.startswith(f"bytes {first}-"):
+        raise AnswerError(f"a range is answered by another one, {said}")
+    if (not said and first) or answer["ContentLength"] > last - first + 1:
+        raise AnswerError("ranges are answered by whole objects")
+
+
+async def chunks(calls: Calls, body: Any, size: int) -> AsyncIterator[bytes]:
+    left = size
+    while left > 0:
+        async with calls.call(timed=False):
+            chunk = await body.read(min(_READ_BYTES, left))
+        if not chunk:
+            raise StorageError  # cut short: what came must not be taken for the whole
+        left -= len(chunk)
+        yield chunk
