@@ -4,13 +4,16 @@ Each command imports what it runs when it runs, so that a server process holds n
 """
 
 import asyncio
-import os
+import errno
 import sys
 from argparse import Namespace
 
 from imgsvc.commands.exits import FAILED, INTERRUPTED, SUCCEEDED, USAGE
 from imgsvc.commands.parser import parser
 from imgsvc.settings import ClientSettings, LocalSettings, Settings, SettingsError, load
+from imgsvc.streams import give_up
+
+_UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 
 def main() -> None:
@@ -21,8 +24,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print("imgsvc: interrupted", file=sys.stderr)  # noqa: T201
         code = INTERRUPTED
-    except BrokenPipeError:  # who read our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would flush into it once more
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        give_up(sys.stdout)  # Python would flush into it once more
+        if error.errno != errno.EPIPE:  # whoever read our output knows that he has left
+            print(f"imgsvc: cannot write what there is to say: {error.strerror}", file=sys.stderr)  # noqa: T201
         code = FAILED
     sys.exit(code)
 
@@ -58,7 +65,7 @@ def _api(_: Namespace) -> int:
 
 
 def _worker(_: Namespace) -> int:
-    from imgsvc.worker.__main__ import main as work
+    from imgsvc.worker.run import main as work
 
     work()
     return SUCCEEDED

@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
-import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
-from importlib.metadata import version
 from time import perf_counter
 from typing import Any
 
 import orjson
 
 from imgsvc.embedded import Child, Embedded, EmbeddedError
-from imgsvc.process import listen, load_presets
+from imgsvc.environment import without
+from imgsvc.interpreter import command
+from imgsvc.listening import listening
+from imgsvc.process import allow_files, load_presets
 from imgsvc.settings import PREFIX, LocalSettings
+from imgsvc.streams import give_up
+from imgsvc.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +26,11 @@ READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 40.0
 """Longer than the drain of the API and the worker (25 s unless set)."""
 
+_FILES = 4096
+_FEWEST_FILES = 256  # SeaweedFS starts with these
 _RESTART_S = 1.0
 _PROBE_S = 0.05
-_ROLES = {"api": ["-m", "imgsvc", "api"], "worker": ["-m", "imgsvc.worker"]}
+_ROLES = {"api": command("imgsvc", "api"), "worker": command("imgsvc.worker")}
 
 
 async def run(settings: LocalSettings) -> None:
@@ -36,10 +42,13 @@ async def run(settings: LocalSettings) -> None:
     begin = perf_counter()
     # before anything starts, say that a preset is wrong, or the port taken
     load_presets(settings)
-    listen(settings).close()
-    async with Embedded(settings.data_dir) as embedded:
+    with listening(settings):
+        pass
+    data_folder = settings.data_folder
+    _allow_files()
+    async with Embedded(data_folder) as embedded:
         # nobody balances load over a single API: it need not announce its end
-        env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | os.environ | embedded.services.environment()
+        env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | without(embedded.services.settings()) | embedded.services.environment()
         roles = {name: Role(name, argv, env) for name, argv in _ROLES.items()}
         try:
             for role in roles.values():
@@ -50,7 +59,17 @@ async def run(settings: LocalSettings) -> None:
             await _until_signal([*running, greeting])
         finally:
             await asyncio.gather(*(role.stop() for role in roles.values()))
-    _say("stopped; everything is kept in ", settings.data_dir)
+    _say("stopped; everything is kept in ", settings.data_folder)
+
+
+def _allow_files() -> None:
+    """Lets the servers open what they need; they inherit the limit.
+
+    Raises:
+        EmbeddedError: it is too low, and only an administrator may raise it.
+    """
+    if allow_files(_FILES) < _FEWEST_FILES:
+        raise EmbeddedError(f"a process may have fewer than {_FEWEST_FILES} files open here: raise `ulimit -Hn`")
 
 
 class Role:
@@ -58,7 +77,7 @@ class Role:
 
     def __init__(self, name: str, argv: list[str], env: dict[str, str]) -> None:
         self.name = name
-        self._argv = [sys.executable, *argv]
+        self._argv = argv
         self._env = env
         self._child: Child | None = None
 
@@ -111,15 +130,16 @@ async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> N
         if perf_counter() > deadline:
             raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {settings.url}/readyz says: {checks}")
         await asyncio.sleep(_PROBE_S)
+    socket = f"--unix-socket {shlex.quote(str(settings.unix_socket))} " if settings.unix_socket else ""
     key = "-H 'Authorization: Bearer <key>' " if settings.api_keys else ""
     _say(
-        f"imgsvc {version('imgsvc')} is ready after {perf_counter() - begin:.1f} s",
-        f"\n  api      {settings.url}",
+        f"imgsvc {VERSION} is ready after {perf_counter() - begin:.1f} s",
+        f"\n  api      {settings.where if settings.unix_socket else settings.url}",
         f"\n  worker   {checks['workers']['alive']} running, sandbox {checks['workers']['sandbox']}",
         f"\n  queue    Valkey at {embedded.services.redis_url.rpartition('@')[2]}",
         f"\n  storage  SeaweedFS at {embedded.services.s3_endpoint_url}",
-        f"\n  data     {settings.data_dir}",
-        f"\n\nTry it:  curl {key}-F file=@photo.jpg {settings.url}/upload\nStop it: Ctrl-C",
+        f"\n  data     {settings.data_folder}",
+        f"\n\nTry it:  curl {socket}{key}-F file=@photo.jpg {settings.url}/upload\nStop it: Ctrl-C",
     )
 
 
@@ -127,7 +147,10 @@ async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None
     """What /readyz says, or None while nobody does."""
     with suppress(OSError, TimeoutError, orjson.JSONDecodeError, KeyError):  # a problem document has no checks
         async with asyncio.timeout(1):
-            reader, writer = await asyncio.open_connection(settings.host, settings.port)
+            if settings.unix_socket:
+                reader, writer = await asyncio.open_unix_connection(settings.unix_socket)
+            else:
+                reader, writer = await asyncio.open_connection(settings.called_host, settings.port)
             try:
                 writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 answer = await reader.read()
@@ -138,4 +161,7 @@ async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None
 
 
 def _say(*words: object) -> None:
-    print(*words, sep="", flush=True)  # noqa: T201 (this is what the user sees)
+    try:
+        print(*words, sep="", flush=True)  # noqa: T201 (this is what the user sees)
+    except OSError:  # the user does not look any more, and the clients of what runs here do not care
+        give_up(sys.stdout)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import orjson
 from pydantic import SecretStr
@@ -181,7 +181,8 @@ def _secrets(settings: LocalSettings) -> list[str]:
     """The secrets that this process knows, whatever way one may come into a line."""
     if not isinstance(settings, Settings):
         return []
-    secrets = {urlsplit(settings.redis_url).password or ""}
+    password = urlsplit(settings.redis_url).password or ""
+    secrets = {password, unquote(password)}
     for name, value in settings:
         if isinstance(value, SecretStr) and name != "s3_access_key_id":  # an id may be any word
             # some are lists, of name:key each

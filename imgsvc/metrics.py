@@ -8,7 +8,6 @@ import platform
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from time import perf_counter
 
 from prometheus_client import (
@@ -21,12 +20,14 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from imgsvc.callers import Caller
 from imgsvc.problems import HTTP_PROBLEMS, JOB_FAILURES
+from imgsvc.version import VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -82,11 +83,12 @@ class Metrics:
     """What every process has."""
 
     def __init__(self, role: str = "") -> None:
+        values.ValueClass = values.MutexValue  # whatever PROMETHEUS_MULTIPROC_DIR says to the machine's programs
         disable_created_metrics()  # when a count began is of no use here, and doubles the lines
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._gauge("build_info", "Always 1; what this process is.", "version", "python", "role").labels(
-            version("imgsvc"), platform.python_version(), role
+            VERSION, platform.python_version(), role
         ).set(1)
         seconds = self._histogram(
             "dependency_seconds", "Seconds that a call took that succeeded.", _CALL_S, "dependency"

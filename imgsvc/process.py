@@ -1,20 +1,15 @@
-"""How a process of ours is set up before it does anything: its log, its allocator, its presets, its sockets."""
+"""How a process of ours is set up before it does anything: its log, its allocator, its presets, its files."""
 
 import ctypes
-import errno
-import os
 import resource
-import socket
+import sys
 
 from imgsvc import logs
 from imgsvc.presets import PresetError, Presets, load
-from imgsvc.settings import PREFIX, LocalSettings, Settings, SettingsError
-
-_BACKLOG = 1024
-_UNSENT_BYTES = 64 * 1024
-"""What the kernel takes of an answer beyond what is on its way: with megabytes of it, nobody sees how a reader does."""
+from imgsvc.settings import PREFIX, LocalSettings, SettingsError
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
+_DARWIN_FILES = 10_240  # OPEN_MAX: macOS allows no more where it says that any number is allowed
 
 
 def set_up(settings: LocalSettings) -> None:
@@ -45,46 +40,13 @@ def load_presets(settings: LocalSettings) -> Presets:
         raise SettingsError(f"{PREFIX}PRESETS_FILE is wrong: {error}") from error
 
 
-def allow_files(count: int) -> None:
-    """Lets this process have so many files and sockets open, as far as the system allows it."""
+def allow_files(count: int) -> int:
+    """Lets this process have so many files and sockets open, as far as the system allows it. Returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and wanted > soft:
+    most = _DARWIN_FILES if sys.platform == "darwin" and hard == resource.RLIM_INFINITY else hard
+    wanted = count if most == resource.RLIM_INFINITY else min(count, most)
+    if soft == resource.RLIM_INFINITY:
+        return count
+    if wanted > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def listen(settings: LocalSettings) -> socket.socket:
-    """The API's listening socket.
-
-    Raises:
-        SettingsError: with one line that says what to set, when the address cannot be had.
-    """
-    return _listen(settings.host, settings.port, "PORT")
-
-
-def listen_for_metrics(settings: Settings) -> socket.socket | None:
-    """The socket at which a worker tells its metrics, where it is to have one.
-
-    Raises:
-        SettingsError: as above.
-    """
-    if not settings.metrics_port:
-        return None
-    return _listen(settings.metrics_host, settings.metrics_port, "METRICS_PORT")
-
-
-def _listen(host: str, port: int, setting: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
-            remedy = f"stop the program that uses it, or set {PREFIX}{setting} to a free one"
-        else:
-            remedy = f"set {PREFIX}{setting.replace('PORT', 'HOST')} to an address of this machine"
-        # a resolver's numbers are negative, and its own
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no such name"
-        raise SettingsError(f"cannot listen on {host} port {port} ({reason}): {remedy}") from error
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # connections inherit it
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
-    return listener
+    return max(soft, wanted)

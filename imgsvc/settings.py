@@ -1,17 +1,15 @@
 """Every setting of imgsvc, read from `IMGSVC_*` environment variables and checked before anything starts."""
 
-import base64
-import difflib
-import ipaddress
 import os
-import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     FilePath,
     NonNegativeFloat,
@@ -22,113 +20,61 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from imgsvc.addresses import parse_allowed
-from imgsvc.callers import Keys, Proxies, parse_hosts, parse_keys, parse_origins, parse_proxies
+from imgsvc import checks, environment
+from imgsvc.callers import Keys, Proxies, parse_keys, parse_proxies
 from imgsvc.cores import available_cores
+from imgsvc.environment import PREFIX
 from imgsvc.model import Isolation
 from imgsvc.s3_names import bucket_name, endpoint_url, key_prefix, region_name
 
-S = TypeVar("S", bound=BaseSettings)
+S = TypeVar("S", bound=BaseModel)
 
-PREFIX = "IMGSVC_"
 MIB = 1024 * 1024
-_BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._~-]*)+")  # no . or .. among its parts
 
 
 class SettingsError(Exception):
     """A setting is wrong or missing; the message names it and says what to set."""
 
 
-def _redis_url(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme not in {"redis", "rediss", "unix"} or url.port == 0:  # to ask for its port is to have it checked
-        raise ValueError("must look like redis://[[user]:password@]host:6379/0, rediss://… or unix://…")
-    return value
-
-
-def _http_url(value: str | None) -> str | None:
-    if value is not None:
-        url = urlsplit(value)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.port == 0:
-            raise ValueError("must look like http://host:9000")
-    return value
-
-
-def _base_path(value: str) -> str:
-    if value and not _BASE_PATH.fullmatch(value):
-        raise ValueError("must look like /images or /media/images: from / on, without / at its end, plain characters")
-    return value
-
-
-def _destinations(value: str) -> str:
-    parse_allowed(value)
-    return value
-
-
-def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
-    if value is not None:
-        _webhook_key(value)
-    return value
-
-
-def _webhook_key(secret: SecretStr) -> bytes:
-    prefix, _, text = secret.get_secret_value().partition("_")
+def _users_folder() -> Path | None:
     try:
-        key = base64.b64decode(text, validate=True)
-    except ValueError:
-        key = b""
-    if prefix != "whsec" or not 24 <= len(key) <= 64:
-        raise ValueError("must be whsec_ and then 24 to 64 random bytes in base64, as `openssl rand -base64 32` writes")
-    return key
+        return user_data_path("imgsvc")
+    except RuntimeError:  # a user id without a name, and so without a home
+        return None
 
 
-def _keys(value: SecretStr | None) -> SecretStr | None:
-    if value is not None:
-        parse_keys(value.get_secret_value())
-    return value
-
-
-def _hosts(value: str) -> str:
-    parse_hosts(value)
-    return value
-
-
-def _proxies(value: str) -> str:
-    parse_proxies(value)
-    return value
-
-
-def _origins(value: str) -> str:
-    parse_origins(value)
-    return value
-
-
-class LocalSettings(BaseSettings):
+class LocalSettings(BaseModel):
     """What the one-machine mode needs to know before its own servers give it the rest."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    host: Annotated[str, AfterValidator(checks.host)] = Field(
+        "127.0.0.1", description="Address or name that the API listens on; `::` takes IPv4 too."
+    )
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
-    base_path: Annotated[str, AfterValidator(_base_path)] = Field(
+    base_path: Annotated[str, AfterValidator(checks.base_path)] = Field(
         "",
         description="Path that the service is published below, such as /images; all its links begin with it.",
+    )
+    unix_socket: Annotated[Path | None, AfterValidator(checks.unix_socket)] = Field(
+        None,
+        description="Path of a Unix socket that the API listens on instead, of mode 0660; "
+        "whoever may open it counts as local.",
     )
     allow_open: bool = Field(
         False,
         description="Let an API without keys listen beyond loopback, behind something else that guards it.",
     )
-    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+    allowed_hosts: Annotated[str, AfterValidator(checks.hosts)] = Field(
         "",
         description="Names by commas that an API without keys is called by, besides loopback and its own address; "
         "`*` for any.",
     )
-    api_keys: Annotated[SecretStr | None, AfterValidator(_keys)] = Field(
+    api_keys: Annotated[SecretStr | None, AfterValidator(checks.keys)] = Field(
         None, description="Keys by commas, each as name:key; without any, whoever reaches the API may use it."
     )
-    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+    cors_origins: Annotated[str, AfterValidator(checks.origins)] = Field(
         "", description="Origins by commas, such as https://app.example.com, whose pages may call the API."
     )
     files: Literal["public", "signed"] | None = Field(
@@ -138,8 +84,8 @@ class LocalSettings(BaseSettings):
     signing_secret: SecretStr | None = Field(
         None, min_length=32, description="Signs file URLs: 32 random characters or more, the same in all processes."
     )
-    data_dir: Path = Field(
-        default_factory=lambda: user_data_path("imgsvc"),
+    data_dir: Path | None = Field(
+        default_factory=_users_folder,
         description="Folder where `python -m imgsvc` keeps everything (default: the platform's user data folder).",
     )
     presets_file: Path | None = Field(None, description="TOML file of presets, read when the API starts.")
@@ -152,7 +98,7 @@ class LocalSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _open_means_loopback(self) -> Self:
-        if self.api_keys is None and not self.allow_open and not _is_loopback(self.host):
+        if self.api_keys is None and not self.allow_open and not self.unix_socket and not checks.is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would open the service to the network, and it has no keys: "
                 f"set {PREFIX}API_KEYS; or set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 where a proxy or "
@@ -172,8 +118,34 @@ class LocalSettings(BaseSettings):
 
     @property
     def url(self) -> str:
+        """Where the API is called on this machine."""
+        if self.unix_socket:
+            return "http://localhost"
+        return checks.url(self.called_host, self.port)
+
+    @property
+    def called_host(self) -> str:
+        """The host that it is called by; what stands for all addresses can be listened on, and not called."""
+        return "127.0.0.1" if self.host in {"::", "0.0.0.0"} else self.host  # noqa: S104 (it is left)
+
+    @property
+    def where(self) -> str:
         """Where the API listens."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        if self.unix_socket:
+            return f"unix:{self.unix_socket}"
+        return checks.url(self.host, self.port)
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder of everything on this machine.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        if self.data_dir is None:
+            user = f"user {os.geteuid()} has neither a home folder nor {PREFIX}DATA_DIR"
+            raise SettingsError(f"{user}: set {PREFIX}DATA_DIR to a folder that this user may write to")
+        return self.data_dir
 
     @property
     def signs_files(self) -> bool:
@@ -193,7 +165,7 @@ class LocalSettings(BaseSettings):
 class Settings(LocalSettings):
     """The settings of one API or worker process."""
 
-    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+    redis_url: Annotated[str, AfterValidator(checks.redis_url)] = Field(
         description="Redis ≥ 6.2 or Valkey for jobs, such as redis://localhost:6379/0. Must not evict (noeviction)."
     )
     redis_timeout_s: PositiveFloat = Field(1.5, description="Deadline in seconds of one Redis call.")
@@ -219,7 +191,7 @@ class Settings(LocalSettings):
     s3_ca_file: FilePath | None = Field(
         None, description="PEM file of who signed the S3 server's certificate; unset, the public authorities."
     )
-    s3_proxy_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+    s3_proxy_url: Annotated[str | None, AfterValidator(checks.http_url)] = Field(
         None,
         description="HTTP proxy to S3; unset, none to an endpoint of one's own, and to AWS what `https_proxy` names.",
     )
@@ -253,7 +225,7 @@ class Settings(LocalSettings):
         description="Share of the connections, and of the memory for uploads, that one client's address may hold, and "
         "one owner of the latter.",
     )
-    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+    trusted_proxies: Annotated[str, AfterValidator(checks.proxies)] = Field(
         "",
         description="Addresses or networks of proxies, by commas, whose X-Forwarded-For is believed; `unix` for those "
         "that come by the Unix socket.",
@@ -325,7 +297,7 @@ class Settings(LocalSettings):
         description="Lock decoders down: `require` all of it, `auto` what the kernel can, or `off`.",
     )
 
-    outbound_allow: Annotated[str, AfterValidator(_destinations)] = Field(
+    outbound_allow: Annotated[str, AfterValidator(checks.destinations)] = Field(
         "",
         description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
     )
@@ -333,7 +305,7 @@ class Settings(LocalSettings):
     fetch_timeout_s: PositiveFloat = Field(
         60.0, description="Seconds that an image may take to come from a URL, redirects included."
     )
-    webhook_secret: Annotated[SecretStr | None, AfterValidator(_webhook_secret)] = Field(
+    webhook_secret: Annotated[SecretStr | None, AfterValidator(checks.webhook_secret)] = Field(
         None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; without it there are none."
     )
 
@@ -361,7 +333,7 @@ class Settings(LocalSettings):
     @property
     def webhook_key(self) -> bytes | None:
         """What webhooks are signed with."""
-        return _webhook_key(self.webhook_secret) if self.webhook_secret else None
+        return checks.webhook_key(self.webhook_secret) if self.webhook_secret else None
 
     @property
     def known_proxies(self) -> Proxies:
@@ -372,18 +344,23 @@ class Settings(LocalSettings):
         return self.decoders or available_cores()
 
 
-class ClientSettings(BaseSettings):
+class ClientSettings(BaseModel):
     """What the commands that talk to a service want to know."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    server: Annotated[str, AfterValidator(_http_url)] = Field(
+    server: Annotated[str, AfterValidator(checks.http_url)] = Field(
         "http://127.0.0.1:8000", description="Address of the service that `imgsvc upload` and others talk to."
     )
     key: SecretStr | None = Field(None, description="Key that they show to it.")
 
 
 _FIELDS = Settings.model_fields | ClientSettings.model_fields
+_SECRETS = {
+    "redis_url",  # it has the password in it
+    *(name for name, field in _FIELDS.items() if SecretStr in {field.annotation, *get_args(field.annotation)}),
+}
+"""Each of these may be in a file instead, as Docker and Kubernetes hand secrets on."""
 
 
 def load(kind: type[S], **given: str) -> S:
@@ -392,38 +369,24 @@ def load(kind: type[S], **given: str) -> S:
     Raises:
         SettingsError: with one line for each setting that is unknown, missing or wrong.
     """
-    problems = [_unknown(name) for name in os.environ if name.startswith(PREFIX) and not _is_known(name)]
+    found = environment.read(kind.model_fields.keys() - given.keys(), _SECRETS, _FIELDS)
+    problems = list(found.problems)
     try:
-        settings = kind(**given)  # pyright: ignore[reportArgumentType] (the rest is in the environment)
+        settings = kind(**{**found.values, **given})  # pyright: ignore[reportArgumentType] (it validates them)
     except ValidationError as error:
-        problems += [_explain(kind, item["loc"], item["type"], item["msg"]) for item in error.errors()]
-        raise SettingsError("\n".join(problems)) from error
+        problems += [_explain(kind, found.origins, item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        raise SettingsError("\n".join(problems)) from None  # the error's own text has what was given in it
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
 
 
-def _is_known(name: str) -> bool:
-    return name.removeprefix(PREFIX).lower() in _FIELDS
-
-
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, [PREFIX + field.upper() for field in _FIELDS], n=1)
-    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _explain(kind: type[BaseSettings], loc: tuple[int | str, ...], type_: str, message: str) -> str:
+def _explain(
+    kind: type[BaseModel], origins: Mapping[str, str], loc: tuple[int | str, ...], type_: str, message: str
+) -> str:
     if not loc:  # a rule between fields, whose message names them
         return message.removeprefix("Value error, ")
     field = str(loc[0])
-    about = f"{PREFIX}{field.upper()}"
     if type_ == "missing":
-        return f"{about} is not set: {kind.model_fields[field].description}"
-    return f"{about} is wrong: {message.removeprefix('Value error, ')}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return f"{PREFIX}{field.upper()} is not set: {kind.model_fields[field].description}"
+    return f"{origins.get(field, PREFIX + field.upper())} is wrong: {message.removeprefix('Value error, ')}"

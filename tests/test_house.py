@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "imgsvc"
 WORDS = {
-    *("addresses", "callers", "cores", "formats", "links", "model", "presets", "problems", "s3_names", "settings"),
-    "signing",
+    *("addresses", "callers", "checks", "cores", "environment", "formats", "interpreter", "links", "model", "presets"),
+    *("problems", "s3_names", "settings", "signing", "version"),
 }
 # room: what it may import of ours, besides the words
 MAY_IMPORT: dict[str, set[str]] = {
@@ -25,14 +25,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     "webhooks": set(),
     "jobs": {"logs", "metrics"},
     "embedded": set(),
-    "api": {"jobs", "storage", "outbound", "process", "logs", "metrics"},
-    "worker": {"jobs", "storage", "decoder", "outbound", "webhooks", "process", "logs", "metrics"},
-    "local": {"embedded", "process"},
+    "api": {"jobs", "storage", "outbound", "listening", "process", "logs", "metrics"},
+    "worker": {
+        "jobs",
+        "storage",
+        "decoder",
+        "outbound",
+        "webhooks",
+        "init",
+        "listening",
+        "streams",
+        "process",
+        "logs",
+        "metrics",
+    },
+    "init": set(),
+    "listening": set(),
+    "local": {"embedded", "listening", "process", "streams"},
+    "streams": set(),
     "client": set(),
-    "doctor": {"jobs", "storage", "decoder", "embedded", "process"},
+    "doctor": {"jobs", "storage", "decoder", "embedded", "listening", "process"},
     "commands": {"client", "doctor"},
-    "cli": {"commands", "local", "embedded", "process", "api", "worker"},
-    "__main__": {"cli"},
+    "cli": {"commands", "local", "streams", "embedded", "process", "api", "worker"},
+    "__main__": {"cli", "init", "streams"},
 }
 # library: the only rooms that may speak to it
 SPOKEN_IN = {
@@ -84,13 +99,13 @@ def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
 
-@pytest.mark.parametrize("module", ["imgsvc.api.server", "imgsvc.worker.__main__", "imgsvc.local"])
+@pytest.mark.parametrize("module", ["imgsvc.api.server", "imgsvc.worker.run", "imgsvc.local"])
 def test_pixels_never_enter_the_processes_that_hold_secrets(module: str) -> None:
     code = f"import sys, {module}; sys.exit('PIL' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
-@pytest.mark.parametrize("module", ["imgsvc.cli", "imgsvc.api.server", "imgsvc.worker.__main__", "imgsvc.local"])
+@pytest.mark.parametrize("module", ["imgsvc.cli", "imgsvc.api.server", "imgsvc.worker.run", "imgsvc.local"])
 def test_what_clients_need_never_enters_a_server_process(module: str) -> None:
     # tests have httpx installed, which aiobotocore then imports, and it rich
     code = f"""import sys; sys.modules["httpx"] = None; import {module}

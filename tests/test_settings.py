@@ -1,12 +1,17 @@
 """Settings: what is wrong is named, with what to set."""
 
+import logging
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from imgsvc.process import listen
-from imgsvc.settings import PREFIX, LocalSettings, Settings, SettingsError, load
+from imgsvc import logs
+from imgsvc.settings import PREFIX, ClientSettings, LocalSettings, Settings, SettingsError, load
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -21,7 +26,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
     [
         ("IMGSVC_REDIS_URL", "localhost:6379", "IMGSVC_REDIS_URL is wrong: must look like redis://"),
         ("IMGSVC_S3_ENDPOINT_URL", "minio:9000", "IMGSVC_S3_ENDPOINT_URL is wrong: must look like http://"),
-        ("IMGSVC_REDIS_URL", "redis://redis:637900", "IMGSVC_REDIS_URL is wrong: Port out of range"),
+        ("IMGSVC_REDIS_URL", "redis://redis:637900", "IMGSVC_REDIS_URL is wrong: its port is none"),
         ("IMGSVC_S3_ENDPOINT_URL", "http://minio:90000", "IMGSVC_S3_ENDPOINT_URL is wrong: Port out of range"),
         ("IMGSVC_S3_ENDPOINT_URL", "http://key:secret@minio:9000", "without a user, a query or a fragment"),
         ("IMGSVC_S3_ENDPOINT_URL", "http://my_minio:9000", "my_minio is no host name"),
@@ -40,7 +45,13 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
         ("IMGSVC_S3_ACCESS_KEY_ID", "key", "IMGSVC_S3_SECRET_ACCESS_KEY is not set"),
         ("IMGSVC_HOST", "0.0.0.0", "set IMGSVC_HOST=127.0.0.1, or IMGSVC_ALLOW_OPEN=1"),
         ("IMGSVC_HOST", "0.0.0.0", "it has no keys: set IMGSVC_API_KEYS"),
-        ("IMGSVC_API_KEYS", "", "IMGSVC_API_KEYS is wrong: must name at least one key"),
+        ("IMGSVC_REDIS_URL", "redis://:0123456789/@redis:6379", "IMGSVC_REDIS_URL is wrong: its port is none"),
+        ("IMGSVC_REDIS_URL", " ", "IMGSVC_REDIS_URL is not set"),
+        ("IMGSVC_API_KEYS", ",", "IMGSVC_API_KEYS is wrong: must name at least one key"),
+        ("IMGSVC_PORT", "tpc://10.0.0.1:8000", "IMGSVC_PORT is wrong"),
+        ("IMGSVC_SERVICE_HOTS", "10.0.0.1", "IMGSVC_SERVICE_HOTS is not a setting"),
+        ("IMGSVC_PORT_FILE", "/run/port", "IMGSVC_PORT_FILE is not a setting"),
+        ("imgsvc_api_keys", "shop:x", "imgsvc_api_keys is not a setting; did you mean IMGSVC_API_KEYS?"),
         ("IMGSVC_API_KEYS", "Shop:0123456789abcdef", "IMGSVC_API_KEYS is wrong: entry 1 must be name:key"),
         ("IMGSVC_API_KEYS", f"{'n' * 41}:0123456789abcdef", "entry 1 must be name:key, its name of 1 to 40"),
         ("IMGSVC_API_KEYS", "0123456789abcdef", "entry 1 must be name:key"),
@@ -96,24 +107,10 @@ def test_an_api_with_keys_may_listen_anywhere(monkeypatch: pytest.MonkeyPatch) -
     assert not load(Settings).signs_files
 
 
-@pytest.mark.parametrize("host", ["203.0.113.1", "nowhere.invalid"])
-def test_an_address_of_elsewhere_is_no_fault_of_its_port(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    monkeypatch.setenv("IMGSVC_HOST", host)
-    monkeypatch.setenv("IMGSVC_ALLOW_OPEN", "1")
-    with pytest.raises(SettingsError, match="set IMGSVC_HOST to an address of this machine") as caught:
-        listen(load(LocalSettings))
-    assert "Unknown error" not in str(caught.value)
-
-
 @pytest.mark.parametrize("written", ["team/imgsvc", "team/imgsvc/"])
 def test_a_prefix_ends_with_one_slash_however_it_is_written(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("IMGSVC_S3_PREFIX", written)
     assert load(Settings).s3_prefix == "team/imgsvc/"
-
-
-def test_an_ipv6_address_makes_a_url_that_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMGSVC_HOST", "::1")
-    assert load(LocalSettings).url == "http://[::1]:8000"
 
 
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,3 +135,171 @@ def test_the_readme_lists_every_setting_as_it_is() -> None:
     found = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", README.read_text(), re.DOTALL)
     assert found, "the README has no settings table"
     assert found[1].strip() == settings_table()
+
+
+def service_links(service: str, address: str) -> dict[str, str]:
+    """What Kubernetes tells of a Service with two ports (pkg/kubelet/envvars/envvars.go)."""
+    name = service.upper().replace("-", "_")
+    bracketed = f"[{address}]" if ":" in address else address
+    links = {
+        f"{name}_SERVICE_HOST": address,
+        f"{name}_SERVICE_PORT": "8000",
+        f"{name}_SERVICE_PORT_HTTP": "8000",
+        f"{name}_SERVICE_PORT_DNS_UDP": "53",
+        f"{name}_PORT": f"tcp://{bracketed}:8000",
+    }
+    for port, protocol in ((8000, "TCP"), (53, "UDP"), (132, "SCTP")):
+        link = f"{name}_PORT_{port}_{protocol}"
+        links |= {
+            link: f"{protocol.lower()}://{bracketed}:{port}",
+            f"{link}_PROTO": protocol.lower(),
+            f"{link}_PORT": str(port),
+            f"{link}_ADDR": address,
+        }
+    return links
+
+
+DOCKER_LINKS = {
+    "IMGSVC_NAME": "/web/imgsvc",
+    "IMGSVC_ENV_PATH": "/usr/bin",
+    "IMGSVC_ENV_IMGSVC_PORT": "9000",
+    "IMGSVC_1_NAME": "/web/imgsvc_1",
+    "IMGSVC_1_PORT": "tcp://172.17.0.2:8000",
+}
+
+
+@pytest.mark.parametrize("service", ["imgsvc", "imgsvc-api", "imgsvc-metrics", "imgsvc-redis", "imgsvc-s3-endpoint"])
+@pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1"])
+@pytest.mark.parametrize("kind", [Settings, LocalSettings, ClientSettings])
+def test_n1_what_kubernetes_and_docker_tell_of_a_service_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    address: str,
+    kind: type[Settings | LocalSettings | ClientSettings],
+) -> None:
+    before = load(kind)
+    for name, value in (service_links(service, address) | DOCKER_LINKS).items():
+        monkeypatch.setenv(name, value)
+    assert load(kind) == before
+    monkeypatch.setenv("IMGSVC_PROT", "9000")
+    with pytest.raises(SettingsError, match=r"^IMGSVC_PROT is not a setting; did you mean IMGSVC_PORT\?$"):
+        load(kind)
+
+
+def test_n2_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load(Settings)
+    for name in Settings.model_fields.keys() - {"redis_url"}:
+        monkeypatch.setenv(PREFIX + name.upper(), "" if len(name) % 2 else " \n")
+    monkeypatch.setenv("IMGSVC_REDIS_URL_FILE", "")
+    assert load(Settings) == before
+
+
+def test_n2_what_was_pasted_around_a_value_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGSVC_PORT", " 9000\n")
+    monkeypatch.setenv("IMGSVC_FILES", "signed\r\n")
+    monkeypatch.setenv("IMGSVC_SIGNING_SECRET", f"{'s' * 32}\n")
+    settings = load(Settings)
+    assert (settings.port, settings.file_secret) == (9000, b"s" * 32)
+
+
+SECRETS = {
+    "redis_url": "redis://:0123456789@redis:6379/0",
+    "api_keys": "shop:0123456789abcdef",
+    "signing_secret": "0123456789" * 4,
+    "s3_access_key_id": "0123456789",
+    "s3_secret_access_key": "0123456789abcdef",
+    "webhook_secret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5",
+}
+
+
+@pytest.fixture
+def secret_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of secrets, as an orchestrator mounts them: one a file, with a line end."""
+    for name, value in SECRETS.items():
+        (tmp_path / name).write_text(f"{value}\n")
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+        monkeypatch.setenv(f"{PREFIX}{name.upper()}_FILE", str(tmp_path / name))
+    return tmp_path
+
+
+def test_n2_every_secret_can_come_from_a_file(secret_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(Settings)
+    for name, value in SECRETS.items():
+        given = getattr(settings, name)
+        assert (given.get_secret_value() if isinstance(given, SecretStr) else given) == value
+    (secret_files / "key").write_bytes(b"\xef\xbb\xbf0123456789abcdef\r\n")  # as an editor on Windows leaves it
+    monkeypatch.setenv("IMGSVC_KEY_FILE", str(secret_files / "key"))
+    key = load(ClientSettings).key
+    assert key
+    assert key.get_secret_value() == "0123456789abcdef"
+
+
+def test_n2_no_field_of_secrets_is_without_its_file() -> None:
+    secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert secret | {"redis_url"} == SECRETS.keys(), "name it in SECRETS, and so in the tests of files"
+
+
+def test_n2_a_secret_from_a_file_is_kept_out_of_logs_too(secret_files: Path) -> None:
+    (secret_files / "redis_url").write_text("redis://:hunter2%2Fhunter2@redis:6379/0")
+    known = logs._secrets(load(Settings))  # pyright: ignore[reportPrivateUsage]
+    said = f"hunter2/hunter2 hunter2%2Fhunter2 {SECRETS['signing_secret']}"
+    line = logs.Json(secrets=known).format(logging.LogRecord("x", logging.INFO, "", 0, said, None, None))
+    assert "hunter2" not in line
+    assert "0123456789" not in line
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"0123456789\x00", "characters that no secret has"),
+        (b"0123456789\xff", "is not text in UTF-8"),
+        (b"0123456789\n0123456789", "more than one line"),
+        (b"0123456789" * 10_000, "so it holds no secret"),
+        (b"0123456789", "is wrong: entry 1 must be name:key"),
+    ],
+)
+def test_n2_a_secret_file_of_no_use_is_named_and_never_quoted(secret_files: Path, content: bytes, says: str) -> None:
+    (secret_files / "api_keys").write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        load(Settings)
+    assert "IMGSVC_API_KEYS_FILE" in str(caught.value)
+    assert str(secret_files / "api_keys") in str(caught.value)
+    assert says in str(caught.value)
+    assert "0123456789" not in str(caught.value)
+    assert "0123456789" not in repr(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(("path", "says"), [("missing", "No such file"), (".", "is not a file")])
+def test_n2_a_secret_file_that_cannot_be_read_is_named(
+    secret_files: Path, monkeypatch: pytest.MonkeyPatch, path: str, says: str
+) -> None:
+    monkeypatch.setenv("IMGSVC_SIGNING_SECRET_FILE", str(secret_files / path))
+    with pytest.raises(SettingsError, match=f"IMGSVC_SIGNING_SECRET_FILE: .*{says}"):
+        load(Settings)
+
+
+def test_n2_a_secret_set_twice_is_refused_with_both_names(secret_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert secret_files
+    monkeypatch.setenv("IMGSVC_API_KEYS", "shop:0123456789abcdef")
+    with pytest.raises(SettingsError, match=r"^IMGSVC_API_KEYS and IMGSVC_API_KEYS_FILE are both set: unset one"):
+        load(Settings)
+
+
+@pytest.mark.parametrize(
+    "variable", ["WEB_CONCURRENCY=many", "FORWARDED_ALLOW_IPS=*", "UVICORN_PORT=1", "PROMETHEUS_MULTIPROC_DIR=/nowhere"]
+)
+def test_n1_what_libraries_read_by_themselves_changes_nothing(variable: str) -> None:
+    name, _, value = variable.partition("=")
+    code = """if True:
+        from imgsvc.api.server import config_of
+        from imgsvc.metrics import ApiMetrics
+        from imgsvc.settings import Settings, load
+        metrics = ApiMetrics()
+        config = config_of(lambda: None, load(Settings))
+        print(config.workers, config.proxy_headers, config.port, len(metrics.exposition()) > 0)
+    """
+    env = os.environ | {name: value}
+    ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.split() == ["1", "False", "8000", "True"], ended.stderr

@@ -6,7 +6,7 @@ web pages in a visitor's browser. With keys, each call carries one, and sees the
 
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -83,7 +83,7 @@ class WhileOpen:
 
     def __call__(self, request: Request) -> Caller:
         hosts = request.headers.getlist("host")
-        if len(hosts) != 1 or not self._is_known(hosts[0], request.scope["server"][0]):
+        if len(hosts) != 1 or not self._is_known(hosts[0], _reached(request.scope)):
             detail = "The service is not known by this Host. Its operator can name it in IMGSVC_ALLOWED_HOSTS."
             raise ProblemError("forbidden", detail)
         if request.method not in _READING and self._is_foreign(request):
@@ -91,7 +91,7 @@ class WhileOpen:
             raise ProblemError("forbidden", detail)
         return _ANYBODY
 
-    def _is_known(self, host: str, here: str) -> bool:
+    def _is_known(self, host: str, here: IPv4Address | IPv6Address | None) -> bool:
         """`here` is the address that the connection has reached, of those that the service listens on."""
         match = _HOST.fullmatch(host.lower())
         if match is None:
@@ -108,13 +108,28 @@ class WhileOpen:
         return origin is not None and origin.partition("://")[2].lower() != request.headers["host"].lower()
 
 
-def _is_here(host: str, here: str) -> bool:
+def _is_here(host: str, here: IPv4Address | IPv6Address | None) -> bool:
     """Whether it is loopback, or the address that was reached. No foreign page has an address for its name."""
     try:
-        address = ip_address(host)
+        address = _plain(ip_address(host))
     except ValueError:
         return host == "localhost"
-    return address.is_loopback or str(address) == here
+    return address.is_loopback or address == here
+
+
+def _reached(scope: Scope) -> IPv4Address | IPv6Address | None:
+    """The address that the connection has reached; None where that is a Unix socket."""
+    host, port = scope.get("server") or (None, None)
+    if host is None or port is None:
+        return None
+    return _plain(ip_address(host))
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address where a socket for both families shows it as an IPv6 one, and no scope: both name one place."""
+    if isinstance(address, IPv4Address):
+        return address
+    return address.ipv4_mapped or IPv6Address(int(address))
 
 
 class Cors(CORSMiddleware):

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib.resources.abc import Traversable
+from pathlib import PurePath
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -55,11 +56,11 @@ class Asset:
 class Folder:
     """Files by name. Read once: together they are smaller than a photo."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Traversable) -> None:
         self._assets: Mapping[str, Asset] = {
-            file.name: Asset(file.read_bytes(), _MEDIA_TYPES[file.suffix])
+            file.name: Asset(file.read_bytes(), _MEDIA_TYPES[PurePath(file.name).suffix])
             for file in path.iterdir()
-            if file.suffix in _MEDIA_TYPES
+            if PurePath(file.name).suffix in _MEDIA_TYPES
         }
 
     def answer(self, request: Request, name: str) -> Response:

@@ -1,7 +1,7 @@
 """`GET /openapi.json`: the API described; `GET /docs`: a page to read that, and to try it."""
 
 from functools import cache
-from pathlib import Path
+from importlib import resources
 
 import orjson
 from starlette.requests import Request
@@ -32,4 +32,4 @@ def _described(max_upload_bytes: int, presets: tuple[str, ...], base_path: str) 
 
 @cache
 def _files() -> Folder:
-    return Folder(Path(__file__).parent / "docs")
+    return Folder(resources.files("imgsvc.api") / "docs")

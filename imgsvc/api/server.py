@@ -9,12 +9,14 @@ from contextlib import contextmanager
 
 import uvloop
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from imgsvc.api.app import create_app
 from imgsvc.api.context import drain, end_waiting, is_draining
 from imgsvc.api.protocol import Protocol
-from imgsvc.process import allow_files, listen, load_presets
+from imgsvc.listening import listening
+from imgsvc.process import allow_files, load_presets
 from imgsvc.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,10 +57,17 @@ def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests under way finish for `drain_s` seconds."""
     presets = load_presets(settings)
     allow_files(settings.max_connections + _OTHER_FILES)
-    listener = listen(settings)
     app = create_app(settings, presets)
-    config = Config(
+    with listening(settings) as listeners:
+        log.info("listening on %s", settings.where)
+        uvloop.run(_Server(config_of(app, settings), app, settings.drain_delay_s).serve(sockets=listeners))
+
+
+def config_of(app: ASGIApp, settings: Settings) -> Config:
+    """uvicorn's, whatever it would read of the environment by itself."""
+    return Config(
         app,
+        workers=1,
         http=Protocol,
         ws="none",
         lifespan="on",
@@ -69,5 +78,3 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         proxy_headers=False,
     )
-    log.info("listening on %s", settings.url)
-    uvloop.run(_Server(config, app, settings.drain_delay_s).serve(sockets=[listener]))

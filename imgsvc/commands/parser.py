@@ -2,11 +2,12 @@
 
 import argparse
 import textwrap
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from imgsvc.version import VERSION
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -27,7 +28,7 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
             imgsvc doctor                                 what is missing, and what to do about it""",
         notes="Settings are environment variables named IMGSVC_*; the README lists them.",
     )
-    top.add_argument("--version", action="version", version=f"imgsvc {version('imgsvc')}")
+    top.add_argument("--version", action="version", version=f"imgsvc {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="command")
     commands.add_parser("api", help="run the API alone, against IMGSVC_REDIS_URL and IMGSVC_S3_*")
     commands.add_parser("worker", help="run a worker alone, the same as python -m imgsvc.worker")

@@ -1,4 +1,4 @@
-"""The decoders' program: `python -I -m imgsvc.decoder.child`, a fork server and the decoders it forks.
+"""The decoders' program, which process.COMMAND starts: a fork server and the decoders it forks.
 
 A decoder takes one image at a time, until its parent hangs up. It is the only process that ever looks into an image, so
 it is made to be worthless to whoever takes it over: its environment is empty, and before the first image it gives up

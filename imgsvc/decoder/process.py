@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imgsvc.decoder import pipes, wire
 from imgsvc.decoder.pipes import HungUpError
+from imgsvc.interpreter import command
 from imgsvc.model import Rendered, Rendition
 from imgsvc.problems import JobError
 
@@ -18,7 +19,8 @@ OnStep = Callable[[str, int, int], None]
 Admit = Callable[[int], Awaitable[None]]
 """Waits until there is room for so many bytes of pixels."""
 
-COMMAND = (sys.executable, "-I", "-W", "ignore", "-m", "imgsvc.decoder.child")
+COMMAND = tuple(command("imgsvc.decoder.child", flags=("-I", "-S", "-W", "ignore")))
+"""Without our environment, and without what `site` would run for it: it imports from where we do."""
 
 START_TIMEOUT_S = 30.0
 _END_GRACE_S = 1.0  # between hanging up and being dead

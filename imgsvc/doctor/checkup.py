@@ -1,16 +1,15 @@
 """All checks that apply here, side by side, each with a deadline."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 
-from imgsvc import process
+from imgsvc import environment, process
 from imgsvc.doctor.decoder import check_decoder
 from imgsvc.doctor.finding import Finding, fail, ok
 from imgsvc.doctor.machine import check_folder, check_port, check_programs
 from imgsvc.doctor.redis import check_redis
 from imgsvc.doctor.s3 import check_s3
-from imgsvc.settings import PREFIX, Settings, SettingsError, load
+from imgsvc.settings import Settings, SettingsError, load
 
 DEADLINE_S = 45.0
 """Of each check; those that ask a server have shorter ones of their own for each question."""
@@ -24,7 +23,7 @@ _OF_ITS_OWN = {"redis_url": "redis://127.0.0.1"}  # the one-machine mode sets it
 
 async def checkup() -> list[Finding]:
     """What IMGSVC_* name; or this machine, where they name no Redis. Where they are wrong, that alone."""
-    apart = f"{PREFIX}REDIS_URL" in os.environ
+    apart = environment.is_set("redis_url")
     try:
         settings = load(Settings) if apart else load(Settings, **_OF_ITS_OWN)
         presets = process.load_presets(settings)

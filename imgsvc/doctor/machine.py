@@ -5,9 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
-from imgsvc import process
 from imgsvc.doctor.finding import Finding, fail, ok, warn
 from imgsvc.embedded import EmbeddedError, find_programs, owner
+from imgsvc.listening import listening
 from imgsvc.settings import LocalSettings, SettingsError
 
 GIB = 1024**3
@@ -25,6 +25,8 @@ async def check_programs(_: LocalSettings) -> list[Finding]:
 
 async def check_folder(settings: LocalSettings) -> list[Finding]:
     """Looks, and makes nothing."""
+    if settings.data_dir is None:
+        return [fail("data folder", "this user has no home folder", "Set IMGSVC_DATA_DIR to a folder of yours.")]
     folder = settings.data_dir
     there = _nearest(folder)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -35,14 +37,14 @@ async def check_folder(settings: LocalSettings) -> list[Finding]:
 
 
 async def check_port(settings: LocalSettings) -> list[Finding]:
-    where = f"{settings.host}:{settings.port}"
-    if owner(settings.data_dir):
+    where = settings.where
+    if settings.data_dir and owner(settings.data_dir):
         return [ok("port", f"{where} is not tried, since imgsvc is running")]
     try:
-        process.listen(settings).close()
+        with listening(settings):
+            return [ok("port", f"{where} is free")]
     except SettingsError as error:
         return [fail("port", str(error), "Choose another one.")]
-    return [ok("port", f"{where} is free")]
 
 
 def _disk(folder: Path) -> Finding:

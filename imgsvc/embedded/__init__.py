@@ -7,7 +7,7 @@ Example:
 """
 
 import asyncio
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -42,7 +42,10 @@ class Services:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that an API or worker process finds them by."""
-        return {f"IMGSVC_{item.name.upper()}": getattr(self, item.name) for item in fields(self)}
+        return {f"IMGSVC_{name.upper()}": value for name, value in self.settings().items()}
+
+    def settings(self) -> dict[str, str]:
+        return asdict(self)
 
 
 class Embedded:

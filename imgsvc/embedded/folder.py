@@ -18,7 +18,8 @@ from typing import Self
 
 from imgsvc.embedded.child import EmbeddedError
 from imgsvc.embedded.ports import free_ports, is_free
-from imgsvc.embedded.servers import SeaweedPorts, write_private
+from imgsvc.embedded.private import write_private
+from imgsvc.embedded.servers import SeaweedPorts
 
 LOCK_WAIT_S = 1.0  # servers of a killed parent are killed too, and gone within milliseconds
 LOCK_INTERVAL_S = 0.02
@@ -93,7 +94,7 @@ class DataFolder:
     def credentials(self) -> Credentials:
         file = self.path / "credentials.json"
         if file.exists():
-            return Credentials(**json.loads(file.read_text()))
+            return Credentials(**json.loads(file.read_text("utf-8")))
         credentials = Credentials()
         write_private(file, json.dumps(asdict(credentials)))
         return credentials
@@ -102,7 +103,7 @@ class DataFolder:
         """Return the ports of the last start, or others where somebody has taken one since."""
         file = self.path / "ports.json"
         if file.exists():
-            kept = json.loads(file.read_text())
+            kept = json.loads(file.read_text("utf-8"))
             ports = Ports(kept["valkey"], SeaweedPorts(**kept["seaweed"]))
             if ports.are_free:
                 return ports

