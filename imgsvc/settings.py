@@ -169,6 +169,11 @@ class Settings(LocalSettings):
         description="Redis ≥ 6.2 or Valkey for jobs, such as redis://localhost:6379/0. Must not evict (noeviction)."
     )
     redis_timeout_s: PositiveFloat = Field(1.5, description="Deadline in seconds of one Redis call.")
+    redis_prefix: str = Field(
+        "imgsvc",
+        pattern=r"^[A-Za-z0-9:_-]{1,64}$",
+        description="What all keys and channels in Redis begin with, the same in all processes of one service.",
+    )
 
     s3_bucket: Annotated[str, AfterValidator(bucket_name)] = Field(
         "imgsvc", description="Bucket, made when it is missing."
@@ -209,10 +214,13 @@ class Settings(LocalSettings):
     )
     rate_limit: NonNegativeInt = Field(
         0,
-        description="Uploads a minute that each key's owner may begin, or that many at once; 0 means any number.",
+        description="Uploads and retries a minute that each key's owner may begin, or that many at once; 0 means any "
+        "number.",
     )
     quota_bytes: NonNegativeInt = Field(
-        0, description="Bytes a day that each key's owner may upload, or that many at once; 0 means any number."
+        0,
+        description="Bytes a day that each key's owner may upload, or that many at once; 0 means any number. Each "
+        "upload counts as its record takes, and as 4 KiB, at least.",
     )
 
     max_upload_bytes: PositiveInt = Field(64 * MIB, description="Largest request body in bytes.")

@@ -6,13 +6,11 @@ import signal
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any
 from uuid import uuid4
 
 import psutil
 import pytest
 import pytest_asyncio
-from redis import Redis
 
 from imgsvc.embedded import Valkey
 from imgsvc.settings import MIB
@@ -25,6 +23,8 @@ from tests.chaos.valkey import (
     SMALL,
     SWEEPING,
     TICK_S,
+    configured,
+    disconnect_all,
     environment_of,
     has_struck,
     killed,
@@ -81,16 +81,6 @@ def frozen(valkey: Valkey) -> Generator[None]:
         os.kill(valkey.pid, signal.SIGCONT)
 
 
-@contextmanager
-def configured(redis: Redis, name: str, value: object) -> Generator[None]:
-    before: Any = redis.config_get(name)
-    redis.config_set(name, value)  # pyright: ignore[reportArgumentType]
-    try:
-        yield
-    finally:
-        redis.config_set(name, before[name])
-
-
 async def accepts(ledger: Ledger) -> bool:
     return (await post(ledger, SMALL)).status == 202
 
@@ -98,11 +88,6 @@ async def accepts(ledger: Ledger) -> bool:
 async def being_received(environment: Mapping[str, str]) -> bool:
     with redis_of(environment) as redis:
         return redis.zcard("imgsvc:sweep") == 1
-
-
-def disconnect_all(redis: Redis) -> None:
-    for kind in ("normal", "pubsub"):
-        redis.client_kill_filter(_type=kind, skipme=True)
 
 
 async def answer_to_headers_alone(service: Service) -> tuple[int, dict[str, str]]:

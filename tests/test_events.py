@@ -271,30 +271,36 @@ async def test_a_real_job_is_told_from_its_start_to_its_end(service: Service) ->
     assert told == sorted(told, key=["PENDING", "PROGRESS", "SUCCESS"].index)
 
 
+def through(proxy: Proxy, environment: dict[str, str]) -> dict[str, str]:
+    return environment | {"IMGSVC_REDIS_URL": proxy.url(environment["IMGSVC_REDIS_URL"])}
+
+
 async def test_streams_outlive_redis_and_catch_up_with_what_they_missed(servers: Servers) -> None:
     environment = servers.environment() | {"IMGSVC_LEASE_S": "60"}
     url = urlsplit(environment["IMGSVC_REDIS_URL"])
     assert url.hostname
     assert url.port
-    async with Proxy.to(url.hostname, url.port) as proxy, Queue.open(settings_of(environment)) as queue:
-        through = environment | {"IMGSVC_REDIS_URL": proxy.url(environment["IMGSVC_REDIS_URL"])}
-        async with Service.start(through, workers=0, events_comment_s=COMMENT_S) as service:
-            script = Script(service, queue)
-            upload_id, claim = await script.begun()
-            async with Stream.open(service, upload_id) as stream:
-                await stream.status()
-                proxy.refuse()
-                await queue.progress(claim, 50, "decode")  # which the API cannot hear
-                event = await stream.next()
-                assert event is not None
-                assert event.is_comment
-                assert (await script.get(f"/upload/{upload_id}/events")).status_code == 503
-                await proxy.accept()
-                assert (await stream.status())["progress"] == 50
-                proxy.reset()  # and at once again
-                await queue.finish(claim, FAILURE)
-                assert (await stream.status())["status"] == "FAILURE"
-                assert await stream.rest() == []
+    async with (
+        Proxy.to(url.hostname, url.port) as proxy,
+        Queue.open(settings_of(environment)) as queue,
+        Service.start(through(proxy, environment), workers=0, events_comment_s=COMMENT_S) as service,
+    ):
+        script = Script(service, queue)
+        upload_id, claim = await script.begun()
+        async with Stream.open(service, upload_id) as stream:
+            await stream.status()
+            proxy.refuse()
+            await queue.progress(claim, 50, "decode")  # which the API cannot hear
+            event = await stream.next()
+            assert event is not None
+            assert event.is_comment
+            assert (await script.get(f"/upload/{upload_id}/events")).status_code == 503
+            await proxy.accept()
+            assert (await stream.status())["progress"] == 50
+            proxy.reset()  # and at once again
+            await queue.finish(claim, FAILURE)
+            assert (await stream.status())["status"] == "FAILURE"
+            assert await stream.rest() == []
 
 
 async def test_a_subscription_that_is_silent_for_good_is_found_out(
@@ -305,12 +311,20 @@ async def test_a_subscription_that_is_silent_for_good_is_found_out(
     url = urlsplit(settings.redis_url)
     assert url.hostname
     assert url.port
-    async with Proxy.to(url.hostname, url.port) as proxy, Redis.from_url(proxy.url(settings.redis_url)) as redis:
-        messages = connections.subscribe(redis, settings, b"nothing is said here")
+    async with (
+        Proxy.to(url.hostname, url.port) as proxy,
+        Redis.from_pool(connections.Pool.open(settings_of(through(proxy, environment)))) as redis,
+        Redis.from_url(settings.redis_url) as other,
+    ):
+
+        async def say(word: str) -> None:
+            await other.publish("imgsvc:echo", word)
+
+        messages = connections.subscribe(redis, settings, "ours", say, "nothing is said here")
         assert await anext(messages) is None
         waiting = asyncio.ensure_future(anext(messages))
         done, _ = await asyncio.wait([waiting], timeout=1)
-        assert not done, "it answers when asked"
+        assert not done, "it hears what is said"
         proxy.fault = Fault(silent=True)
         with pytest.raises(RedisConnectionError, match="silent"):
             await asyncio.wait_for(waiting, DEADLINE_S)

@@ -130,7 +130,10 @@ async def test_a_submitted_upload_that_its_client_was_refused_is_undone(world: W
     await world.queue.abandon(upload_id)
     assert await world.queue.claim("w1", 1) == []
     await world.queue.swept(upload_id)
-    assert not await world.redis.exists(f"imgsvc:upload:{upload_id}", f"arq:job:{upload_id}")
+    assert await world.redis.zscore("imgsvc:sweep", upload_id), "somebody may still write to it"
+    await world.queue.swept(upload_id, is_final=True)
+    assert not await world.redis.exists(f"imgsvc:upload:{upload_id}")
+    assert await world.redis.zscore("imgsvc:sweep", upload_id) is None
 
 
 async def test_a_lapsed_lease_goes_to_another_and_fences_its_first_owner(fleeting: World) -> None:
@@ -243,13 +246,15 @@ async def test_what_a_straggler_stored_behind_a_delete_is_swept(world: World) ->
     assert await world.redis.zscore("imgsvc:sweep", upload_id), "it may have stored some since"
 
 
-async def test_an_original_that_was_never_had_counts_for_nothing(servers: Servers) -> None:
-    bound = {"IMGSVC_QUOTA_BYTES": "1000", "IMGSVC_MAX_UPLOAD_BYTES": "1000"}
+async def test_an_original_that_was_never_had_counts_as_its_record_alone(servers: Servers) -> None:
+    most = 100_000
+    bound = {"IMGSVC_QUOTA_BYTES": str(most), "IMGSVC_MAX_UPLOAD_BYTES": str(most - 2 * 4096)}
     async with Queue.open(settings_of(servers.environment() | bound)) as queue:
 
         async def admitted() -> str:
             upload_id = str(uuid4())
-            assert (await queue.reserve(upload_id, announced=1000)).admission == Admission.RESERVED
+            reservation = await queue.reserve(upload_id, announced=most - 2 * 4096)
+            assert reservation.admission == Admission.RESERVED
             await queue.submit(replace(submission(upload_id), source=None, url="http://localhost/"))
             return upload_id
 
@@ -257,10 +262,12 @@ async def test_an_original_that_was_never_had_counts_for_nothing(servers: Server
         (claim,) = await queue.claim("w1", 1)
         assert await queue.finish(claim, Failure("fetch_failed", "gone"))
         await queue.delete(await admitted())
-        assert await queue.retry(fails)
+        retried = await queue.retry(fails)
+        assert retried is not None
+        assert retried.admission == Admission.RESERVED
         (claim,) = await queue.claim("w1", 1)
-        assert await queue.fetched(claim, Source(900, "ab", "jpeg"))
-        refused = await queue.reserve(str(uuid4()), announced=1000)
+        assert await queue.fetched(claim, Source(50_000, "ab", "jpeg"))
+        refused = await queue.reserve(str(uuid4()), announced=50_000)
         assert refused.admission == Admission.QUOTA_EXCEEDED, "the retry's does count"
 
 

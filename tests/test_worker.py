@@ -76,6 +76,6 @@ def test_arq_is_still_what_the_adapter_was_written_against() -> None:
     for name in ("main", "_poll_iteration", "finish_job", "finish_failed_job"):
         assert signature(getattr(LeasedWorker, name)) == signature(getattr(Worker, name)), name
     assert {"job_id", "score"} <= set(signature(Worker.run_job))
-    text = resources.files("imgsvc.jobs").joinpath("common.lua").read_text()
+    text = resources.files("imgsvc.jobs").joinpath("claim.lua").read_text()
     for prefix in (arq.constants.job_key_prefix, arq.constants.retry_key_prefix):
         assert f"'{prefix}'" in text

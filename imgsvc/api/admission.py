@@ -13,12 +13,16 @@ async def admit(here: Services, owner: str, idempotency_key: str, announced: int
     """Reserves an upload of `announced` bytes, or finds the one that the key stands for; all else is refused."""
     announced = min(announced, here.settings.max_upload_bytes)
     reservation = await here.queue.reserve(str(uuid4()), idempotency_key, owner=owner, announced=announced)
+    if reservation.admission is Admission.IN_FLIGHT:
+        detail = "The first upload with this Idempotency-Key is still under way. Ask again shortly."
+        raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
+    check_limits(here, reservation)
+    return reservation
+
+
+def check_limits(here: Services, reservation: Reservation) -> None:
+    """Raises ProblemError where the queue is full, or its owner has reached a limit."""
     match reservation.admission:
-        case Admission.RESERVED | Admission.REPLAY:
-            return reservation
-        case Admission.IN_FLIGHT:
-            detail = "The first upload with this Idempotency-Key is still under way. Ask again shortly."
-            raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
         case Admission.OVERLOADED:
             raise overloaded("Too many jobs are waiting. Try again later.")
         case Admission.RATE_LIMITED:
@@ -30,6 +34,8 @@ async def admit(here: Services, owner: str, idempotency_key: str, announced: int
                 "try again when Retry-After is over."
             )
             raise ProblemError("quota_exceeded", detail, _retry_after(reservation))
+        case _:
+            return
 
 
 def _retry_after(reservation: Reservation) -> dict[str, str]:

@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api.access import owner
+from imgsvc.api.admission import check_limits
 from imgsvc.api.context import Document, Services, services
 from imgsvc.api.errors import ProblemError
 from imgsvc.api.options import no_query
 from imgsvc.api.waiting import Patience, until_done
+from imgsvc.jobs.answers import Admission
 from imgsvc.jobs.record import RETRYABLE, Record, files_prefix, original_key
 from imgsvc.storage import StorageError
 
@@ -42,6 +44,7 @@ class Upload(HTTPEndpoint):
                 raise _unknown()
         await here.storage.clear(original_key(upload_id))
         await here.storage.clear(files_prefix(upload_id))
+        await here.queue.swept(upload_id)
         return Response(status_code=204)
 
 
@@ -75,10 +78,14 @@ async def cancel(request: Request) -> Response:
 
 
 async def retry(request: Request) -> Response:
+    """The same limits hold for it as for an upload."""
     no_query(request)
-    queued = await services(request).queue.retry(_upload_id(request), owner(request))
+    here = services(request)
+    answer = await here.queue.retry(_upload_id(request), owner(request))
+    if answer is not None and answer.admission is not Admission.CONFLICT:
+        check_limits(here, answer)
     record = await find(request)
-    if not queued:
+    if answer is None or answer.admission is Admission.CONFLICT:
         detail = (
             "What is left of the cancelled job is still being cleared. Try again shortly."
             if record.status in RETRYABLE

@@ -89,7 +89,7 @@ def _weakest(postures: set[str]) -> str | None:
 
 async def _queue(here: Services) -> tuple[dict[str, Any], Census | None]:
     try:
-        census = await here.queue.census()
+        census = await here.queue.census(writes=True)
     except QueueUnavailableError as error:
         return {"ok": False, "latency_ms": None} | ({"error": error.reason} if error.reason else {}), None
     return {"ok": True, "latency_ms": census.latency_ms}, census

@@ -79,7 +79,7 @@ async def _accept(upload_id: str, receive: Receive, here: Services) -> Submissio
             submission = await receive(upload_id, begun.set)
             await here.queue.submit(submission)
     except BaseException as error:
-        in_doubt = isinstance(error, StorageError | QueueUnavailableError)
+        in_doubt = isinstance(error, StorageError | QueueUnavailableError | asyncio.CancelledError)
         with anyio.CancelScope(shield=True):
             await _give_up(upload_id, here, stored=begun.is_set(), in_doubt=in_doubt)
         raise
@@ -176,7 +176,7 @@ async def _give_up(upload_id: str, here: Services, *, stored: bool, in_doubt: bo
         if not in_doubt:
             if stored:
                 await here.storage.clear(original_key(upload_id))
-            await here.queue.swept(upload_id)
+            await here.queue.swept(upload_id, is_final=True)
     except StorageError as error:
         log.warning("%s failed and could not be cleared: %r", upload_id, error.__cause__)
     except QueueUnavailableError:

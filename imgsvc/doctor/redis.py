@@ -6,6 +6,7 @@ from collections.abc import Generator
 from imgsvc.doctor.finding import Finding, fail, ok, root, warn
 from imgsvc.jobs.facts import RedisFacts, redis_facts
 from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.scripts import acl_rule
 from imgsvc.settings import Settings
 
 OLDEST = (6, 2)
@@ -15,14 +16,18 @@ _ABOUT = "redis"
 
 
 async def check_redis(settings: Settings) -> list[Finding]:
+    rule = f"Let its user do what is needed: {acl_rule(settings)}"
     try:
         facts = await redis_facts(settings)
     except QueueUnavailableError as error:
+        if error.reason:
+            return [fail(_ABOUT, error.reason, rule)]
         return [fail(_ABOUT, root(error), "Start it, or set IMGSVC_REDIS_URL to where it is, with its password.")]
-    return list(judge(facts))
+    return list(judge(facts, rule))
 
 
-def judge(facts: RedisFacts) -> Generator[Finding]:
+def judge(facts: RedisFacts, rule: str = "") -> Generator[Finding]:
+    """`rule` is the advice for a user who may do too little."""
     if _version(facts.version) < OLDEST:
         yield fail(_ABOUT, f"{facts.name} is too old", "Upgrade it to Redis 6.2 or later, or to Valkey.")
     else:
@@ -36,8 +41,10 @@ def judge(facts: RedisFacts) -> Generator[Finding]:
         yield fail(
             "redis cluster", "this is a node of a cluster", "Use a single primary: all keys must be in one place."
         )
-    if facts.refusal:
-        yield fail("redis writes", facts.refusal, "Name the primary, and a user that may write imgsvc:* and run EVAL.")
+    if facts.lacking:
+        yield fail("redis writes", facts.lacking, rule)
+    elif facts.refusal:
+        yield fail("redis writes", facts.refusal, "Name the primary, and give it room on disk and in memory.")
     else:
         yield ok("redis writes", "scripts run, and write")
     yield _persistence(facts)

@@ -3,4 +3,5 @@
 -- is undone. Its Idempotency-Key is free again, and what it has stored is swept. Safe to repeat.
 -- ARGV: id
 abandon(ARGV[1])
+settle(ARGV[1])  -- the one who asks for it may have a put under way
 return redis.status_reply('OK')

@@ -5,7 +5,9 @@ from enum import Enum
 
 
 class Admission(Enum):
-    """What became of an upload that wants to begin."""
+    """What became of an upload that wants to begin, or of a job that is to be done again (then RESERVED is queued, and
+    CONFLICT says that the job is in no state for it).
+    """
 
     RESERVED = "RESERVED"
     OVERLOADED = "OVERLOADED"
@@ -13,6 +15,7 @@ class Admission(Enum):
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     IN_FLIGHT = "IN_FLIGHT"
     REPLAY = "REPLAY"
+    CONFLICT = "CONFLICT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,13 @@ class Swept:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A lease on one job; `token` proves it. `lapsed` is the token of the lease that it took over, "" where the job
-    was free.
+    was free; `request_id` names the request that queued the job, for the log.
     """
 
     id: str
     token: str
     lapsed: str = ""
+    request_id: str = ""
 
     @property
     def attempt(self) -> int:

@@ -9,5 +9,5 @@ if not is_visible(status) or belongs_to(id) ~= owner then return -1 end
 if is_terminal(status) then return 0 end
 cancel(id, ARGV[3])
 redis.call('HSET', record(id), 'sweeping', 1)
-sweep_at(id, now_ms() + SETTLE_MS)
+sweep_at(id, now_ms() + FIRST_LOOK_MS)
 return 1

@@ -1,9 +1,11 @@
 -- Counts what there is, for those who watch over it.
--- Guarantees: reads alone, and looks at no more jobs than leases may be running.
+-- Guarantees: looks at no more jobs than leases may be running. Where it is to say whether Redis takes writes, it fails
+-- as these do.
 -- Returns {waiting, leased, delayed, ms for which the first of the waiting has been due, webhooks to tell,
 -- heartbeats of the workers alive}.
--- ARGV: lease_ms
+-- ARGV: lease_ms, 1 to write
 local now, lease_ms = now_ms(), tonumber(ARGV[1])
+if ARGV[2] == '1' then redis.call('ZADD', WORKERS, -now, CLOCK) end
 local waiting = redis.call('ZCOUNT', QUEUE, '-inf', now)
 local _, since = unpack(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1))
 local leased = 0

@@ -1,35 +1,87 @@
--- What every script here shares; it is put in front of each of them.
+-- What every script here shares; it is put in front of each of them. Each call ends with two arguments for this part:
+-- the prefix of all keys and channels (imgsvc: unless set otherwise), and for how many ms whoever was told to stop may
+-- still write to storage.
 --
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
 -- imgsvc:queue        zset  jobs, by the ms at which they are due; a leased job is due when its lease lapses,
 --                           so that the job of a dead worker comes back by itself
 -- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
 --                           follows from the record at that time (sweep.lua)
+-- imgsvc:settling     zset  uploads to which somebody may still write what is to be cleared, by the ms until which
 -- imgsvc:webhooks     zset  uploads whose end their webhook has yet to be told, by the ms at which that is due
 -- imgsvc:list:<status>:<owner>
 --                     zset  an owner's uploads of that status, by the ms at which they were submitted
--- imgsvc:workers      zset  workers, by the ms until which they count as alive
+-- imgsvc:workers      zset  workers, by the ms until which they count as alive; and without a name, negative so that
+--                           it counts as none, the ms at which the clock was seen last (now_ms)
 -- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
 -- imgsvc:deleted:<id> str   tombstone of a deleted upload: whose it was
 -- imgsvc:rate:<owner> hash  how many uploads an owner has begun lately, and imgsvc:quota:<owner> how many bytes:
 --                           buckets that leak (pour)
--- arq:job:<id>        str   arq's job body;  arq:retry:<id>  arq's own counter
 --
 -- Time is the server's, so that no worker's clock matters. Ids are part of key names that are not declared
 -- in KEYS: all keys live on one primary (Redis Cluster is not supported).
 
-local QUEUE, SWEEP, WORKERS = 'imgsvc:queue', 'imgsvc:sweep', 'imgsvc:workers'
-local WEBHOOKS = 'imgsvc:webhooks'
-local DOORBELL, REVOKED, EVENTS = 'imgsvc:doorbell', 'imgsvc:revoked', 'imgsvc:events'
-local SETTLE_MS = 2000  -- storage may still finish a put this much after its sender has gone
+local SETTLE_MS = tonumber(table.remove(ARGV))
+local PREFIX = table.remove(ARGV)
+local QUEUE, SWEEP, SETTLING = PREFIX .. 'queue', PREFIX .. 'sweep', PREFIX .. 'settling'
+local WORKERS, WEBHOOKS = PREFIX .. 'workers', PREFIX .. 'webhooks'
+local DOORBELL, REVOKED = PREFIX .. 'doorbell', PREFIX .. 'revoked'
+local EVENTS, ECHO = PREFIX .. 'events', PREFIX .. 'echo'
+local CLOCK = ''  -- a member of WORKERS
+local FIRST_LOOK_MS = 2000  -- most that is written late is there by then
+local JUMP_MS = 20000  -- fewer than a reservation has left at any time
+local GRACE_MS = 60000
+local HORIZON_MS = 600000
+local LEAST_BYTES = 4096  -- what a record counts as in its owner's quota, at least
+local DAY_MS = 86400000
 
-local function record(id) return 'imgsvc:upload:' .. id end
-local function tombstone(id) return 'imgsvc:deleted:' .. id end
-local function idempotency(key) return 'imgsvc:key:' .. key end
+local function record(id) return PREFIX .. 'upload:' .. id end
+local function tombstone(id) return PREFIX .. 'deleted:' .. id end
+local function idempotency(key) return PREFIX .. 'key:' .. key end
 
+-- Moves what is due from `from_ms` to `to_ms` by `by_ms`, but to no later than `latest_ms`.
+local function shift(set, from_ms, to_ms, by_ms, latest_ms)
+  local rows = redis.call('ZRANGEBYSCORE', set, from_ms, to_ms, 'WITHSCORES')
+  for at = 1, #rows, 2 do
+    redis.call('ZADD', set, math.min(rows[at + 1] + by_ms, latest_ms or math.huge), rows[at])
+  end
+end
+
+local function note_time(now) return redis.pcall('ZADD', WORKERS, -now, CLOCK) end
+
+-- The clock was set back: what is due in some ms still is, and what was due is. What is due much later in SWEEP has a
+-- time of day of its own, and there may be very many.
+local function set_back(seen, now)
+  local by_ms = now - seen
+  for _, set in ipairs({QUEUE, WEBHOOKS, SETTLING}) do shift(set, '-inf', '+inf', by_ms) end
+  shift(WORKERS, '(0', '+inf', by_ms)
+  shift(SWEEP, '-inf', seen + HORIZON_MS, by_ms)
+end
+
+-- The clock was set forward, or nobody could call for long: leases and reservations that their holders had no chance
+-- to renew have what they had left.
+local function set_forward(seen, now)
+  local from_ms = '(' .. seen + 1000
+  shift(QUEUE, from_ms, now, now - seen)
+  shift(SWEEP, from_ms, now, now - seen, now + GRACE_MS)
+end
+
+local clock
+
+-- The server's time in ms, the same throughout a script. It is noted about once a second. Where it is behind the one
+-- that was noted last, the server's clock was set back, and all that waits for a time is moved with it: what was due is
+-- due, or within that second, however often and far the clock moves; and a job without delay is due at once (enqueue).
 local function now_ms()
+  if clock then return clock end
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  clock = time[1] * 1000 + math.floor(time[2] / 1000)
+  local seen = -(redis.call('ZSCORE', WORKERS, CLOCK) or 0)
+  if seen <= clock and clock <= seen + 1000 then return clock end
+  local noted = note_time(clock)
+  if type(noted) == 'table' and noted.err then return clock end  -- its memory is full: another time
+  if seen > clock then set_back(seen, clock) end
+  if seen > 0 and clock > seen + JUMP_MS then set_forward(seen, clock) end
+  return clock
 end
 
 local function status_of(id) return redis.call('HGET', record(id), 'status') end
@@ -46,23 +98,27 @@ local function is_terminal(status)
   return status == 'SUCCESS' or status == 'FAILURE' or status == 'CANCELLED'
 end
 
-local function enqueue(id, body)
-  redis.call('SET', 'arq:job:' .. id, body)
+local function enqueue(id)
   redis.call('ZADD', QUEUE, now_ms(), id)
+  note_time(now_ms())  -- to the ms: no job that waits is later than the time noted last
   redis.call('PUBLISH', DOORBELL, '')
 end
 
-local function unqueue(id)
-  redis.call('ZREM', QUEUE, id)
-  redis.call('DEL', 'arq:job:' .. id, 'arq:retry:' .. id)
-end
+local function unqueue(id) redis.call('ZREM', QUEUE, id) end
 
 -- Has the sweeper look at an upload at `at_ms`, or earlier where it would anyway.
 local function sweep_at(id, at_ms)
   redis.call('ZADD', SWEEP, 'LT', at_ms, id)
 end
 
-local function list(status, owner) return 'imgsvc:list:' .. status .. ':' .. owner end
+-- Has the sweeper look at an upload soon, and again until whoever may still write to it must have ended: S3 may finish
+-- a put long after its sender was told to stop.
+local function settle(id)
+  sweep_at(id, now_ms() + FIRST_LOOK_MS)
+  redis.call('ZADD', SETTLING, now_ms() + SETTLE_MS, id)
+end
+
+local function list(status, owner) return PREFIX .. 'list:' .. status .. ':' .. owner end
 
 -- Has all who follow an upload read its record again.
 local function tell(id) redis.call('PUBLISH', EVENTS, id) end
@@ -105,7 +161,7 @@ local function fence(id)
   local status = status_of(id)
   if not is_visible(status) or is_terminal(status) then unqueue(id) end
   -- of what is unknown, too: it was deleted, or Redis was emptied; a record that expires outlives its stragglers by days
-  if not is_visible(status) or status == 'CANCELLED' then sweep_at(id, now_ms() + SETTLE_MS) end
+  if not is_visible(status) or status == 'CANCELLED' then settle(id) end
   return 0
 end
 
@@ -123,27 +179,76 @@ local function unannounce(id)
   redis.call('HDEL', record(id), 'webhook_state', 'webhook_attempts', 'webhook_next', 'webhook_last')
 end
 
-local function rate(owner) return 'imgsvc:rate:' .. owner end
-local function quota(owner) return 'imgsvc:quota:' .. owner end
+local function rate(owner) return PREFIX .. 'rate:' .. owner end
+local function quota(owner) return PREFIX .. 'quota:' .. owner end
 
--- Has an upload count as `bytes`, in place of what it counted as until now.
+-- What a bucket holds now, and how much it loses in a ms: `leak`, or as much as when it was filled last.
+local function level_of(bucket, leak)
+  local level, at, leaked = unpack(redis.call('HMGET', bucket, 'level', 'at', 'leak'))
+  leak = leak or tonumber(leaked or 0)
+  local passed_ms = math.max(0, now_ms() - tonumber(at or 0))  -- less than none where the clock was set back
+  return math.max(0, tonumber(level or 0) - passed_ms * leak), leak
+end
+
+local function fill(bucket, level, leak)
+  redis.call('HSET', bucket, 'level', level, 'at', now_ms(), 'leak', leak)
+  redis.call('PEXPIRE', bucket, math.ceil(level / leak) + 1)
+end
+
+-- Pours `amount` into a bucket that holds `size` and leaks as much in `period_ms`. Returns the ms until there will be
+-- room for it, 0 where there was.
+local function pour(bucket, amount, size, period_ms)
+  local leak = size / period_ms
+  local level = level_of(bucket, leak)
+  if level + amount > size then return math.ceil((level + amount - size) / leak) end
+  fill(bucket, level + amount, leak)
+  return 0
+end
+
+-- Has an upload count as `bytes`, or as all of its owner's quota, in place of what it counted as until now.
 local function recharge(id, bytes)
   local charged, bucket = redis.call('HGET', record(id), 'charged'), quota(belongs_to(id))
   if not charged then return end
-  if redis.call('EXISTS', bucket) == 1 then redis.call('HINCRBYFLOAT', bucket, 'level', bytes - charged) end
+  local level, leak = level_of(bucket)
+  bytes = math.min(bytes, leak * DAY_MS)
+  level = math.max(0, level + bytes - charged)
+  if leak == 0 or level == 0 then redis.call('DEL', bucket) else fill(bucket, level, leak) end
   redis.call('HSET', record(id), 'charged', bytes)
 end
 
--- Has an upload count for nothing whose original was never had.
+-- What an upload of so many bytes counts as: no less than its record takes, which may be the larger part of it.
+local function price(id, bytes)
+  local record_bytes = 0
+  for _, part in ipairs(redis.call('HGETALL', record(id))) do record_bytes = record_bytes + #part end
+  return math.max(LEAST_BYTES, bytes, record_bytes)
+end
+
+-- Has an upload whose original was never had count as its record alone.
 local function give_back(id)
-  if redis.call('HEXISTS', record(id), 'source') == 0 then recharge(id, 0) end
+  if redis.call('HEXISTS', record(id), 'charged') == 0 then return end
+  if redis.call('HEXISTS', record(id), 'source') == 0 then recharge(id, price(id, 0)) end
+end
+
+-- Counts one more beginning, of an upload or a retry, against its owner's `per_minute` (0: any number). Returns the ms
+-- to wait where there are too many, 0 where it is counted.
+local function take_turn(owner, per_minute)
+  return per_minute > 0 and pour(rate(owner), 1, per_minute, 60000) or 0
+end
+
+-- Counts an upload's bytes against its owner's `per_day` (0: any number). Returns as take_turn does.
+local function take_bytes(id, owner, bytes, per_day)
+  if per_day == 0 then return 0 end
+  local counted = math.min(price(id, bytes), per_day)
+  local wait_ms = pour(quota(owner), counted, per_day, DAY_MS)
+  if wait_ms == 0 then redis.call('HSET', record(id), 'charged', counted) end
+  return wait_ms
 end
 
 -- Ends a job for good: record, lease, queue entry and webhook delivery together. It begins with what frees memory,
 -- since from then on a Redis that is full lets a script write.
 local function finish(id, status, ttl_s)
   unqueue(id)
-  redis.call('HDEL', record(id), 'owner', 'step', 'deliveries')
+  redis.call('HDEL', record(id), 'owner', 'step', 'deliveries', 'request_id')
   give_back(id)
   redis.call('HSET', record(id), 'finished_at', now_ms())
   local ended = move(id, status)
@@ -154,21 +259,10 @@ end
 
 -- Ends a job that is not to be done any more, and tells the worker that has it.
 local function cancel(id, ttl_s)
+  local has_begun = redis.call('HEXISTS', record(id), 'attempt') == 1
   finish(id, 'CANCELLED', ttl_s)
+  if has_begun then settle(id) end
   redis.call('PUBLISH', REVOKED, id)
-end
-
--- Pours `amount` into a bucket that holds `size` and leaks as much in `period_ms`. Returns the ms until there will be
--- room for it, 0 where there was.
-local function pour(bucket, amount, size, period_ms)
-  local now = now_ms()
-  local level, at = unpack(redis.call('HMGET', bucket, 'level', 'at'))
-  level = math.max(0, tonumber(level or 0) - (now - tonumber(at or now)) * size / period_ms)
-  if level + amount > size then return math.ceil((level + amount - size) * period_ms / size) end
-  level = level + amount
-  redis.call('HSET', bucket, 'level', level, 'at', now)
-  redis.call('PEXPIRE', bucket, math.ceil(level * period_ms / size) + 1)
-  return 0
 end
 
 local function free_idempotency_key(id)
@@ -188,17 +282,25 @@ local function abandon(id)
   redis.call('HSET', record(id), 'status', 'ABANDONED')
   tell(id)
   redis.call('PUBLISH', REVOKED, id)
-  sweep_at(id, now_ms() + SETTLE_MS)
+  sweep_at(id, now_ms() + FIRST_LOOK_MS)
 end
 
--- What there was to clear of an upload is cleared.
-local function swept(id)
-  if status_of(id) == 'ABANDONED' then redis.call('DEL', record(id)) end
-  redis.call('HDEL', record(id), 'sweeping')
-  local expires_at = tonumber(redis.call('HGET', record(id), 'expires_at') or 0)
-  if expires_at > now_ms() then
-    redis.call('ZADD', SWEEP, expires_at, id)
-  else
-    redis.call('ZREM', SWEEP, id)
+-- The ms from which the sweeper must look at an upload again, if ever.
+local function next_look(id)
+  local now, settled_at = now_ms(), redis.call('ZSCORE', SETTLING, id)
+  if settled_at then  -- after twice the time that it has been settling
+    return math.max(now + FIRST_LOOK_MS, math.min(tonumber(settled_at), now + 2 * (now + SETTLE_MS - settled_at)))
   end
+  local expires_at = tonumber(redis.call('HGET', record(id), 'expires_at') or 0)
+  if expires_at > now then return expires_at end
+  local deleted_ms = redis.call('PTTL', tombstone(id))
+  return deleted_ms > 0 and now + deleted_ms
+end
+
+-- What there was to clear of an upload is cleared. It is looked at again while somebody may still write to it.
+local function swept(id)
+  local at_ms = next_look(id)
+  redis.call('HDEL', record(id), 'sweeping')
+  if at_ms then redis.call('ZADD', SWEEP, at_ms, id) else redis.call('ZREM', SWEEP, id) end
+  if status_of(id) == 'ABANDONED' and not redis.call('ZSCORE', SETTLING, id) then redis.call('DEL', record(id)) end
 end

@@ -1,6 +1,7 @@
 -- Deletes an upload's record and job.
 -- Guarantees: whoever works on the job is told, and can no longer finish it. A tombstone says for a while that
--- the upload was here, so that repeating a DELETE is safe; behind it the sweeper looks once more for files.
+-- the upload was here, so that repeating a DELETE is safe; the sweeper looks for files that are stored late, and once
+-- more when the tombstone is gone.
 -- Returns 1, or 0 where the owner has no such upload.
 -- ARGV: id, owner, tombstone_ttl_s, 1 where the caller has found files of an upload of theirs whose record has
 -- expired
@@ -19,5 +20,6 @@ tell(id)
 unqueue(id)
 redis.call('PUBLISH', REVOKED, id)
 redis.call('SET', tombstone(id), owner, 'EX', ttl_s)
-redis.call('ZADD', SWEEP, now_ms() + 1000 * ttl_s, id)
+redis.call('ZADD', SWEEP, now_ms() + FIRST_LOOK_MS, id)
+if status and not is_terminal(status) then settle(id) end
 return 1

@@ -5,5 +5,5 @@
 local id, token = ARGV[1], ARGV[2]
 if not owns(id, token) then return fence(id) end
 redis.call('HSET', record(id), 'source', ARGV[3])
-recharge(id, tonumber(ARGV[4]))
+if redis.call('HEXISTS', record(id), 'charged') == 1 then recharge(id, price(id, tonumber(ARGV[4]))) end
 return 1

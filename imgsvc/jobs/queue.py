@@ -5,23 +5,22 @@ guarantees; the methods here hand it its arguments and turn what Redis can do wr
 """
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import astuple
-from importlib import resources
-from time import perf_counter, time
-from typing import Any, Self, cast
+from secrets import token_hex
+from time import perf_counter
+from typing import Any, Self, TypeVar, cast
 
 import orjson
-from redis.asyncio import ConnectionPool, Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from imgsvc import logs
+from imgsvc.jobs import scripts
 from imgsvc.jobs.answers import Admission, Alive, Census, Claim, Delivery, Reservation, Swept
-from imgsvc.jobs.connections import EvictsError, connection_pool, subscribe
+from imgsvc.jobs.connections import Pool, is_elsewhere, is_lost, reason_of, subscribe
 from imgsvc.jobs.listing import Page, Query
 from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
 from imgsvc.metrics import Dependency, Metrics
@@ -31,8 +30,7 @@ from imgsvc.settings import Settings
 
 log = logging.getLogger(__name__)
 
-JOB_FUNCTION = "process"
-"""The name under which a worker registers what a job does."""
+T = TypeVar("T")
 
 MAX_DELIVERIES = 5
 IDEMPOTENCY_TTL_S = 24 * 3600
@@ -42,18 +40,15 @@ SWEEP_HOLD_S = 60.0
 DISPATCH_HOLD_S = 20.0
 """How long a worker has for one try of a webhook delivery, before another may take it."""
 
-_DOORBELL = b"imgsvc:doorbell"
-_REVOKED = b"imgsvc:revoked"
-_EVENTS = b"imgsvc:events"
 _LISTEN_AGAIN_S = 0.5
-_SCRIPTS = (
-    *("reserve", "hold", "abandon", "submit"),
-    *("claim", "renew", "progress", "fetched", "finish", "release"),
-    *("cancel", "retry", "delete", "sweep", "swept"),
-    *("dispatch", "settle", "list", "census"),
-)
-# asked once more at once where the connection broke before the answer: the first call may or may not have worked
-_REPEATED = {"reserve", "submit", "abandon", "delete", "swept"}
+_DEADLINE = 1.5
+"""How long a call may take, its second try too, in deadlines of one exchange."""
+
+_REPEATED = {
+    *("reserve", "hold", "submit", "abandon", "delete"),
+    *("renew", "progress", "fetched", "swept", "list", "census", "echo"),
+}
+"""Scripts that are tried once more where no answer came: the first call may or may not have worked."""
 
 
 class QueueUnavailableError(CodedError):
@@ -74,19 +69,18 @@ def _ignore(_: str) -> None:
 class Queue:
     """The queue of one Redis. Open it once in the life of a process with `Queue.open`."""
 
-    def __init__(self, pool: ConnectionPool, settings: Settings, health: Dependency) -> None:
-        self.connections = pool  # arq brings a client of its own
+    def __init__(self, pool: Pool, settings: Settings, health: Dependency) -> None:
+        self._pool = pool
         self._redis = Redis(connection_pool=pool)
         self._settings = settings
         self._health = health
         self._outage = ""
-        self._scripts = {name: _script(name) for name in _SCRIPTS}
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
         """Connects when it is first used, so that a Redis that is still starting stops nobody."""
-        pool = connection_pool(settings)
+        pool = Pool.open(settings)
         try:
             yield cls(pool, settings, health or Metrics().queue)
         finally:
@@ -117,6 +111,7 @@ class Queue:
             "preset": submission.preset,
             "variants": orjson.dumps(compact(submission.variants)),
             "metadata": orjson.dumps(submission.metadata),
+            "request_id": _request_id(),
         }
         if submission.source:
             fields["source"] = orjson.dumps(astuple(submission.source))
@@ -127,7 +122,7 @@ class Queue:
         flat = [part for pair in fields.items() for part in pair]
         expires_in_ms = "" if submission.expires_in is None else submission.expires_in * 1000
         size = submission.source.bytes if submission.source else ""
-        if not await self._run("submit", submission.id, _job_body(), expires_in_ms, size, *flat):
+        if not await self._run("submit", submission.id, expires_in_ms, size, *flat):
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
 
     async def claim(self, worker: str, slots: int, given_up: Callable[[str], None] = _ignore) -> list[Claim]:
@@ -144,7 +139,7 @@ class Queue:
         )
         for name in exhausted:
             given_up(name.decode())
-        return [Claim(name.decode(), token.decode(), lapsed.decode()) for name, token, lapsed in rows]
+        return [Claim(*(part.decode() for part in row)) for row in rows]
 
     async def renew(self, worker: Alive, tokens: Mapping[str, str]) -> list[str]:
         """Renews the leases of `tokens` (id → token); the ids that come back are lost."""
@@ -153,8 +148,7 @@ class Queue:
 
     async def leave(self, worker: Alive) -> None:
         """The worker no longer counts as alive."""
-        async with self.outages():
-            await self._redis.zrem("imgsvc:workers", worker.heartbeat)
+        await self._ask(lambda: self._redis.zrem(self._name("workers"), worker.heartbeat))
 
     async def progress(self, claim: Claim, progress: int, step: str) -> None:
         await self._run("progress", claim.id, claim.token, progress, step)
@@ -178,26 +172,34 @@ class Queue:
         """Ends the job as CANCELLED; its files are the caller's to clear. None where the owner has no such upload."""
         return _known(await self._run("cancel", upload_id, owner, self._settings.record_ttl))
 
-    async def retry(self, upload_id: str, owner: str = "") -> bool | None:
-        """Queues a failed or cancelled job again. None where the owner has no such upload."""
-        return _known(await self._run("retry", upload_id, owner, _job_body()))
+    async def retry(self, upload_id: str, owner: str = "") -> Reservation | None:
+        """Queues a failed or cancelled job again, unless its owner's limits refuse that as they would an upload of
+        these bytes. None where the owner has no such upload.
+        """
+        settings = self._settings
+        limits = (settings.max_queued, settings.rate_limit, settings.quota_bytes, settings.max_upload_bytes)
+        outcome, *wait_ms = await self._run("retry", upload_id, owner, _request_id(), *limits)
+        if outcome == b"UNKNOWN":
+            return None
+        return Reservation(Admission(outcome.decode()), upload_id, sum(wait_ms) / 1000)
 
     async def delete(self, upload_id: str, owner: str = "", *, has_files: bool = False) -> bool:
         """Forgets the upload. False where the owner has none such, unless it `has_files` and its record expired."""
         return bool(await self._run("delete", upload_id, owner, self._settings.tombstone_ttl, int(has_files)))
 
     async def is_deleted(self, upload_id: str) -> bool:
-        async with self.outages():
-            return bool(await self._redis.exists(f"imgsvc:deleted:{upload_id}"))
+        return bool(await self._ask(lambda: self._redis.exists(self._name(f"deleted:{upload_id}"))))
 
     async def sweep(self, limit: int) -> list[Swept]:
         """Uploads to be cleared now; each is the caller's for SWEEP_HOLD_S."""
         args = (round(SWEEP_HOLD_S * 1000), limit, self._settings.record_ttl)
         return [Swept(name.decode(), what == b"all") for name, what in await self._run("sweep", *args)]
 
-    async def swept(self, upload_id: str) -> None:
-        """Says that the upload is cleared."""
-        await self._run("swept", upload_id)
+    async def swept(self, upload_id: str, *, is_final: bool = False) -> None:
+        """Says that the upload is cleared. The sweeper looks again later, unless that `is_final`: nobody can still be
+        writing to it.
+        """
+        await self._run("swept", upload_id, int(is_final))
 
     async def dispatch(self, limit: int) -> list[Delivery]:
         """Webhook deliveries that are due; each is the caller's for DISPATCH_HOLD_S."""
@@ -218,11 +220,14 @@ class Queue:
 
     async def read(self, upload_ids: Sequence[str]) -> list[Mapping[bytes, bytes]]:
         """The hashes of records (Record.from_hash), in one round trip."""
-        with self._health.call(QueueUnavailableError):
-            async with self.outages(), self._redis.pipeline(transaction=False) as pipe:
+
+        async def read() -> list[Mapping[bytes, bytes]]:
+            async with self._redis.pipeline(transaction=False) as pipe:
                 for upload_id in upload_ids:
-                    pipe.hgetall(f"imgsvc:upload:{upload_id}")
+                    pipe.hgetall(self._name(f"upload:{upload_id}"))
                 return await pipe.execute()
+
+        return await self._ask(read)
 
     async def page(self, query: Query) -> Page:
         """Uploads of one owner, newest first."""
@@ -232,9 +237,11 @@ class Queue:
         records = (Record.from_hash(upload_id, values) for upload_id, values in hashes.items())
         return Page(tuple(record for record in records if record), last and (last[0], last[1].decode()))
 
-    async def census(self) -> Census:
+    async def census(self, *, writes: bool = False) -> Census:
+        """How the queue stands. One that `writes` fails where Redis takes no writes, for whatever reason."""
         begin = perf_counter()
-        waiting, leased, delayed, oldest_ms, webhooks, beats = await self._run("census", self._lease_ms)
+        answer = await self._run("census", self._lease_ms, int(writes))
+        waiting, leased, delayed, oldest_ms, webhooks, beats = answer
         workers = tuple(Alive(*beat.decode().split(" ", 1)) for beat in beats)
         latency_ms = round((perf_counter() - begin) * 1000, 2)
         return Census(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms)
@@ -244,23 +251,31 @@ class Queue:
 
         Never ends. Says None after each connect, for what was rung while nobody listened.
         """
-        return self._listen(_DOORBELL, _REVOKED)
+        return self._listen("doorbell", "revoked")
 
     def changes(self) -> AsyncGenerator[str | None]:
         """The id of each upload of which readers would see something new.
 
         Never ends. Says None after each connect, for what changed while nobody listened.
         """
-        return self._listen(_EVENTS)
+        return self._listen("events")
 
-    async def _listen(self, *channels: bytes) -> AsyncGenerator[str | None]:
+    async def _listen(self, *channels: str) -> AsyncGenerator[str | None]:
+        async def say(word: str) -> None:
+            await self._run("echo", word)
+
+        names = [self._name(channel) for channel in channels]
         while True:
             try:
-                async with self.outages(), aclosing(subscribe(self._redis, self._settings, *channels)) as messages:
+                messages = subscribe(self._redis, self._settings, token_hex(8), say, *names)
+                async with self._outages(), aclosing(messages):
                     async for message in messages:
                         yield message
             except QueueUnavailableError:
                 await asyncio.sleep(_LISTEN_AGAIN_S)
+
+    def _name(self, rest: str) -> str:
+        return f"{self._settings.redis_prefix}:{rest}"
 
     @property
     def _lease_ms(self) -> int:
@@ -270,31 +285,34 @@ class Queue:
     def _reservation_ms(self) -> int:
         return round(self._settings.reservation_ttl * 1000)
 
-    async def _run(self, script: str, *args: str | bytes | float) -> Any:
-        with self._health.call(QueueUnavailableError):
-            async with self.outages():
-                try:
-                    return await self._call(script, args)
-                except RedisConnectionError:
-                    if script not in _REPEATED:
-                        raise
-                return await self._call(script, args)
+    async def _run(self, script: str, *args: scripts.Argument) -> Any:
+        call = cast("scripts.Caller", self._redis.execute_command)
+        return await self._ask(lambda: scripts.run(call, self._settings, script, args), script in _REPEATED)
 
-    async def _call(self, script: str, args: Sequence[str | bytes | float]) -> Any:
-        text, sha = self._scripts[script]
-        redis = cast("Any", self._redis)
-        try:
-            return await redis.evalsha(sha, 0, *args)
-        except NoScriptError:  # forgotten, or never known: this runs it and loads it
-            return await redis.eval(text, 0, *args)
+    async def _ask(self, call: Callable[[], Awaitable[T]], is_repeatable: bool = True) -> T:
+        """One exchange with Redis, tried twice where the first try did nothing, or may be made again.
+
+        It is made on another connection then, since those that were there are not trusted any more.
+        """
+        with self._health.call(QueueUnavailableError):
+            async with self._outages(), asyncio.timeout(_DEADLINE * self._settings.redis_timeout_s):
+                try:
+                    return await call()
+                except (RedisError, OSError) as error:
+                    if not is_elsewhere(error) and not (is_repeatable and is_lost(error)):
+                        raise
+                    self._pool.trust.lose()
+                return await call()
 
     @asynccontextmanager
-    async def outages(self) -> AsyncGenerator[None]:
+    async def _outages(self) -> AsyncGenerator[None]:
         """Puts Redis's errors in our words, and logs an outage once, not once a call."""
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
-            reason = str(error) if isinstance(error, EvictsError) else None
+            reason = reason_of(error)
+            if is_elsewhere(error) or is_lost(error) or reason:
+                self._pool.trust.lose()
             if not self._outage or (reason and reason != self._outage):
                 self._outage = reason or repr(error)
                 log.warning("the queue is not available: %s", self._outage)
@@ -304,21 +322,10 @@ class Queue:
         self._outage = ""
 
 
+def _request_id() -> str:
+    """The request that queues a job is named in its record until the job ends, for its worker's log."""
+    return str(logs.bound("request_id") or "")
+
+
 def _known(answer: int) -> bool | None:
     return None if answer < 0 else bool(answer)
-
-
-def _job_body() -> bytes:
-    """A job as arq 0.28 reads it: function, arguments, keyword arguments, try, time of enqueueing.
-
-    The request that queues it is named there, for the worker's log, and is forgotten when the job ends.
-    """
-    named = {"request_id": logs.bound("request_id")}
-    return orjson.dumps({"f": JOB_FUNCTION, "a": [], "k": named, "t": None, "et": round(time() * 1000)})
-
-
-def _script(name: str) -> tuple[str, str]:
-    """The script's text, and the hash that Redis knows it by."""
-    folder = resources.files("imgsvc.jobs")
-    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
-    return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (Redis's own choice, and no secret)

@@ -4,7 +4,7 @@
 -- ARGV: the worker's heartbeat (its name and sandbox), lease_ms, then id and token of each job
 local heartbeat, lease_ms = ARGV[1], tonumber(ARGV[2])
 local now = now_ms()
-redis.call('ZREMRANGEBYSCORE', WORKERS, '-inf', '(' .. now)  -- first what frees memory, as in finish
+redis.call('ZREMRANGEBYSCORE', WORKERS, 0, '(' .. now)  -- first what frees memory, as in finish
 redis.call('ZADD', WORKERS, now + lease_ms, heartbeat)
 local lost = {}
 for i = 3, #ARGV, 2 do

@@ -11,10 +11,8 @@ local id, ttl_ms, max_queued, key = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]
 local owner, per_minute, per_day, bytes = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local now = now_ms()
 if status_of(id) == 'RESERVED' then return {'RESERVED', id} end
-if per_minute > 0 then
-  local wait_ms = pour(rate(owner), 1, per_minute, 60000)
-  if wait_ms > 0 then return {'RATE_LIMITED', id, wait_ms} end
-end
+local wait_ms = take_turn(owner, per_minute)
+if wait_ms > 0 then return {'RATE_LIMITED', id, wait_ms} end
 local first = key ~= '' and redis.call('GET', idempotency(key))
 if first then
   local status = status_of(first)
@@ -25,11 +23,8 @@ if first then
   end
 end
 if redis.call('ZCARD', QUEUE) >= max_queued then return {'OVERLOADED', id} end
-if per_day > 0 then
-  local wait_ms = pour(quota(owner), bytes, per_day, 86400000)
-  if wait_ms > 0 then return {'QUOTA_EXCEEDED', id, wait_ms} end
-  redis.call('HSET', record(id), 'charged', bytes)
-end
+wait_ms = take_bytes(id, owner, bytes, per_day)
+if wait_ms > 0 then return {'QUOTA_EXCEEDED', id, wait_ms} end
 redis.call('HSET', record(id), 'status', 'RESERVED')
 if owner ~= '' then redis.call('HSET', record(id), 'belongs_to', owner) end
 redis.call('ZADD', SWEEP, now + ttl_ms, id)

@@ -1,17 +1,29 @@
 -- Queues a job once more that has ended in FAILURE or was cancelled.
 -- Guarantees: it starts with all its deliveries, and its webhook is told of the new end alone. None is queued of
--- which the sweeper is just clearing something, or whose time is up.
--- Returns 1, 0 where the job is in no state for it, -1 where the owner has no such upload.
--- ARGV: id, owner, job body
-local id, owner, body = ARGV[1], ARGV[2], ARGV[3]
-local status, sweeping, expires_at = unpack(redis.call('HMGET', record(id), 'status', 'sweeping', 'expires_at'))
-if not is_visible(status) or belongs_to(id) ~= owner then return -1 end
-if status ~= 'FAILURE' and status ~= 'CANCELLED' then return 0 end
-if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return 0 end
-redis.call('HSET', record(id), 'progress', 0)
+-- which the sweeper is just clearing something, or whose time is up. It is kept to the same limits as an upload of
+-- these bytes, and changes nothing where it is refused.
+-- Returns {outcome}: RESERVED where it is queued; CONFLICT where the job is in no state for it; UNKNOWN where the owner
+-- has no such upload; OVERLOADED, where `max_queued` jobs wait already. Or {outcome, ms to wait}: RATE_LIMITED,
+-- QUOTA_EXCEEDED.
+-- ARGV: id, owner, request_id, max_queued, uploads a minute or 0, bytes a day or 0, bytes of an original that is not
+-- there yet
+local id, owner, max_queued, per_minute = ARGV[1], ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
+local per_day, unknown_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
+local fields = redis.call('HMGET', record(id), 'status', 'sweeping', 'expires_at', 'source')
+local status, sweeping, expires_at, source = unpack(fields)
+if not is_visible(status) or belongs_to(id) ~= owner then return {'UNKNOWN'} end
+if status ~= 'FAILURE' and status ~= 'CANCELLED' then return {'CONFLICT'} end
+if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return {'CONFLICT'} end
+local wait_ms = take_turn(owner, per_minute)
+if wait_ms > 0 then return {'RATE_LIMITED', wait_ms} end
+if redis.call('ZCARD', QUEUE) >= max_queued then return {'OVERLOADED'} end
+local bytes = source and tonumber(source:match('^%[(%d+)')) or unknown_bytes
+wait_ms = take_bytes(id, owner, bytes, per_day)
+if wait_ms > 0 then return {'QUOTA_EXCEEDED', wait_ms} end
+redis.call('HSET', record(id), 'progress', 0, 'request_id', ARGV[3])
 redis.call('HDEL', record(id), 'failure', 'started_at', 'finished_at')
 move(id, 'PENDING')
 unannounce(id)
 redis.call('PERSIST', record(id))
-enqueue(id, body)
-return 1
+enqueue(id)
+return {'RESERVED'}

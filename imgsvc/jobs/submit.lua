@@ -1,16 +1,16 @@
 -- Turns a reservation into a queued job.
--- Guarantees: record, job body and queue entry are written together or not at all, so that an upload answered
+-- Guarantees: record and queue entry are written together or not at all, so that an upload answered
 -- with 202 has its job. Safe to repeat: a second call finds the first one's work and changes nothing.
 -- Returns 1, or 0 where the reservation is gone (given up, or lost with Redis itself).
--- ARGV: id, job body, ms until it expires or '', the file's bytes or '' where they are unknown yet, then the
--- record's fields and values
-local id, body, expires_in = ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- ARGV: id, ms until it expires or '', the file's bytes or '' where they are unknown yet, then the record's fields and
+-- values
+local id, expires_in, bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local status = status_of(id)
 if is_visible(status) then return 1 end
 if status ~= 'RESERVED' then return 0 end
 local now = now_ms()
-redis.call('HSET', record(id), 'created_at', now, unpack(ARGV, 5))
-if ARGV[4] ~= '' then recharge(id, tonumber(ARGV[4])) end
+redis.call('HSET', record(id), 'created_at', now, unpack(ARGV, 4))
+if bytes and redis.call('HEXISTS', record(id), 'charged') == 1 then recharge(id, price(id, bytes)) end
 move(id, 'PENDING')
 if expires_in then
   redis.call('HSET', record(id), 'expires_at', now + expires_in)
@@ -18,5 +18,5 @@ if expires_in then
 else
   redis.call('ZREM', SWEEP, id)
 end
-enqueue(id, body)
+enqueue(id)
 return 1

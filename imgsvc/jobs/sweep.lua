@@ -27,6 +27,8 @@ end
 local found = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', SWEEP, '-inf', now, 'LIMIT', 0, limit)) do
   local what = what_to_clear(id)
+  -- this look is the last one, unless somebody was stopped since
+  if not what or tonumber(redis.call('ZSCORE', SETTLING, id) or 0) <= now then redis.call('ZREM', SETTLING, id) end
   if what then
     if is_visible(status_of(id)) then redis.call('HSET', record(id), 'sweeping', 1) end
     redis.call('ZADD', SWEEP, now + hold_ms, id)

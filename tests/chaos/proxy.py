@@ -91,6 +91,15 @@ class Proxy:
         parts = urlsplit(original)
         return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{self.port}")).geturl()
 
+    def lead_to(self, port: int) -> None:
+        """New connections go to that port, as when a name stands for another server; those that are open stay."""
+        self._target = self._target[0], port
+
+    def forget(self) -> None:
+        """Passes nothing any more on what is open, and tells nobody, as a NAT does after an idle hour."""
+        for line in self._lines:
+            line.is_forgotten = True
+
     @property
     def fault(self) -> Fault:
         return self._fault
@@ -144,6 +153,7 @@ class _Line:
         self._client = reader, writer
         self._struck: Fault | None = None
         self._passed = 0
+        self.is_forgotten = False
 
     def reset(self) -> None:
         with suppress(OSError):  # its client was faster
@@ -206,7 +216,7 @@ class _Line:
     async def _pass(self, piece: bytes, writer: asyncio.StreamWriter) -> None:
         if delay := self._fault.latency_s + len(piece) / self._fault.bytes_per_s:
             await asyncio.sleep(delay)
-        while self._fault.silent:
+        while self._fault.silent or self.is_forgotten:
             await self._proxy.changed.wait()
         room = self._fault.cut_after - self._passed
         self._passed += len(piece)

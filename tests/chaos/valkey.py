@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from time import monotonic
 from typing import Any
 
@@ -47,6 +47,21 @@ async def killed(valkey: Valkey) -> AsyncGenerator[None]:
         yield
     finally:
         await valkey.start()
+
+
+@contextmanager
+def configured(redis: Redis, name: str, value: object) -> Generator[None]:
+    before: Any = redis.config_get(name)
+    redis.config_set(name, value)  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        redis.config_set(name, before[name])
+
+
+def disconnect_all(redis: Redis) -> None:
+    for kind in ("normal", "pubsub"):
+        redis.client_kill_filter(_type=kind, skipme=True)
 
 
 async def post(ledger: Ledger, data: bytes) -> Entry:

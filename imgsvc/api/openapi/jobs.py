@@ -122,7 +122,7 @@ def _retry() -> Json:
         _TAG,
         "retry_upload",
         "Do a job again",
-        "One that failed or was cancelled, from the original that is still there.",
+        "One that failed or was cancelled, from the original that is still there. Counts as an upload of these bytes.",
         answers={202: answer("It is queued again.", json("JobStatus"))},
-        refusals=("unknown_field", "conflict", *_LOST),
+        refusals=("unknown_field", "conflict", "rate_limited", "quota_exceeded", *_LOST),
     )

@@ -1,0 +1,52 @@
+-- Tries each right that the other scripts need: every command, every kind of key to read and to write, every channel.
+-- Redis checks rights call by call, so that a script that lacks one would be stopped half way.
+-- Guarantees: leaves nothing, and no one sees anything of it; a Redis that is full is no reason to fail.
+-- Returns {command, key or channel or '', what Redis said} of the first that is denied, or nothing.
+local NOBODY = '.probe'
+local RECORD, BUCKET = record(NOBODY), quota(NOBODY)
+local LIST = list(NOBODY, NOBODY)
+
+local rights = {
+  {'TIME'},
+  {'DEL', RECORD},  -- first, since what follows is removed by it
+  {'HGET', RECORD, 'status'}, {'HMGET', RECORD, 'status'}, {'HGETALL', RECORD}, {'HEXISTS', RECORD, 'status'},
+  {'HDEL', RECORD, 'status'}, {'EXISTS', RECORD}, {'EXPIRE', RECORD, 60}, {'PEXPIRE', RECORD, 60000},
+  {'PERSIST', RECORD},
+  {'GET', idempotency(NOBODY)}, {'SET', idempotency(NOBODY), '', 'XX'}, {'DEL', idempotency(NOBODY)},
+  {'GET', tombstone(NOBODY)}, {'SET', tombstone(NOBODY), '', 'XX'}, {'PTTL', tombstone(NOBODY)},
+  {'HMGET', BUCKET, 'level'}, {'DEL', BUCKET}, {'HMGET', rate(NOBODY), 'level'}, {'DEL', rate(NOBODY)},
+  {'ZCARD', LIST}, {'ZCOUNT', LIST, 0, 0}, {'ZREVRANGE', LIST, 0, 0}, {'ZREVRANGEBYSCORE', LIST, 0, 0},
+  {'ZREMRANGEBYSCORE', LIST, 0, 0},
+  {'PUBLISH', DOORBELL, NOBODY}, {'PUBLISH', REVOKED, NOBODY}, {'PUBLISH', EVENTS, NOBODY}, {'PUBLISH', ECHO, NOBODY},
+}
+for _, set in ipairs({QUEUE, SWEEP, SETTLING, WEBHOOKS, WORKERS, LIST}) do
+  rights[#rights + 1] = {'ZRANGEBYSCORE', set, 0, 0, 'LIMIT', 0, 1}
+  rights[#rights + 1] = {'ZSCORE', set, NOBODY}
+  rights[#rights + 1] = {'ZADD', set, 'XX', 0, NOBODY}
+  rights[#rights + 1] = {'ZREM', set, NOBODY}
+end
+local creating = {
+  {'HSET', RECORD, 'status', NOBODY}, {'HSETNX', RECORD, 'status', NOBODY}, {'HINCRBY', RECORD, 'attempt', 1},
+}
+
+-- What Redis says where it denies a call.
+local function denial(right)
+  local answer = redis.pcall(unpack(right))
+  local err = type(answer) == 'table' and answer.err
+  if not err then return nil end
+  local denied = err:find('NOPERM') or err:find('ACL failure') or err:find('The user executing the script')
+  return denied and {right[1], right[2] or '', err}
+end
+
+local function first_denied(tried)
+  for _, right in ipairs(tried) do
+    local denied = denial(right)
+    if denied then return denied end
+  end
+end
+
+local denied = first_denied(rights)
+if denied then return denied end
+denied = first_denied(creating)
+redis.pcall('DEL', RECORD)  -- a replica refuses it
+return denied

@@ -1,0 +1,94 @@
+"""The Lua scripts beside this file: their text, how they are called, and which rights they need of a Redis user."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, Protocol, cast
+
+from redis.exceptions import NoScriptError
+
+from imgsvc.settings import Settings
+
+NAMES = (
+    *("reserve", "hold", "abandon", "submit"),
+    *("claim", "renew", "progress", "fetched", "finish", "release"),
+    *("cancel", "retry", "delete", "sweep", "swept"),
+    *("dispatch", "settle", "list", "census", "echo"),
+)
+
+NOBODY = b".probe"
+"""What the probe publishes, to see whether it may."""
+
+_OUTSIDE = {"INFO", "SELECT", "EVAL", "EVALSHA", "HGETALL", "EXISTS", "ZREM", "SUBSCRIBE", "UNSUBSCRIBE"}
+"""Commands that are called by Python."""
+
+_CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
+_S3_DEADLINES = 3  # an upload in parts has one for each call, and S3 may finish what its sender has given up
+
+Argument = str | bytes | float
+
+
+class Caller(Protocol):
+    """Runs one command: a client or a connection."""
+
+    async def __call__(self, *command: Argument) -> Any: ...
+
+
+@cache
+def script(name: str) -> tuple[str, str]:
+    """The script's text, and the hash that Redis knows it by."""
+    folder = resources.files("imgsvc.jobs")
+    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
+    return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (Redis's own choice, and no secret)
+
+
+async def run(call: Caller, settings: Settings, name: str, args: Sequence[Argument] = ()) -> Any:
+    text, sha = script(name)
+    common = (f"{settings.redis_prefix}:", settle_ms(settings))
+    try:
+        return await call("EVALSHA", sha, 0, *args, *common)
+    except NoScriptError:  # forgotten, or never known: this runs it and loads it
+        return await call("EVAL", text, 0, *args, *common)
+
+
+def settle_ms(settings: Settings) -> int:
+    """For how long a worker or an API process may still write to storage for an upload that was taken from it."""
+    return round(1000 * (settings.lease_s + _S3_DEADLINES * settings.s3_timeout_s))
+
+
+def commands() -> set[str]:
+    """What a Redis user must be allowed to call: in scripts, and by Python."""
+    return _OUTSIDE.union(*(_CALL.findall(script(name)[0]) for name in NAMES))
+
+
+def channels(settings: Settings) -> tuple[str, ...]:
+    return tuple(f"{settings.redis_prefix}:{name}" for name in ("doorbell", "revoked", "events", "echo"))
+
+
+def acl_rule(settings: Settings, user: str = "imgsvc") -> str:
+    """The command that makes a Redis user who may do all that is needed, and no more."""
+    prefix = settings.redis_prefix
+    allowed = " ".join(f"+{command.lower()}" for command in sorted(commands()))
+    return f"ACL SETUSER {user} on '>password' resetkeys ~{prefix}:* resetchannels &{prefix}:* -@all {allowed}"
+
+
+async def denied(call: Caller, settings: Settings) -> str | None:
+    """Which right the user lacks that scripts need, in words for an operator; None where it has them all."""
+    found = cast("list[bytes] | None", await run(call, settings, "probe"))
+    if not found:
+        return None
+    command, name, said = (part.decode() for part in found)
+    prefix = settings.redis_prefix
+    if "channel" in said:
+        right = f"&{prefix}:*"
+    elif "key" in said:
+        right = f"~{prefix}:*"
+    else:
+        right = f"+{command.lower()}"
+    return lacks(f"{command} {name}".strip(), right)
+
+
+def lacks(call: str, right: str) -> str:
+    return f"this Redis user may not call {call}: it lacks {right}"
