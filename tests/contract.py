@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 Json = dict[str, Any]
 
 METHODS = {"get", "head", "post", "put", "patch", "delete"}
-_OF_HTTP_ITSELF = {"connection", "content-length", "content-type", "date", "transfer-encoding"}
+_OF_HTTP_ITSELF = {"connection", "content-length", "content-type", "date", "keep-alive", "transfer-encoding"}
 """Headers that any answer may have."""
 
 _ELSEWHERE = {"404": "not_found", "405": "method_not_allowed"}

@@ -26,6 +26,7 @@ async def test_an_upload_is_answered_as_the_contract_says(service: Service) -> N
         "status_url": f"/upload/{document['id']}/status",
         "result_url": f"/upload/{document['id']}/result",
         "events_url": f"/upload/{document['id']}/events",
+        "url": f"/upload/{document['id']}",
         "message": "File uploaded successfully. Processing started in the background.",
     }
     assert answer.headers["location"] == document["status_url"]
