@@ -1,6 +1,7 @@
 """An S3 server that answers what a test wants: the far side where a real server cannot be made to answer so."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -113,6 +114,14 @@ def error(
     """An answer as S3 refuses something."""
     body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message or code}</Message>{more}</Error>'
     return answer(status, body, date=date, content_type="application/xml", **headers)
+
+
+def named(value: object) -> str:
+    """A parameter's name that does not change with the time: of an answer, its status and what S3 calls it."""
+    if not isinstance(value, bytes):
+        return str(value)
+    code = re.search(rb"<Code>(\w+)</Code>", value)
+    return " ".join([value.split()[1].decode(), *([code[1].decode()] if code else [])])
 
 
 def stored(data: bytes = b"photo", **headers: str) -> bytes:

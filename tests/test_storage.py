@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from imgsvc.metrics import Metrics
 from imgsvc.storage import PART_BYTES, Storage, StorageError
-from tests.scripted_s3 import Answer, Request, Script, ScriptedS3, answer, error, one_photo, stored
+from tests.scripted_s3 import Answer, Request, Script, ScriptedS3, answer, error, named, one_photo, stored
 
 PHOTO = b"photo"
 DENIED = error(403, "AccessDenied")
@@ -215,6 +215,7 @@ REGION = "<Region>eu-west-1</Region>"
         (answer(200, HTML), "clear", "does not speak S3"),
         (stored(gzip.compress(PHOTO), content_encoding="gzip"), "read", "does not speak S3"),
     ],
+    ids=named,
 )
 async def test_s15_what_s3_refuses_says_what_to_set(scripted: Scripted, given: bytes, call: str, reason: str) -> None:
     failure, requests = await refused(scripted(lambda _: given), call)
@@ -244,6 +245,7 @@ async def test_s15_a_clock_that_is_off_is_named_with_how_much(
         *(answer(500), answer(502, HTML), answer(504), answer(408), error(409, "OperationAborted"), None),
         error(200, "InternalError"),
     ],
+    ids=named,
 )
 async def test_s13_what_passes_is_tried_again_alike(scripted: Scripted, given: Answer) -> None:
     left = 3
