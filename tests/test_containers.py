@@ -38,30 +38,59 @@ def test_every_service_is_watched_restarted_and_given_time_to_stop(name: str) ->
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"]
     assert float(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["drain_s"].default
-    assert re.fullmatch(r"(docker\.io|localhost)/[\w./-]+:[\w.-]+", service["image"]), "a full name, with its version"
+    image = re.sub(r"\$\{\w+:-(.*)\}", r"\1", service["image"])  # what it is where no variable says otherwise
+    assert re.fullmatch(r"(docker\.io|localhost)/[\w./-]+:[\w.-]+", image), "a full name, with its version"
 
 
-def test_redis_loses_no_acknowledged_job() -> None:
-    command = SERVICES["redis"]["command"]
-    options = dict(zip(command[1::2], command[2::2], strict=True))
-    assert options["--appendonly"] == "yes"
-    assert options["--appendfsync"] == "always"
-    assert options["--maxmemory-policy"] == "noeviction"
+def test_redis_loses_no_acknowledged_job_and_wants_a_password() -> None:
+    (script,) = SERVICES["redis"]["command"]
+    settings = dict(line.split(" ", 1) for line in script.splitlines()[1:-1])
+    assert settings["appendonly"] == "yes"
+    assert settings["appendfsync"] == "always"
+    assert settings["maxmemory-policy"] == "noeviction"
+    assert settings["requirepass"] == '"$$REDIS_PASSWORD"', "of the environment, and in no argument"
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_our_own_containers_can_do_little(name: str) -> None:
+def test_what_is_stored_is_reached_by_us_alone_and_reaches_nobody() -> None:
+    assert COMPOSE["networks"]["stores"]["internal"]
+    assert {name: service["networks"] for name, service in SERVICES.items()} == {
+        **{key: ["stores"] for key in ("redis", "minio")},
+        **{key: ["stores", "outside"] for key in OURS},
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_has_bounds_and_no_capability(name: str) -> None:
     service = SERVICES[name]
-    assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+
+
+@pytest.mark.parametrize("name", [*OURS, "redis"])
+def test_containers_that_need_no_root_have_none_and_change_nothing(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"]
     assert service["user"].split(":")[0] != "0"
+
+
+def test_decoders_are_locked_down_or_there_is_no_worker() -> None:
+    assert SERVICES["worker"]["environment"]["IMGSVC_SANDBOX"] == "require"
+
+
+def test_secrets_pass_through_from_the_environment_or_from_files() -> None:
+    for name in ("API_KEYS", "SIGNING_SECRET", "WEBHOOK_SECRET"):
+        for variable in (f"IMGSVC_{name}", f"IMGSVC_{name}_FILE"):
+            assert all(SERVICES[ours]["environment"][variable] == f"${{{variable}:-}}" for ours in OURS)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_compose_sets_only_settings_that_exist(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields}
-    assert SERVICES[name]["environment"].keys() <= known
+    assert {variable.removesuffix("_FILE") for variable in SERVICES[name]["environment"]} <= known | {
+        "IMGSVC_PRESETS"  # whose own name ends so
+    }
 
 
 def test_the_image_has_two_stages_and_no_root() -> None:
