@@ -29,6 +29,8 @@ EVERYTHING = {
     "grayscale": True,
     "strip": False,
     "frames": "all",
+    "page": 0,
+    "frame": 0,
 }
 
 

@@ -11,10 +11,10 @@ _KEPT_MODES = frozenset({"L", "RGB", "CMYK"}) | WITH_ALPHA
 _SRGB_NAMES = frozenset({"sRGB", "sRGB IEC61966-2.1", "sRGB built-in"})
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """`image` as L, LA, RGB, RGBA or CMYK of 8 bits a channel."""
+def eight_bits(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
+    """`image` as L, LA, RGB, RGBA or CMYK of 8 bits a channel; `levels` are its black and its white, where known."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return _scaled(image)
+        return _scaled(image, levels)
     if image.has_transparency_data:
         return image if image.mode in WITH_ALPHA else image.convert("LA" if image.mode in {"L", "La"} else "RGBA")
     if image.mode == "1":
@@ -62,16 +62,18 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         return None  # broken
 
 
-def _scaled(image: Image.Image) -> Image.Image:
+def _scaled(image: Image.Image, levels: tuple[float, float] | None) -> Image.Image:
     """Grey of 16 or more bits as L. Pillow's own conversion clips at 255 where this scales."""
-    if image.mode.startswith("I;16"):
-        low, high = 0.0, 65535.0
+    if levels is not None:
+        black, white = levels
+    elif image.mode.startswith("I;16"):
+        black, white = 0.0, 65535.0
     else:  # integers and floats of no agreed range: from the darkest to the brightest pixel
-        low, high = _extrema(image)
-    scale = 255.0 / ((high - low) or 1.0)
+        black, white = _extrema(image)
+    scale = 255.0 / ((white - black) or 1.0)
 
     def level(value: float) -> float:
-        return value * scale + (0.5 - low * scale)  # half a step for rounding: the conversion to L cuts off
+        return value * scale + (0.5 - black * scale)  # half a step for rounding: the conversion to L cuts off
 
     return image.convert("F").point(level).convert("L")
 

@@ -1,6 +1,7 @@
 """From pixels to a file: one function a format, in a table; one picture, or the frames of an animation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -8,10 +9,15 @@ from typing import Any
 from PIL import Image, ImageFile
 
 from imgsvc.imaging.colour import WITH_ALPHA
+from imgsvc.imaging.palette import indexed
 from imgsvc.model import FileFormat, OutputFormat
+from imgsvc.problems import JobError
 
 ANIMATED: frozenset[FileFormat] = frozenset({"gif", "webp"})
-"""The formats that an animation can be written in."""
+"""The formats that an animation can be asked for in."""
+
+KEPT_ANIMATED: frozenset[FileFormat] = frozenset({"png", "avif"})
+"""Those that it is written in besides, where it came in them and its format is to be kept."""
 
 _OPAQUE: FileFormat = "jpeg"  # the one format without transparency
 
@@ -58,6 +64,10 @@ OUTPUTS: dict[FileFormat, Format] = {
     "gif": Format(100, _gif),
 }
 
+_MOST_PLAYS = 65_535  # GIF and WebP count them in 16 bits
+_MOST_MS: dict[FileFormat, int] = {"gif": 655_350, "webp": (1 << 24) - 1, "png": 65_535, "avif": (1 << 31) - 1}
+"""How long a frame can stay, by the room that the format has for it."""
+
 
 def has_alpha(fmt: FileFormat) -> bool:
     """Whether pixels of the format may be transparent."""
@@ -69,7 +79,7 @@ def encode(pixels: Image.Image, fmt: FileFormat, quality: int | None, exif: byte
 
     `quality` is 1 to 100, or None for the format's own; `exif` is the only metadata in it.
     """
-    return _saved(pixels, fmt, quality, {"exif": exif} if exif else {})
+    return _saved(_fit_for(fmt, pixels, dithered=True), fmt, quality, {"exif": exif} if exif else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +99,23 @@ def encode_animation(
         frames: `count` of them, all of one size.
         plays: how often it is shown; 0 is for ever.
     """
-    film = _Film(frames, count)
+    film = _Film(frames, count, fmt)
     options: Options = {"save_all": True, "duration": film.durations}
-    if fmt == "webp":
-        options["method"] = 2  # two thirds of method 4's time, for 5 % more bytes
     if exif:
         options["exif"] = exif
-    if fmt == "gif":
-        if plays != 1:  # a GIF's number counts the repeats
-            options["loop"] = max(0, plays - 1)
-        if film.mode in WITH_ALPHA:
-            options["disposal"] = 2  # or what was shown before would shine through
-    else:
-        options["loop"] = plays
+    match fmt:
+        case "gif":
+            if plays != 1:  # a GIF's number counts the repeats
+                options["loop"] = min(_MOST_PLAYS, max(0, plays - 1))
+            options["disposal"] = 2 if film.has_transparency_data or film.mode in WITH_ALPHA else 1
+        case "webp":
+            options["loop"] = min(_MOST_PLAYS, plays)
+            options["method"] = 2  # two thirds of method 4's time, for 5 % more bytes
+        case "png":
+            options["loop"] = plays
+            options["disposal"], options["blend"] = 0, 0
+        case _:
+            pass  # an AVIF says nothing of it
     return _saved(film, fmt, quality, options)
 
 
@@ -111,8 +125,9 @@ class _Film(Image.Image):
     Each frame can be visited only while it is the newest, and the durations are known as far as it has been sought.
     """
 
-    def __init__(self, frames: Iterator[Frame], count: int) -> None:
+    def __init__(self, frames: Iterator[Frame], count: int, fmt: FileFormat) -> None:
         super().__init__()
+        self._format = fmt
         self.n_frames = count
         self.is_animated = True
         self.durations: list[int] = []
@@ -124,9 +139,10 @@ class _Film(Image.Image):
             raise EOFError
         while len(self.durations) <= frame:
             shown = next(self._frames)
-            pixels = shown.pixels
+            pixels = _fit_for(self._format, shown.pixels, dithered=False)
             self._im, self._mode, self._size = pixels.im, pixels.mode, pixels.size
-            self.durations.append(shown.duration_ms)
+            self.palette, self.info = pixels.palette, pixels.info
+            self.durations.append(min(_MOST_MS[self._format], max(0, shown.duration_ms)))
 
     def tell(self) -> int:
         return 0  # where writers seek back to when they are done
@@ -139,8 +155,31 @@ def _saved(pixels: Image.Image, fmt: FileFormat, quality: int | None, options: O
         pixels = pixels.copy()
     how = OUTPUTS[fmt]
     file = BytesIO()
-    pixels.save(file, fmt.upper(), **(how.options(quality or how.quality) | options))
+    with _failures_are_typed():
+        pixels.save(file, fmt.upper(), **(how.options(quality or how.quality) | options))
     return file.getvalue()
+
+
+def _fit_for(fmt: FileFormat, pixels: Image.Image, *, dithered: bool) -> Image.Image:
+    """`pixels` in a mode that the format's encoder takes as it is."""
+    if fmt == "gif":
+        return indexed(pixels, dithered=dithered)
+    if fmt in {"webp", "avif"} and pixels.mode == "LA":
+        return pixels.convert("RGBA")
+    return pixels
+
+
+@contextmanager
+def _failures_are_typed() -> Generator[None]:
+    """Turn whatever an encoder raises into a JobError; what the frames of an animation raise passes."""
+    try:
+        yield
+    except (JobError, MemoryError):
+        raise
+    except Exception as error:  # struct.error, ValueError, OSError, OverflowError, RuntimeError, …
+        if "memory" in str(error).lower():
+            raise MemoryError from error
+        raise JobError("encode_failed") from error
 
 
 def actual_format(asked: OutputFormat, source: str, *, transparent: bool) -> FileFormat:

@@ -1,0 +1,56 @@
+"""Pictures of at most 256 colours, one of them transparent: what a GIF can hold."""
+
+from PIL import Image
+
+from imgsvc.imaging.colour import WITH_ALPHA
+
+_MOST = 256
+_VISIBLE = 128  # alpha from which on a pixel is shown, as in other programs that write GIF
+_SEEN = [255 if alpha >= _VISIBLE else 0 for alpha in range(256)]
+
+
+def indexed(pixels: Image.Image, *, dithered: bool = True) -> Image.Image:
+    """L, RGB, LA or RGBA as P; what is transparent is the last colour, and so marked.
+
+    Colours are chosen for what can be seen. They are dithered where they are too many.
+    """
+    if pixels.mode not in WITH_ALPHA:
+        return pixels if pixels.mode == "L" else _few(pixels, _MOST, dithered)
+    mask = pixels.getchannel("A").point(_SEEN)
+    visible = pixels.convert("RGBA").convert("RGB")
+    box = mask.getbbox()
+    if mask.getextrema() == (255, 255):
+        return _few(visible, _MOST, dithered)
+    if box is None:
+        flat = Image.new("P", pixels.size, 0)
+        flat.putpalette(bytes(3))
+        flat.info["transparency"] = 0
+        return flat
+    visible.paste(_commonest(visible, mask), mask=mask.point(_INVERTED))
+    few = _few(visible, _MOST - 1, dithered)
+    palette = (few.getpalette() or [])[: 3 * (_MOST - 1)]
+    few.putpalette([*palette, *[0] * (3 * _MOST - len(palette))])
+    few.paste(_MOST - 1, mask=mask.point(_INVERTED))
+    few.info["transparency"] = _MOST - 1
+    return few
+
+
+_INVERTED = [255 - level for level in range(256)]
+
+
+def _few(pixels: Image.Image, most: int, dithered: bool) -> Image.Image:
+    """RGB as P of at most `most` colours."""
+    exact = pixels.getcolors(most)
+    palette = pixels.quantize(most, Image.Quantize.MEDIANCUT)
+    if exact is not None or not dithered:
+        return palette
+    return pixels.quantize(most, palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+def _commonest(visible: Image.Image, mask: Image.Image) -> tuple[int, ...]:
+    """A colour that the picture has, for the places that nobody sees."""
+    small = visible.convert("RGBA")
+    small.putalpha(mask)
+    small.thumbnail((64, 64), Image.Resampling.NEAREST)
+    seen = [(count, colour) for count, colour in small.getcolors(64 * 64) or [] if colour[3]]
+    return max(seen)[1][:3] if seen else visible.getpixel(mask.getbbox()[:2])

@@ -1,0 +1,162 @@
+"""TIFF: its pages, what kind of picture a page is, and where Pillow has to be helped to read it right."""
+
+import struct
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from PIL import Image, ImageCms, ImagePalette, TiffImagePlugin
+
+_MAX_TAGS = 4096
+_MAX_VALUES = 1024
+_MAX_SUBIMAGES = 16
+_TYPES = {1: "B", 2: "c", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+
+_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _SUBIMAGES, _DNG = 254, 258, 259, 262, 284, 330, 50_706
+_COLOUR_MAP, _CR2 = 320, b"CR\x02"
+_WHITE_IS_ZERO, _YCBCR, _LAB = 0, 6, 8
+_SENSOR = frozenset({32_803, 34_892})  # photometric interpretations of camera raw
+_SENSOR_PACKING = frozenset({32_767, 32_769, 32_770, 34_713, 34_892, 65_000, 65_535})
+_WIDTH, _HEIGHT, _PLACES = 256, 257, frozenset({273, 324})
+_REDUCED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tiff:
+    """The byte order and the width of offsets of a file."""
+
+    order: str
+    big: bool
+
+    @classmethod
+    def of(cls, data: bytes) -> "Tiff":
+        order = "<" if data[:2] == b"II" else ">"
+        return cls(order, 43 in {data[2], data[3]})
+
+    def first(self, data: bytes) -> int:
+        """Where the first page's directory is."""
+        code, at = ("Q", 8) if self.big else ("I", 4)
+        return struct.unpack_from(self.order + code, data, at)[0]
+
+    def starting_at(self, data: bytes, offset: int) -> bytes:
+        """The file with another page as its first."""
+        code, at = ("Q", 8) if self.big else ("I", 4)
+        return data[:at] + struct.pack(self.order + code, offset) + data[at + struct.calcsize("=" + code) :]
+
+    def next(self, data: bytes, offset: int) -> int:
+        """Where the page's directory is that follows the one at `offset`; 0 where there is none."""
+        count_code, entry, code = ("Q", 20, "Q") if self.big else ("H", 12, "I")
+        (count,) = struct.unpack_from(self.order + count_code, data, offset)
+        at = offset + struct.calcsize("=" + count_code) + count * entry
+        return struct.unpack_from(self.order + code, data, at)[0]
+
+    def tags(self, data: bytes, offset: int) -> dict[int, tuple[int, ...]]:
+        """The numbers in the directory at `offset`, of each tag no more than make sense."""
+        count_code, entry, code, room = ("Q", 20, "Q", 8) if self.big else ("H", 12, "I", 4)
+        (count,) = struct.unpack_from(self.order + count_code, data, offset)
+        at = offset + struct.calcsize("=" + count_code)
+        found: dict[int, tuple[int, ...]] = {}
+        for _ in range(min(count, _MAX_TAGS)):
+            tag, kind, values = struct.unpack_from(f"{self.order}HH{code}", data, at)
+            if (letter := _TYPES.get(kind)) and letter != "c":
+                values = min(values, _MAX_VALUES)
+                place = at + 4 + struct.calcsize("=" + code)
+                if values * struct.calcsize("=" + letter) > room:
+                    (place,) = struct.unpack_from(self.order + code, data, place)
+                found[tag] = struct.unpack_from(f"{self.order}{values}{letter}", data, place)
+            at += entry
+        return found
+
+
+def page(data: bytes, number: int) -> tuple[bytes, bool]:
+    """The file with page `number` (from 0) as its first, and whether it has that many; else its last one is.
+
+    Only as many directories are visited as it takes to come there, and none twice.
+    """
+    tiff = Tiff.of(data)
+    offset = tiff.first(data)
+    seen = {offset}
+    for _ in range(number):
+        try:
+            following = tiff.next(data, offset)
+        except struct.error:
+            following = 0
+        if not following or following in seen:
+            return (data if len(seen) == 1 else tiff.starting_at(data, offset)), False
+        seen.add(following)
+        offset = following
+    return (data if number == 0 else tiff.starting_at(data, offset)), True
+
+
+def is_raw(data: bytes) -> bool:
+    """Whether it is a camera's raw file (DNG, NEF, CR2, ARW and their kin): a TIFF of which Pillow sees a preview."""
+    if data[8:11] == _CR2:
+        return True
+    tiff = Tiff.of(data)
+    try:
+        first = tiff.tags(data, tiff.first(data))
+        if _DNG in first or _is_sensor(first):
+            return True
+        subimages = [tiff.tags(data, offset) for offset in first.get(_SUBIMAGES, ())[:_MAX_SUBIMAGES]]
+    except struct.error:
+        return False
+    is_preview = bool(first.get(_SUBFILE, (0,))[0] & _REDUCED)
+    return any(_is_sensor(tags) or (is_preview and not tags.get(_SUBFILE, (0,))[0] & _REDUCED) for tags in subimages)
+
+
+def _is_sensor(tags: dict[int, tuple[int, ...]]) -> bool:
+    photometric, packing = tags.get(_PHOTOMETRIC, (0,)), tags.get(_COMPRESSION, (0,))
+    return bool(_SENSOR.intersection(photometric) or _SENSOR_PACKING.intersection(packing))
+
+
+def has_pixels(data: bytes) -> bool:
+    """Whether the first page says how large it is and where its pixels are."""
+    tiff = Tiff.of(data)
+    try:
+        tags = tiff.tags(data, tiff.first(data))
+    except struct.error:
+        return False
+    return {_WIDTH, _HEIGHT} <= tags.keys() and not _PLACES.isdisjoint(tags)
+
+
+@contextmanager
+def read_by_libtiff(data: bytes) -> Generator[None]:
+    """Has libtiff read what Pillow's own reader takes for something else: separate planes, and YCbCr."""
+    tiff = Tiff.of(data)
+    try:
+        tags = tiff.tags(data, tiff.first(data))
+    except struct.error:
+        tags = {}
+    TiffImagePlugin.READ_LIBTIFF = tags.get(_PLANAR) == (2,) or tags.get(_PHOTOMETRIC) == (_YCBCR,)
+    try:
+        yield
+    finally:
+        TiffImagePlugin.READ_LIBTIFF = False
+
+
+def mend(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Puts right what Pillow gets wrong of an opened page, before it is decoded."""
+    colours = image.tag_v2.get(_COLOUR_MAP)
+    # some writers fill the map of 16 bits with values of 8, which Pillow takes for black
+    if image.mode in {"P", "PA"} and isinstance(colours, tuple) and colours and max(colours) < 256:
+        third = len(colours) // 3
+        levels = [value for at in range(third) for value in colours[at::third]]
+        image.palette = ImagePalette.raw("RGB", bytes(levels))
+
+
+def levels(image: Image.Image) -> tuple[float, float] | None:
+    """What black and white are in a page of more than 8 bits a channel; None where no two programs agree."""
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    bits = image.tag_v2.get(_BITS, (1,))
+    if not image.mode.startswith("I;16"):
+        return None
+    top = float((1 << bits[0]) - 1)
+    return (top, 0.0) if image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else (0.0, top)
+
+
+def lab_to_rgb(pixels: Image.Image) -> Image.Image:
+    """L*a*b* of D50 in sRGB."""
+    transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+    converted = ImageCms.applyTransform(pixels, transform)
+    assert converted is not None  # None only when it converts in place
+    return converted
