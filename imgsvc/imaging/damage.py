@@ -1,7 +1,7 @@
 """Files that end too early: decoded as far as they go, and how much they lack."""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from PIL import Image, ImageChops, ImageFile
 
@@ -65,7 +65,8 @@ def _on(image: ImageFile.ImageFile, level: int) -> ImageFile.ImageFile:
     size = getattr(image, "_tile_size", image.size)
     ground = level if len(image.getbands()) == 1 else (level,) * len(image.getbands())
     image.im = Image.core.fill(image.mode, size, ground)
-    with _lenient():
+    # Pillow would end a JPEG itself, and so fill it with grey on either ground
+    with nullcontext() if image.format in {"JPEG", "MPO"} else _lenient():
         try:
             image.load()
         except (OSError, ValueError, SyntaxError, EOFError):

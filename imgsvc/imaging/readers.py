@@ -26,6 +26,7 @@ Notes = set[str]
 Film = Callable[[], Generator[tuple[Image.Image, int]]]
 """Gives each frame, and its duration in milliseconds."""
 
+_RGB_OF_FULL_RANGE = (0, 1)  # what a cICP chunk says of matrix and range, or it says nothing
 _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I", "F"})
 
 
@@ -158,7 +159,7 @@ def _open_png(data: bytes, limits: Limits) -> Opened:
 def _png_profile(parsed: png.Png, notes: Notes, *, grey: bool) -> bytes | None:
     """By the precedence of PNG's third edition: cICP, iCCP, sRGB, and then gAMA with cHRM."""
     space = None
-    if parsed.code_points is not None:
+    if parsed.code_points is not None and parsed.code_points[2:] == _RGB_OF_FULL_RANGE:
         space = spaces.of_code_points(parsed.code_points[0], parsed.code_points[1], grey=grey)
     elif parsed.profile is not None:
         profile = png.unpacked_profile(parsed.profile)
@@ -211,7 +212,7 @@ def _open_isobmff(fmt: str, data: bytes, limits: Limits) -> Opened:
     opened = _of(image)
     opened.profile = image.info.get("icc_profile")
     if opened.profile is None and told.code_points is not None:
-        space = spaces.of_code_points(*told.code_points, grey=image.mode in _GREY_MODES)
+        space = spaces.of_video(*told.code_points, grey=image.mode in _GREY_MODES)
         if space is not None:
             opened.profile = space.profile
             if not space.exact:

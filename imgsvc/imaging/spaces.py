@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 """x and y of white, red, green and blue."""
@@ -32,10 +33,10 @@ _PRIMARIES: dict[int, Chromaticities] = {
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD: _Matrix = [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 _STEPS = 1024
-_UNSAID = frozenset({0, 2, 3})
+_SRGB_GAMMA = 45_455
+_UNSAID = 2
 
-_PQ_WHITE = 203 / 10_000  # of PQ's peak: the white of text and of pictures without HDR (BT.2408)
-_HLG_WHITE = 0.265  # of HLG's peak: its light at level 0.75, the same white
+_PQ_PEAK, _HLG_PEAK = 10_000 / 203, 1_000 / 203  # in terms of the white of text (ITU-R BT.2408)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,6 @@ class Space:
 
 def _srgb(level: float) -> float:
     return level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4
-
-
-def _bt709(level: float) -> float:
-    return _srgb(level)  # as browsers do, and as such pictures are looked at
 
 
 def _smpte240(level: float) -> float:
@@ -69,67 +66,81 @@ def _gamma(exponent: float) -> Curve:
 def _pq(level: float) -> float:
     power = level ** (1 / 78.84375)
     light = (max(0.0, power - 0.8359375) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
-    return _rolled_off(light / _PQ_WHITE, 1000 / 203)
+    return _rolled_off(light * _PQ_PEAK)
 
 
 def _hlg(level: float) -> float:
     light = level**2 / 3 if level <= 0.5 else (2.718281828 ** ((level - 0.55991073) / 0.17883277) + 0.28466892) / 12
-    return _rolled_off((light**1.2) / (_HLG_WHITE**1.2), 1 / _HLG_WHITE**1.2)
+    return _rolled_off(light**1.2 * _HLG_PEAK)
 
 
-def _rolled_off(light: float, peak: float) -> float:
-    """Light above white, of at most `peak` times its brightness, squeezed into what a screen without HDR shows."""
-    light = min(light, peak)
-    return light * (1 + light / peak**2) / (1 + light)
+def _rolled_off(light: float) -> float:
+    """Light, of which 1 is the white of text, as a screen without HDR shows it: half as bright, so that there is room
+    for what is brighter, and bent from there on. The knots are what Chromium shows of greys.
+    """
+    for (x0, y0), (x1, y1) in pairwise(_ROLL_OFF):
+        if light < x1:
+            return y0 + (y1 - y0) * (light - x0) / (x1 - x0)
+    return 1.0
 
+
+_ROLL_OFF = (
+    *((0.0, 0.0), (1.0, 0.4975), (1.0747, 0.533), (1.2946, 0.604), (1.5576, 0.665), (1.8717, 0.723)),
+    *((2.2465, 0.7835), (2.6938, 0.831), (3.2290, 0.888), (3.8684, 0.939), (4.6312, 0.982), (4.9261, 1.0)),
+)
 
 _CURVES: dict[int, Curve] = {
-    1: _bt709,
+    1: _gamma(2.4),
     4: _gamma(2.2),
     5: _gamma(2.8),
-    6: _bt709,
+    6: _gamma(2.4),
     7: _smpte240,
     8: _gamma(1.0),
     9: _log(2.0),
     10: _log(2.5),
-    11: _bt709,
+    11: _gamma(2.4),
     13: _srgb,
-    14: _bt709,
-    15: _bt709,
+    14: _gamma(2.4),
+    15: _gamma(2.4),
     16: _pq,
-    17: _gamma(2.6),
+    17: lambda level: min(1.0, 52.37 / 48 * level**2.6),
     18: _hlg,
 }
 _HDR = frozenset({16, 18})
+_CAMERAS = frozenset({1, 6, 14, 15})  # what cameras of television write, meant for a screen of gamma 2.4
 
 
 @lru_cache(maxsize=8)
 def of_code_points(primaries: int, transfer: int, *, grey: bool) -> Space | None:
     """The space of H.273's code points; None for sRGB, and for what is left unsaid."""
-    if transfer in _UNSAID and primaries in _UNSAID:
+    if transfer not in _CURVES or primaries not in _PRIMARIES:
         return None
-    curve = _CURVES.get(transfer, _srgb)
-    chromaticities = _PRIMARIES.get(primaries, SRGB)
-    if chromaticities == SRGB and curve in {_srgb, _bt709}:
+    curve = _CURVES[transfer]
+    chromaticities = _PRIMARIES[primaries]
+    if chromaticities == SRGB and curve is _srgb:
         return None
     return Space(_profile(chromaticities, curve, grey=grey), transfer not in _HDR)
+
+
+def of_video(primaries: int, transfer: int, *, grey: bool) -> Space | None:
+    """The same as AVIF and HEIF mean it: what is left unsaid is sRGB, and so is television, as browsers have it."""
+    primaries = 1 if primaries == _UNSAID else primaries
+    return of_code_points(primaries, 13 if transfer == _UNSAID or transfer in _CAMERAS else transfer, grey=grey)
 
 
 @lru_cache(maxsize=8)
 def of_gamma(gamma: int | None, chromaticities: tuple[int, ...] | None, *, grey: bool) -> Space | None:
     """The space of a PNG's gAMA and cHRM, in their units of 1/100 000; None for sRGB, and for what makes no sense."""
-    curve = _srgb
-    if gamma is not None:
-        if not 1_000 <= gamma <= 1_000_000:
-            return None
-        curve = _srgb if abs(gamma - 45_455) <= 500 else _gamma(100_000 / gamma)
+    if gamma is None or not 1_000 <= gamma <= 1_000_000:
+        return None  # chromaticities alone say nothing, to browsers neither
     space = SRGB
     if chromaticities is not None and not grey:
         values = [value / 100_000 for value in chromaticities]
         if any(abs(value - known) > 0.003 for value, known in zip(values, SRGB, strict=True)):
             space = (values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7])
-    if space == SRGB and curve is _srgb:
+    if space == SRGB and abs(gamma - _SRGB_GAMMA) <= 500:
         return None
+    curve = _gamma(100_000 / gamma)
     try:
         return Space(_profile(space, curve, grey=grey))
     except (ZeroDivisionError, struct.error):  # chromaticities of no colours
