@@ -250,6 +250,8 @@ def _open_tiff(data: bytes, limits: Limits) -> Opened:
 
     def load() -> Image.Image:
         pixels = _Still(data, open_, limits, notes).load(image)
+        if tiff.is_wrapped(pixels):
+            raise JobError("unsupported_format")
         return tiff.lab_to_rgb(pixels) if pixels.mode == "LAB" else pixels
 
     transparent = image.has_transparency_data
@@ -259,7 +261,10 @@ def _open_tiff(data: bytes, limits: Limits) -> Opened:
 def _or_unsupported(open_: Callable[[bytes], TiffImagePlugin.TiffImageFile], data: bytes) -> TiffImagePlugin.TiffImageFile:
     """A TIFF, unless its pixels are of a kind that nobody here can read."""
     try:
-        return open_(data)
+        image = open_(data)
+        if tiff.can_be_read(image):
+            return image
+        raise JobError("unsupported_format")
     except OUR_FAULT:
         raise
     except Exception as error:

@@ -117,7 +117,7 @@ def open_source(source: bytes, limits: Limits, number: int = 0) -> Source:
         # Pillow refuses twice this figure, for WebP before it allocates the canvas; `check_size` is exact
         Image.MAX_IMAGE_PIXELS = limits.max_pixels
         found = True
-        if number and fmt is TIFF:
+        if fmt is TIFF:
             source, found = tiff.page(source, number)
             number = 0
         opened = OPENERS[fmt.name](source, limits)
