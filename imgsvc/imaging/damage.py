@@ -1,7 +1,7 @@
 """Files that end too early: decoded as far as they go, and how much they lack."""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from PIL import Image, ImageChops, ImageFile
 
@@ -14,6 +14,7 @@ Open = Callable[[bytes], ImageFile.ImageFile]
 
 _GREY = 128  # what libjpeg fills a picture with whose file has ended
 _CORNER = 4
+_FILLER = b"\x5a\xa6" * 64  # codes of some blocks, in whatever code the file has
 
 
 @contextmanager
@@ -38,14 +39,17 @@ def as_far_as_it_goes(file: bytes, reopen: Open) -> tuple[ImageFile.ImageFile, f
 def jpeg_as_far_as_it_goes(file: bytes, reopen: Open) -> tuple[ImageFile.ImageFile, float]:
     """The same of a JPEG: what is missing is grey, as browsers have it.
 
-    A file of several scans shows all of the picture once it has begun the second one.
+    Decoded with something after its end and without, what is missing begins where the two differ. A file of several
+    scans shows all of the picture once it has begun the second one.
     """
-    whole = jpeg.until_its_end(file)
-    image = reopen(whole + jpeg.END)
+    cut = jpeg.until_its_end(file)
+    image, other = (reopen(cut + more + jpeg.END) for more in (b"", _FILLER))
     image.load()
     if jpeg.parse(file).scans > 1:
         return image, 0.0
-    return image, as_far_as_it_goes(whole, reopen)[1]
+    other.load()
+    differing = ImageChops.difference(image, other).getbbox(alpha_only=False)
+    return image, 1 - differing[1] / image.height if differing else 0.0
 
 
 def looks_cut(image: Image.Image) -> bool:
@@ -65,8 +69,7 @@ def _on(image: ImageFile.ImageFile, level: int) -> ImageFile.ImageFile:
     size = getattr(image, "_tile_size", image.size)
     ground = level if len(image.getbands()) == 1 else (level,) * len(image.getbands())
     image.im = Image.core.fill(image.mode, size, ground)
-    # Pillow would end a JPEG itself, and so fill it with grey on either ground
-    with nullcontext() if image.format in {"JPEG", "MPO"} else _lenient():
+    with _lenient():
         try:
             image.load()
         except (OSError, ValueError, SyntaxError, EOFError):

@@ -52,9 +52,18 @@ def repaired(data: bytes) -> bytes:
 
 
 def until_its_end(data: bytes) -> bytes:
-    """The file up to where its pixels end by its own account, without the mark of that end."""
-    end = data.find(END, parse(data).scan)
-    return data if end < 0 else data[:end]
+    """The file up to where its pixels end by its own account, without the mark of that end.
+
+    Where the file ends within a segment between two scans, it is left out.
+    """
+    scan = parse(data).scan
+    end = data.find(END, scan)
+    if end >= 0:
+        return data[:end]
+    last = max(data.rfind(bytes((0xFF, marker)), scan) for marker in (_SCAN, 0xC4, 0xDB, 0xDD))
+    length = int.from_bytes(data[last + 2 : last + 4], "big")
+    whole = last == scan or last + 4 + length <= len(data)
+    return (data if whole else data[:last]).rstrip(b"\xff")  # half a mark
 
 
 def _is_needed(marker: int, body: bytes) -> bool:

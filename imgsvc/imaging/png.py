@@ -181,7 +181,8 @@ def _take_colour(png: Png, kind: bytes, body: memoryview) -> None:
 def _begin_frame(png: Png, body: memoryview) -> None:
     _, width, height, left, top, numerator, denominator, disposal, blend = _FRAME.unpack_from(body)
     if not width or not height or left + width > png.header[0] or top + height > png.header[1]:
-        raise ValueError("a frame beyond the canvas")
+        png.plays, png.frames = None, []  # beyond the canvas: no animation that anybody would show
+        return
     duration = 1000 * numerator / (denominator or 100)
     png.frames.append(_Frame((width, height), (left, top), duration, disposal, blend == 1))
 
