@@ -69,7 +69,6 @@ WARNINGS: dict[str, str] = {
     "frames_cut": "The animation has more frames than this service accepts; the last ones were left out.",
     "frame_missing": "The file has fewer pages or frames than the variant asks for; its last one was taken.",
     "animation_dropped": "All frames were asked for in a format that has only one; the first was taken.",
-    "metadata_dropped": "The file's metadata could not be read or is too large, and was left out.",
 }
 
 

@@ -1,5 +1,6 @@
 """Colour: from whatever a file holds to 8 bits a channel, from there to sRGB, and onto a background."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 
@@ -31,7 +32,7 @@ def to_srgb(pixels: Image.Image, profile: bytes | None) -> Image.Image:
         converted = to_srgb(pixels.convert(pixels.mode.removesuffix("A")), profile)
         converted.putalpha(pixels.getchannel("A"))
         return converted
-    transform = _transform(profile, pixels.mode) if profile else None
+    transform = _way(profile, pixels.mode).transform if profile else None
     if transform is not None:
         converted = ImageCms.applyTransform(pixels, transform)
         assert converted is not None  # None only when it converts in place
@@ -50,16 +51,28 @@ def flat(pixels: Image.Image, background: str) -> Image.Image:
     return canvas
 
 
+def is_readable(profile: bytes, mode: str) -> bool:
+    """Whether an ICC profile is whole, and of the colour model of pixels of this mode."""
+    return _way(profile, mode.removesuffix("A")).works
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """From a profile to sRGB. One that works without a transform is sRGB already."""
+
+    works: bool
+    transform: ImageCms.ImageCmsTransform | None = None
+
+
 @lru_cache(maxsize=2)  # an animation asks again for each frame, and making one takes milliseconds
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The way from `profile` to sRGB; None where there is none, or none is needed."""
+def _way(profile: bytes, mode: str) -> _Way:
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         if mode == "RGB" and ImageCms.getProfileDescription(source).strip() in _SRGB_NAMES:
-            return None
-        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+            return _Way(works=True)
+        return _Way(True, ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB"))
     except (ImageCms.PyCMSError, OSError):
-        return None  # broken
+        return _Way(works=False)
 
 
 def _scaled(image: Image.Image, levels: tuple[float, float] | None) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageFile
 
+from imgsvc.imaging import apng
 from imgsvc.imaging.colour import WITH_ALPHA
 from imgsvc.imaging.palette import indexed
 from imgsvc.model import FileFormat, OutputFormat
@@ -20,6 +21,10 @@ KEPT_ANIMATED: frozenset[FileFormat] = frozenset({"png", "avif"})
 """Those that it is written in besides, where it came in them and its format is to be kept."""
 
 _OPAQUE: FileFormat = "jpeg"  # the one format without transparency
+
+_PNG_LEVEL = 2
+LARGE_WEBP_PIXELS = 16 * 1024 * 1024
+"""From here on a WebP is written in one pass, in a third of the memory."""
 
 Options = dict[str, Any]
 """What a format's encoder is told, in Pillow's words."""
@@ -44,12 +49,16 @@ def _webp(quality: int) -> Options:
     return {"quality": quality, "method": 4}
 
 
+_WEBP_OUT_OF_MEMORY = "encoding error 1"
+_ONE_PASS: Options = {"method": 0}  # all others hold the picture's codes in memory until the last pass
+
+
 def _avif(quality: int) -> Options:
     return {"quality": quality, "speed": 8, "max_threads": 1}
 
 
 def _png(_quality: int) -> Options:
-    return {"compress_level": 2}  # of a photograph: a fifth of level 6's time, for 14 % more bytes
+    return {"compress_level": _PNG_LEVEL}  # of a photograph: a fifth of level 6's time, for 14 % more bytes
 
 
 def _gif(_quality: int) -> Options:
@@ -65,7 +74,7 @@ OUTPUTS: dict[FileFormat, Format] = {
 }
 
 _MOST_PLAYS = 65_535  # GIF and WebP count them in 16 bits
-_MOST_MS: dict[FileFormat, int] = {"gif": 655_350, "webp": (1 << 24) - 1, "png": 65_535, "avif": (1 << 31) - 1}
+_MOST_MS: dict[FileFormat, int] = {"gif": 655_350, "webp": (1 << 24) - 1, "avif": (1 << 31) - 1}
 """How long a frame can stay, by the room that the format has for it."""
 
 
@@ -79,7 +88,10 @@ def encode(pixels: Image.Image, fmt: FileFormat, quality: int | None, exif: byte
 
     `quality` is 1 to 100, or None for the format's own; `exif` is the only metadata in it.
     """
-    return _saved(_fit_for(fmt, pixels, dithered=True), fmt, quality, {"exif": exif} if exif else {})
+    options: Options = {"exif": exif} if exif else {}
+    if fmt == "webp" and pixels.width * pixels.height >= LARGE_WEBP_PIXELS:
+        options |= _ONE_PASS
+    return _saved(_fit_for(fmt, pixels, dithered=True), fmt, quality, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +111,21 @@ def encode_animation(
         frames: `count` of them, all of one size.
         plays: how often it is shown; 0 is for ever.
     """
+    if fmt == "png":
+        with _failures_are_typed():
+            return apng.written(((frame.pixels, frame.duration_ms) for frame in frames), plays, _PNG_LEVEL, exif)
     film = _Film(frames, count, fmt)
     options: Options = {"save_all": True, "duration": film.durations}
     if exif:
         options["exif"] = exif
-    match fmt:
-        case "gif":
-            if plays != 1:  # a GIF's number counts the repeats
-                options["loop"] = min(_MOST_PLAYS, max(0, plays - 1))
-            options["disposal"] = 2 if film.has_transparency_data or film.mode in WITH_ALPHA else 1
-        case "webp":
-            options["loop"] = min(_MOST_PLAYS, plays)
-            options["method"] = 2  # two thirds of method 4's time, for 5 % more bytes
-        case "png":
-            options["loop"] = plays
-            options["disposal"], options["blend"] = 0, 0
-        case _:
-            pass  # an AVIF says nothing of it
+    if fmt == "gif":
+        if plays != 1:  # a GIF's number counts the repeats
+            options["loop"] = min(_MOST_PLAYS, max(0, plays - 1))
+        if film.transparent:
+            options["disposal"] = 2  # or what was shown before would shine through
+    elif fmt == "webp":
+        options["loop"] = min(_MOST_PLAYS, plays)
+        options["method"] = 2  # two thirds of method 4's time, for 5 % more bytes
     return _saved(film, fmt, quality, options)
 
 
@@ -132,6 +142,7 @@ class _Film(Image.Image):
         self.is_animated = True
         self.durations: list[int] = []
         self._frames = frames
+        self.transparent = False
         self.seek(0)
 
     def seek(self, frame: int) -> None:
@@ -139,7 +150,10 @@ class _Film(Image.Image):
             raise EOFError
         while len(self.durations) <= frame:
             shown = next(self._frames)
+            self.transparent |= shown.pixels.mode in WITH_ALPHA
             pixels = _fit_for(self._format, shown.pixels, dithered=False)
+            if self._format == "avif" and pixels.mode == "L":  # Pillow would look at all frames twice
+                pixels = pixels.convert("RGB")
             self._im, self._mode, self._size = pixels.im, pixels.mode, pixels.size
             self.palette, self.info = pixels.palette, pixels.info
             self.durations.append(min(_MOST_MS[self._format], max(0, shown.duration_ms)))
@@ -177,7 +191,7 @@ def _failures_are_typed() -> Generator[None]:
     except (JobError, MemoryError):
         raise
     except Exception as error:  # struct.error, ValueError, OSError, OverflowError, RuntimeError, …
-        if "memory" in str(error).lower():
+        if "memory" in str(error).lower() or str(error).startswith(_WEBP_OUT_OF_MEMORY):
             raise MemoryError from error
         raise JobError("encode_failed") from error
 

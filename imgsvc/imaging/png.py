@@ -90,16 +90,16 @@ class Png:
         ]
 
     def _file(self, size: tuple[int, int], parts: Sequence[Part]) -> bytes:
-        chunks: list[Part] = [SIGNATURE, _chunk(b"IHDR", _HEADER.pack(*size, *self.header[2:]))]
+        chunks: list[Part] = [SIGNATURE, chunk(b"IHDR", _HEADER.pack(*size, *self.header[2:]))]
         if self.palette:
-            chunks.append(_chunk(b"PLTE", self.palette))
+            chunks.append(chunk(b"PLTE", self.palette))
         if self.transparency is not None and not self.keyed_16_bit:
-            chunks.append(_chunk(b"tRNS", self._scaled_key()))
+            chunks.append(chunk(b"tRNS", self._scaled_key()))
         if self.exif is not None:
-            chunks.append(_chunk(b"eXIf", self.exif))
+            chunks.append(chunk(b"eXIf", self.exif))
         for part in parts:
             chunks += [_HEAD.pack(len(part), b"IDAT"), part, bytes(4)]  # nobody checks the sum of pixels
-        return b"".join((*chunks, _chunk(b"IEND", b"")))
+        return b"".join((*chunks, chunk(b"IEND", b"")))
 
     def _scaled_key(self) -> Part:
         """The transparent grey as Pillow holds greys, which it scales to 8 bits."""
@@ -228,5 +228,6 @@ def _is_key(highs: Sequence[Image.Image], high: Part, lows: Sequence[Image.Image
     return mask
 
 
-def _chunk(kind: bytes, body: Part) -> bytes:
+def chunk(kind: bytes, body: Part) -> bytes:
+    """A chunk with its length and its checksum."""
     return b"".join((_HEAD.pack(len(body), kind), body, struct.pack("!I", zlib.crc32(body, zlib.crc32(kind)))))

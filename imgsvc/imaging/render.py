@@ -15,7 +15,7 @@ from PIL import Image
 from imgsvc.imaging.encode import ANIMATED, KEPT_ANIMATED, Frame, actual_format, encode, encode_animation
 from imgsvc.imaging.geometry import WHOLE, Placement, Size, place, turned
 from imgsvc.imaging.interest import busiest
-from imgsvc.imaging.memory import output_bytes
+from imgsvc.imaging.memory import BASE_BYTES, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.placeholder import placeholder
 from imgsvc.imaging.source import Picture, Source, decode, frames, open_source
@@ -67,7 +67,9 @@ def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step:
         wanted.setdefault(variant.page or variant.frame, []).append(variant)
     opened = {number: open_source(source, limits, number) for number in wanted}
     plans = {number: _plans(opened[number], each) for number, each in wanted.items()}
-    admit(_admitted(max(_memory(opened[number], plans[number]) for number in wanted), limits))
+    for number in wanted:
+        _check_memory(opened[number], plans[number])
+    admit(max(_memory(opened[number], plans[number]) for number in wanted))
 
     renditions: dict[str, Rendition] = {}
     stand_in: Placeholder | None = None
@@ -131,15 +133,16 @@ def _memory(source: Source, plans: Sequence[Plan]) -> int:
     return source.decoding_bytes(_need(plans)) + max((output_bytes(plan) for plan in plans), default=0)
 
 
-def _admitted(size_bytes: int, limits: Limits) -> int:
-    """`size_bytes`, where a process may use as many.
+def _check_memory(source: Source, plans: Sequence[Plan]) -> None:
+    """Refuse now what would run out of memory later whatever the picture shows.
 
     Raises:
-        JobError: image_too_large: it would only run out of memory later.
+        JobError: image_too_large.
     """
-    if size_bytes > limits.max_bytes:
+    clear = source.opened.transparent
+    least = max((least_output_bytes(plan, transparent=clear) for plan in plans), default=0)
+    if BASE_BYTES + least > source.limits.max_bytes:
         raise JobError("image_too_large")
-    return size_bytes
 
 
 def _need(plans: Sequence[Plan]) -> Size:

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageFile
 
 from imgsvc.formats import SNIFF_BYTES, TIFF, sniff
 from imgsvc.imaging import tiff
-from imgsvc.imaging.colour import eight_bits
+from imgsvc.imaging.colour import eight_bits, is_readable
 from imgsvc.imaging.geometry import Size, turned
 from imgsvc.imaging.readers import OPENERS, OUR_FAULT, Notes, Opened, check_size
 from imgsvc.model import Limits, Original
@@ -170,9 +170,13 @@ def _picture(source: Source, image: Image.Image, extent: tuple[float, float] | N
     canvas = ceil(width), ceil(height)
     shown = image if canvas == image.size else image.crop((0, 0, *canvas))
     pixels = eight_bits(shown, source.opened.levels)
+    profile = source.opened.profile
+    if profile is not None and not is_readable(profile, pixels.mode):
+        source.notes.add("profile_dropped")
+        profile = None
     # what is left here would find its way into the output: Pillow copies a JPEG's comment
     pixels.info = {}
-    return Picture(pixels, source.whole, (width, height), source.orientation, source.opened.profile)
+    return Picture(pixels, source.whole, (width, height), source.orientation, profile)
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
