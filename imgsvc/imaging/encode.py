@@ -137,7 +137,7 @@ class _Film(Image.Image):
 
     def __init__(self, frames: Iterator[Frame], count: int, fmt: FileFormat) -> None:
         super().__init__()
-        self._format = fmt
+        self._fmt: FileFormat = fmt
         self.n_frames = count
         self.is_animated = True
         self.durations: list[int] = []
@@ -151,12 +151,12 @@ class _Film(Image.Image):
         while len(self.durations) <= frame:
             shown = next(self._frames)
             self.transparent |= shown.pixels.mode in WITH_ALPHA
-            pixels = _fit_for(self._format, shown.pixels, dithered=False)
-            if self._format == "avif" and pixels.mode == "L":  # Pillow would look at all frames twice
+            pixels = _fit_for(self._fmt, shown.pixels, dithered=False)
+            if self._fmt == "avif" and pixels.mode == "L":  # Pillow would look at all frames twice
                 pixels = pixels.convert("RGB")
             self._im, self._mode, self._size = pixels.im, pixels.mode, pixels.size
             self.palette, self.info = pixels.palette, pixels.info
-            self.durations.append(min(_MOST_MS[self._format], max(0, shown.duration_ms)))
+            self.durations.append(min(_MOST_MS[self._fmt], max(0, shown.duration_ms)))
 
     def tell(self) -> int:
         return 0  # where writers seek back to when they are done

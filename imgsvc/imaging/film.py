@@ -35,7 +35,9 @@ Decode = Callable[[Shot], Image.Image]
 """Gives a shot's pixels as RGB or RGBA, of its size."""
 
 
-def composed(canvas: Size, shots: Sequence[Shot], decode: Decode, *, opaque: bool) -> Generator[tuple[Image.Image, int]]:
+def composed(
+    canvas: Size, shots: Sequence[Shot], decode: Decode, *, opaque: bool
+) -> Generator[tuple[Image.Image, int]]:
     """Each frame as it is seen, RGB where the film is `opaque` and else RGBA, and its duration in milliseconds."""
     mode = "RGB" if opaque else "RGBA"
     screen = Image.new(mode, canvas)
@@ -60,6 +62,8 @@ def _lay_over(screen: Image.Image, pixels: Image.Image, offset: tuple[int, int])
     elif pixels.getchannel("A").getextrema() == (255, 255):
         screen.paste(pixels, offset)
     else:
-        shown = pixels.crop((0, 0, min(pixels.width, screen.width - offset[0]), min(pixels.height, screen.height - offset[1])))
+        shown = pixels.crop(
+            (0, 0, min(pixels.width, screen.width - offset[0]), min(pixels.height, screen.height - offset[1]))
+        )
         if shown.width > 0 and shown.height > 0:
             screen.alpha_composite(shown, offset)

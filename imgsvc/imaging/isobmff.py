@@ -88,7 +88,9 @@ def _associated(body: memoryview, item: int) -> list[int]:
         count = body[at]
         at += 1
         if this == item:
-            raw = [int.from_bytes(body[at + i : at + i + 1 + wide], "big") for i in range(0, count * (1 + wide), 1 + wide)]
+            raw = [
+                int.from_bytes(body[at + i : at + i + 1 + wide], "big") for i in range(0, count * (1 + wide), 1 + wide)
+            ]
             return [value & (0x7FFF if wide else 0x7F) for value in raw]
         at += count * (1 + wide)
     return []

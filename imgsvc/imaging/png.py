@@ -153,7 +153,9 @@ def _take(png: Png, kind: bytes, body: memoryview) -> None:
         case b"PLTE":
             png.palette = body
         case b"tRNS" if not png.parts:
-            png.transparency = body if len(body) >= {_GREY: 2, _RGB: 6}.get(png.header[3] if png.header else 3, 1) else None
+            png.transparency = (
+                body if len(body) >= {_GREY: 2, _RGB: 6}.get(png.header[3] if png.header else 3, 1) else None
+            )
         case b"eXIf":
             png.exif = body
         case _:

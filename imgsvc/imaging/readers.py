@@ -237,19 +237,12 @@ def _open_tiff(data: bytes, limits: Limits) -> Opened:
     if tiff.is_raw(data):
         raise JobError("unsupported_format")
 
-    def open_(file: bytes) -> TiffImagePlugin.TiffImageFile:
-        with tiff.read_by_libtiff(file):
-            image = _pillow("TIFF", file)
-        assert isinstance(image, TiffImagePlugin.TiffImageFile)
-        tiff.mend(image)
-        return image
-
-    image, notes = _or_unsupported(open_, data), Notes()
+    image, notes = _or_unsupported(data), Notes()
     levels = tiff.levels(image)
     profile = image.info.get("icc_profile")
 
     def load() -> Image.Image:
-        pixels = _Still(data, open_, limits, notes).load(image)
+        pixels = _Still(data, _tiff, limits, notes).load(image)
         if tiff.is_wrapped(pixels):
             raise JobError("unsupported_format")
         return tiff.lab_to_rgb(pixels) if pixels.mode == "LAB" else pixels
@@ -258,19 +251,27 @@ def _open_tiff(data: bytes, limits: Limits) -> Opened:
     return Opened(image, image.size, load, transparent, None if image.mode == "LAB" else profile, notes, levels)
 
 
-def _or_unsupported(open_: Callable[[bytes], TiffImagePlugin.TiffImageFile], data: bytes) -> TiffImagePlugin.TiffImageFile:
+def _or_unsupported(data: bytes) -> TiffImagePlugin.TiffImageFile:
     """A TIFF, unless its pixels are of a kind that nobody here can read."""
     try:
-        image = open_(data)
-        if tiff.can_be_read(image):
-            return image
-        raise JobError("unsupported_format")
+        image = _tiff(data)
     except OUR_FAULT:
         raise
     except Exception as error:
         if tiff.has_pixels(data):
             raise JobError("unsupported_format") from error
         raise
+    if not tiff.can_be_read(image):
+        raise JobError("unsupported_format")
+    return image
+
+
+def _tiff(data: bytes) -> TiffImagePlugin.TiffImageFile:
+    with tiff.read_by_libtiff(data):
+        image = _pillow("TIFF", data)
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    tiff.mend(image)
+    return image
 
 
 def _open_bmp(data: bytes, limits: Limits) -> Opened:

@@ -200,7 +200,9 @@ def _to_xyz(chromaticities: Chromaticities) -> _Matrix:
 
 
 def _times(one: _Matrix, other: _Matrix) -> _Matrix:
-    return [[sum(a * b for a, b in zip(row, column, strict=True)) for column in zip(*other, strict=True)] for row in one]
+    return [
+        [sum(a * b for a, b in zip(row, column, strict=True)) for column in zip(*other, strict=True)] for row in one
+    ]
 
 
 def _inverse(m: _Matrix) -> _Matrix:
