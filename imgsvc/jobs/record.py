@@ -104,7 +104,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """What a job made. `width` and `height` are those of the upright original, `warnings` codes of problems.WARNINGS."""
+    """What a job made. `width` and `height` are those of the upright original.
+
+    `warnings` are codes of problems.WARNINGS.
+    """
 
     width: int
     height: int
