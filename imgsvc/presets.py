@@ -262,5 +262,3 @@ def _check_together(path: str, variant: Variant) -> None:
         raise PresetError(f"{path}.frames can be all only where format is webp, gif or keep")
     if variant.page and variant.frame and variant.page != variant.frame:
         raise PresetError(f"{path}.frame must be the same as page where both are given: they are one number")
-    if variant.frames == "all" and (variant.page or variant.frame):
-        raise PresetError(f"{path}.frames can be all only where neither page nor frame is given")

@@ -1,4 +1,4 @@
-"""Images that no library writes, made byte by byte: PNG chunks, GIF blocks, TIFF directories, RIFF chunks, AVIF boxes."""
+"""Images that no library writes, byte by byte: PNG chunks, GIF blocks, TIFF directories, RIFF chunks, AVIF boxes."""
 
 import struct
 import zlib

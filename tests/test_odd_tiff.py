@@ -106,12 +106,12 @@ def test_lab_and_ycbcr_are_read(order: str) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        (tags(5, [8] * 5, t338=("H", [2])), lambda x, y: (*inverted(x, y), 255), "B", False),
-        (tags(1, [8] * 2, t338=("H", [2]), t284=PLANES), lambda x, y: (grey(x, y), 200), "B", True),
-        (tags(1, [16] * 2, t338=("H", [2])), lambda x, y: (grey(x, y) * 257, 65_535), "H", False),
-        (tags(2, [32] * 3), lambda x, y: [level << 24 for level in quarter(x, y)], "I", False),
-        (tags(1, [32]), lambda x, y: (grey(x, y) << 24,), "I", False),
-        (tags(9, [8] * 3), quarter, "B", False),
+        (tags(5, [8] * 5, t338=("H", [2])), (10, 20, 30, 40, 255), "B", False),
+        (tags(1, [8] * 2, t338=("H", [2]), t284=PLANES), (100, 200), "B", True),
+        (tags(1, [16] * 2, t338=("H", [2])), (30_000, 65_535), "H", False),
+        (tags(2, [32] * 3), (1 << 31, 1 << 30, 1 << 29), "I", False),
+        (tags(1, [32]), (200 << 24,), "I", False),
+        (tags(9, [8] * 3), (100, 128, 128), "B", False),
     ],
     ids=[
         "CMYK with alpha",
@@ -124,7 +124,7 @@ def test_lab_and_ycbcr_are_read(order: str) -> None:
 )
 def test_d44_what_cannot_be_read_right_is_refused_by_name(order: str, page: Any) -> None:
     entries, pixel, letter, planes = page
-    source = tiff((entries, strips(pixel, letter, order, planes=planes)), order=order)
+    source = tiff((entries, strips(lambda _x, _y: pixel, letter, order, planes=planes)), order=order)
     assert code_of(source) == "unsupported_format"
 
 

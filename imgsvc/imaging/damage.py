@@ -7,8 +7,8 @@ from PIL import Image, ImageChops, ImageFile
 
 from imgsvc.imaging import jpeg
 
-MOST_LACKING = 0.5
-"""The share of an image's pixels that may be missing; a file that lacks more shows nothing of use."""
+MOST_LACKING = 0.4
+"""The share of an image's pixels that may be missing: half a picture is a failed upload, not a flaw."""
 
 Open = Callable[[bytes], ImageFile.ImageFile]
 
