@@ -13,7 +13,7 @@ from imgsvc.problems import JobError
 from tests import images
 from tests.images import LIMITS
 
-FOLDER = Path(os.environ.get("IMGSVC_CASES") or Path(__file__).parents[2] / "shared" / "cases" / "pixels")
+FOLDER = Path(os.environ.get("PIXEL_CASES") or Path(__file__).parents[2] / "shared" / "cases" / "pixels")
 WHOLE = Variant("whole", 4000, 4000, format="png")
 CLEAR = (0, 0, 0, 0)
 
@@ -79,7 +79,7 @@ FILMS: dict[str, dict[str, int]] = {
     "webp-anim-alpha-half.webp": {"webp": 3, "gif": 3, "keep": 3},
 }
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the files are not at {FOLDER}; set IMGSVC_CASES")
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the files are not at {FOLDER}; set PIXEL_CASES")
 
 
 def rendered(name: str, variant: Variant = WHOLE) -> Rendered:
