@@ -81,6 +81,17 @@ def test_brightness_beyond_white_is_squeezed_into_it_and_that_is_told(transfer: 
     assert rendered(source).warnings == ("colour_assumed",)
 
 
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "wanted"),
+    [
+        *((1, 16, (255, 52, 21)), (12, 16, (255, 0, 0)), (1, 18, (152, 70, 46))),
+        *((12, 18, (164, 64, 38)), (9, 18, (186, 49, 38))),
+    ],
+)
+def test_bright_colours_keep_their_hue(primaries: int, transfer: int, wanted: tuple[int, int, int]) -> None:
+    assert near(at(decoded(of_one(*BRICK, chunks=(code_points(primaries, transfer),)))), wanted, by=6)
+
+
 def keyed(kind: int, depth: int, key: tuple[int, ...], other: tuple[int, ...]) -> bytes:
     """Left of the middle all is transparent, by its colour."""
     chunk = png_chunk(b"tRNS", b"".join(level.to_bytes(2, "big") for level in key))

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
+from operator import mul
 
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 """x and y of white, red, green and blue."""
@@ -33,6 +34,8 @@ _PRIMARIES: dict[int, Chromaticities] = {
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD: _Matrix = [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 _STEPS = 1024
+_GRID = 33
+_WIDE = 9  # BT.2020
 _SRGB_GAMMA = 45_455
 _UNSAID = 2
 
@@ -66,12 +69,11 @@ def _gamma(exponent: float) -> Curve:
 def _pq(level: float) -> float:
     power = level ** (1 / 78.84375)
     light = (max(0.0, power - 0.8359375) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
-    return _rolled_off(light * _PQ_PEAK)
+    return light * _PQ_PEAK
 
 
 def _hlg(level: float) -> float:
-    light = level**2 / 3 if level <= 0.5 else (2.718281828 ** ((level - 0.55991073) / 0.17883277) + 0.28466892) / 12
-    return _rolled_off(light**1.2 * _HLG_PEAK)
+    return level**2 / 3 if level <= 0.5 else (2.718281828 ** ((level - 0.55991073) / 0.17883277) + 0.28466892) / 12
 
 
 def _rolled_off(light: float) -> float:
@@ -106,8 +108,24 @@ _CURVES: dict[int, Curve] = {
     17: lambda level: min(1.0, 52.37 / 48 * level**2.6),
     18: _hlg,
 }
-_HDR = frozenset({16, 18})
+_HLG = 18
+_HDR = frozenset({16, _HLG})
 _CAMERAS = frozenset({1, 6, 14, 15})  # what cameras of television write, meant for a screen of gamma 2.4
+
+
+def _shown(light: Sequence[float], luminance: Sequence[float], transfer: int) -> list[float]:
+    """What a screen without HDR shows of light in red, green and blue, in the white of text: all three are bent alike.
+
+    HLG is light of the scene, which its screen makes brighter by its luminance (ITU-R BT.2100).
+    """
+    if transfer == _HLG:
+        gain = sum(map(mul, luminance, light)) ** 0.2 * _HLG_PEAK
+        light = [value * gain for value in light]
+    brightest = max(light)
+    if not brightest:
+        return [0.0, 0.0, 0.0]
+    scale = _rolled_off(brightest) / brightest
+    return [value * scale for value in light]
 
 
 @lru_cache(maxsize=8)
@@ -119,7 +137,9 @@ def of_code_points(primaries: int, transfer: int, *, grey: bool) -> Space | None
     chromaticities = _PRIMARIES[primaries]
     if chromaticities == SRGB and curve is _srgb:
         return None
-    return Space(_profile(chromaticities, curve, grey=grey), transfer not in _HDR)
+    if transfer in _HDR:
+        return Space(_hdr_profile(chromaticities, transfer, grey=grey), exact=False)
+    return Space(_profile(chromaticities, curve, grey=grey))
 
 
 def of_video(primaries: int, transfer: int, *, grey: bool) -> Space | None:
@@ -161,7 +181,40 @@ def _profile(chromaticities: Chromaticities, curve: Curve, *, grey: bool) -> byt
     return _assembled(tags, b"GRAY" if grey else b"RGB ")
 
 
-def _assembled(tags: dict[bytes, bytes], kind: bytes) -> bytes:
+def _hdr_profile(chromaticities: Chromaticities, transfer: int, *, grey: bool) -> bytes:
+    """An ICC profile (version 2) of a table, since no curve of a single colour can tell what is shown of it."""
+    curve = _CURVES[transfer]
+    if grey:
+        return _profile(SRGB, lambda level: _shown([curve(level)] * 3, (0, 1, 0), transfer)[0], grey=True)
+    matrix = _to_xyz(_PRIMARIES[_WIDE])  # the space in which browsers bend light, whatever it comes in
+    widened = _times(_inverse(matrix), _to_xyz(chromaticities))
+    levels = [curve(step / (_GRID - 1)) for step in range(_GRID)]
+    nodes: list[int] = []
+    for given in product(levels, repeat=3):
+        light = [max(0.0, sum(map(mul, row, given))) for row in widened]
+        shown = _shown(light, matrix[1], transfer)
+        nodes += _lab([sum(map(mul, row, shown)) for row in matrix])
+    head = struct.pack("!4BB3x9i2H", 0, 0, 0, 0, 0, *[65_536 if at % 4 == 0 else 0 for at in range(9)], 2, 2)
+    head = b"mft2" + bytes(4) + bytes((3, 3, _GRID, 0)) + head[8:]
+    straight = struct.pack("!6H", *(0, 65_535) * 3)
+    table = head + straight + struct.pack(f"!{len(nodes)}H", *nodes) + straight
+    tags = {b"desc": _description(b"imgsvc"), b"wtpt": _xyz(_D50), b"cprt": b"text" + bytes(4) + b"none\x00"}
+    return _assembled(tags | {b"A2B0": table}, b"RGB ", b"Lab ")
+
+
+def _lab(xyz: Sequence[float]) -> tuple[int, int, int]:
+    """L*a*b* in the 16 bits of ICC's version 2."""
+    x, y, z = (_cube_root(max(0.0, value / white)) for value, white in zip(xyz, _D50, strict=True))
+    values = ((116 * y - 16) * 652.8, (500 * (x - y) + 128) * 256, (200 * (y - z) + 128) * 256)
+    light, red_green, yellow_blue = (min(65_535, max(0, round(value))) for value in values)
+    return light, red_green, yellow_blue
+
+
+def _cube_root(value: float) -> float:
+    return value ** (1 / 3) if value > 216 / 24_389 else (24_389 / 27 * value + 16) / 116
+
+
+def _assembled(tags: dict[bytes, bytes], kind: bytes, to: bytes = b"XYZ ") -> bytes:
     at = 128 + 4 + 12 * len(tags)
     table, bodies, places = struct.pack("!I", len(tags)), b"", dict[bytes, int]()
     for name, body in tags.items():
@@ -169,7 +222,7 @@ def _assembled(tags: dict[bytes, bytes], kind: bytes) -> bytes:
             places[body] = at + len(bodies)
             bodies += body + bytes(-len(body) % 4)
         table += name + struct.pack("!II", places[body], len(body))
-    head = struct.pack("!I4sI4s4s4s", at + len(bodies), bytes(4), 0x02400000, b"mntr", kind, b"XYZ ")
+    head = struct.pack("!I4sI4s4s4s", at + len(bodies), bytes(4), 0x02400000, b"mntr", kind, to)
     head += struct.pack("!6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + struct.pack("!3i", *map(_s15, _D50))
     return head + bytes(128 - len(head)) + table + bodies
 
