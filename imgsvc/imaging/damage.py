@@ -7,7 +7,7 @@ from PIL import Image, ImageChops, ImageFile
 
 from imgsvc.imaging import jpeg
 
-MOST_LACKING = 0.4
+MOST_LACKING = 0.45
 """The share of an image's pixels that may be missing: half a picture is a failed upload, not a flaw."""
 
 Open = Callable[[bytes], ImageFile.ImageFile]
