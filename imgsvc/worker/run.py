@@ -11,10 +11,10 @@ import uvloop
 from imgsvc import process
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Queue
+from imgsvc.limits import limits_of
 from imgsvc.links import link_of
 from imgsvc.listening import listen_for_metrics
 from imgsvc.metrics import WorkerMetrics
-from imgsvc.limits import limits_of
 from imgsvc.outbound import Outbound
 from imgsvc.settings import Settings, SettingsError, load
 from imgsvc.storage import Storage
