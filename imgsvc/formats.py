@@ -40,6 +40,8 @@ _PREFIXES: tuple[tuple[bytes, Format], ...] = (
     (b"GIF89a", GIF),
     (b"II*\x00", TIFF),
     (b"MM\x00*", TIFF),
+    (b"II+\x00\x08\x00\x00\x00", TIFF),  # BigTIFF
+    (b"MM\x00+\x00\x08\x00\x00", TIFF),
 )
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis"}

@@ -13,6 +13,8 @@ FileFormat = Literal["jpeg", "webp", "avif", "png", "gif"]
 OutputFormat = Literal[FileFormat, "keep"]
 Frames = Literal["first", "all"]
 Isolation = Literal["image", "owner", "batch"]
+OverFrames = Literal["refuse", "cut"]
+Truncated = Literal["accept", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Variant:
 
     At least one of `width` and `height` is set; the other one follows from the original's shape. `quality` None is
     the format's own default, `background` None transparent where the format can be, else white (as `#rrggbb`).
-    `blur` and `sharpen` are Gaussian radii in pixels of the output.
+    `blur` and `sharpen` are Gaussian radii in pixels of the output. `page` and `frame` are two names of one number:
+    which picture of a file with several of them, counted from 0.
     """
 
     name: str
@@ -38,19 +41,26 @@ class Variant:
     grayscale: bool = False
     strip: bool = True
     frames: Frames = "first"
+    page: int = 0
+    frame: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What an image may be at most; judged from its header, before any pixel is decoded.
 
-    `max_animation_pixels` are those of all frames together.
+    `max_frames` and `max_animation_pixels` (those of all frames together) hold where a variant asks for all frames;
+    `frames_over` says whether a longer animation is refused or cut. `truncated` says whether a file is accepted that
+    lacks its end. `max_bytes` is the memory that an image with its variants may take.
     """
 
     max_pixels: int
     max_side: int
     max_frames: int
     max_animation_pixels: int
+    frames_over: OverFrames = "refuse"
+    truncated: Truncated = "accept"
+    max_bytes: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,9 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
+    """All that was made of an original. `warnings` are codes of problems.WARNINGS."""
+
     original: Original
     renditions: tuple[Rendition, ...]
     placeholder: Placeholder
+    warnings: tuple[str, ...] = ()

@@ -32,6 +32,8 @@ MAX_VARIANTS = 10
 MAX_SIDE = 8192
 MAX_BLUR = 100
 MAX_SHARPEN = 10
+MAX_NUMBER = 65_535
+"""The last page or frame that can be asked for."""
 
 _PRESET_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 _VARIANT_NAME = re.compile(r"[a-z0-9_]{1,40}")
@@ -121,6 +123,8 @@ _RULES = {
     "grayscale": _FLAG,
     "strip": _FLAG,
     "frames": _one_of(Frames),
+    "page": _whole(0, MAX_NUMBER),
+    "frame": _whole(0, MAX_NUMBER),
 }
 
 
@@ -256,3 +260,5 @@ def _check_together(path: str, variant: Variant) -> None:
         raise PresetError(f"{path}.{missing} must be given: fit {variant.fit} needs both width and height")
     if variant.frames == "all" and variant.format not in _CAN_MOVE:
         raise PresetError(f"{path}.frames can be all only where format is webp, gif or keep")
+    if variant.page and variant.frame and variant.page != variant.frame:
+        raise PresetError(f"{path}.frame must be the same as page where both are given: they are one number")

@@ -46,18 +46,29 @@ HTTP_PROBLEMS: dict[str, HTTPStatus] = {
 # code: what a job that failed with it tells its reader. Never an HTTP status.
 JOB_FAILURES: dict[str, str] = {
     "decode_failed": "The file is damaged, or is not the image that it claims to be.",
-    "image_too_large": "The image has more pixels than this service accepts.",
+    "image_too_large": "The image or one of its variants has more pixels than this service accepts.",
     "too_many_frames": "The animation has more frames than this service accepts.",
     "unsupported_format": "The image format is not supported.",
     "decode_timeout": "The image took too long to decode.",
     "decoder_oom": "The image needs more memory than a decoder may use.",
     "decoder_crashed": "The decoder died on this image.",
+    "encode_failed": "A variant could not be written in its format.",
     "source_missing": "The original is gone from storage.",
     "source_corrupt": "The original in storage is not the one that was uploaded.",
     "fetch_failed": "The image could not be fetched from its URL.",
     "storage_unavailable": "Object storage was unavailable for too long.",
     "attempts_exhausted": "The job's workers died too often.",
     "internal_error": "The service failed on this image; the operator's log has the reason.",
+}
+
+# code: what was given up or assumed of an original, in a job that succeeded
+WARNINGS: dict[str, str] = {
+    "truncated": "The file ends too early or is damaged; what it lacks of the image is left blank.",
+    "profile_dropped": "The file's colour profile is damaged, too large or of another colour model, and was ignored.",
+    "colour_assumed": "The file's colours are described in a way that can only be converted approximately.",
+    "frames_cut": "The animation has more frames than this service accepts; the last ones were left out.",
+    "frame_missing": "The file has fewer pages or frames than the variant asks for; its last one was taken.",
+    "animation_dropped": "All frames were asked for in a format that has only one; the first was taken.",
 }
 
 

@@ -25,7 +25,7 @@ from imgsvc import checks, environment
 from imgsvc.callers import Keys, Proxies, parse_keys, parse_proxies
 from imgsvc.cores import available_cores
 from imgsvc.environment import PREFIX
-from imgsvc.model import Isolation
+from imgsvc.model import Isolation, OverFrames, Truncated
 from imgsvc.s3_names import bucket_name, endpoint_url, key_prefix, region_name
 
 S = TypeVar("S", bound=BaseModel)
@@ -259,10 +259,10 @@ class Settings(LocalSettings):
     max_queued: PositiveInt = Field(10_000, description="Most jobs that may wait; beyond them uploads are refused.")
     max_pixels: PositiveInt = Field(50_000_000, description="Largest image in pixels.")
     max_side: PositiveInt = Field(16_384, description="Longest side of an image in pixels.")
-    max_frames: PositiveInt = Field(300, description="Most frames of an animation.")
-    max_animation_pixels: PositiveInt = Field(
-        200_000_000, description="Most pixels of an animation, all its frames together."
-    )
+    max_frames: PositiveInt = Field(300, description="Most frames of an animation that is asked for in full.")
+    frames_over: OverFrames = Field("refuse", description="`refuse` an animation of more frames, or `cut` it.")
+    max_animation_pixels: PositiveInt = Field(200_000_000, description="Most pixels of all its frames together.")
+    truncated: Truncated = Field("accept", description="`accept` or `refuse` files that lack up to 45 % of the image.")
 
     lease_s: PositiveFloat = Field(4.0, description="Seconds until the job of a silent worker is given to another.")
     drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process gives to work under way.")

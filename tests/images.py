@@ -204,6 +204,12 @@ def full_of_metadata() -> bytes:
     return whole[:2] + b"\xff\xed" + struct.pack("!H", len(iptc) + 2) + iptc + whole[2:] + b"SECRET tail"
 
 
+def _with_chunk(kind: bytes, body: bytes) -> bytes:
+    """A PNG with this chunk before its pixels."""
+    whole = encoded(scene(), "PNG")
+    return whole[:33] + png_chunk(kind, body) + whole[33:]
+
+
 KINDS: dict[str, Callable[[], bytes]] = {
     "large WebP": lambda: encoded(scene(1600, 1200), "WEBP"),
     "lossless WebP": lambda: encoded(scene(1600, 1200), "WEBP", lossless=True),
@@ -215,6 +221,13 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "deflated TIFF": lambda: encoded(scene(), "TIFF", compression="tiff_adobe_deflate"),
     "large 4:4:4 AVIF": lambda: encoded(scene(1600, 1200), "AVIF", speed=9, quality=90, subsampling="4:4:4"),
     "16-bit PNG": grey_16_bit,
+    "HDR PNG": lambda: _with_chunk(b"cICP", b"\x09\x10\x00\x01"),
+    "PNG with gamma": lambda: _with_chunk(b"gAMA", struct.pack("!I", 55_100)),
+    "JPEG that ends early": lambda: photo()[:-3000],
+    "PNG that ends early": lambda: encoded(scene(), "PNG")[:-3000],
+    "LAB TIFF": lambda: encoded(Image.new("LAB", (64, 48), (100, 20, 30)), "TIFF"),
+    "BigTIFF": lambda: encoded(scene(), "TIFF", big_tiff=True),
+    "YCbCr TIFF": lambda: encoded(scene().convert("YCbCr"), "TIFF"),
     "palette PNG": palette_with_transparency,
     "MPO": two_pictures,
     "JPEG with metadata": full_of_metadata,

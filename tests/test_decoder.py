@@ -92,7 +92,6 @@ async def test_every_way_through_the_decoder_was_warmed_before_the_lock(pool: De
         (lambda: images.photo()[:5000], "decode_failed"),
         (images.png_header_bomb, "image_too_large"),
         (images.webp_header_bomb, "image_too_large"),
-        (lambda: images.animation(301), "too_many_frames"),
     ],
 )
 async def test_a_bad_image_gets_its_code_and_costs_no_child(

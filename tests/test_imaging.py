@@ -192,8 +192,7 @@ def test_an_mpo_is_its_first_picture() -> None:
 @pytest.mark.parametrize("fmt", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_an_animation_gives_its_first_frame_and_counts_them(fmt: str) -> None:
     source = images.animation(5, fmt)
-    assert rendered(source).original.frames == 5
-    assert code_of(source, replace(LIMITS, max_frames=4)) == "too_many_frames"
+    assert rendered(source, limits=replace(LIMITS, max_frames=4)).original.frames == 5
 
 
 def test_d1_the_header_decides_before_a_pixel_is_decoded() -> None:
@@ -210,7 +209,7 @@ def test_d5_what_is_no_image_of_ours_is_unsupported(source: bytes) -> None:
 
 
 def test_d16_a_text_bomb_is_not_unpacked() -> None:
-    assert code_of(images.png_text_bomb()) == "decode_failed"
+    assert near(pixel(one(images.png_text_bomb())), (254, 0, 0))
 
 
 @pytest.mark.parametrize("name", FORMATS)

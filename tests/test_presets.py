@@ -29,6 +29,8 @@ EVERYTHING = {
     "grayscale": True,
     "strip": False,
     "frames": "all",
+    "page": 7,
+    "frame": 7,
 }
 
 
@@ -86,6 +88,8 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"width": 10, "enlarge": 1}, ".enlarge must be true or false"),
     ({"width": 10, "grayscale": "yes"}, ".grayscale must be true or false"),
     ({"width": 10, "strip": 0}, ".strip must be true or false"),
+    ({"width": 10, "page": -1}, ".page must be a whole number from 0 to 65535"),
+    ({"width": 10, "page": 1, "frame": 2}, ".frame must be the same as page where both are given"),
     ({"width": 10, "heigth": 10}, ".heigth is not a field of a variant (did you mean height?)"),
     ({"width": 10, "colour": "red"}, ".colour is not a field of a variant (there are width, height, fit"),
     ({"width": 10, "rotation": None}, ".rotation is not a field of a variant (there are width, height, fit"),

@@ -131,3 +131,12 @@ async def test_every_answer_carries_its_request_id(service: Service) -> None:
     odd = await service.client.get("/healthz", headers={"x-request-id": "no good; id"})
     assert given.headers["x-request-id"] == "client-chosen-1"
     assert odd.headers["x-request-id"] not in {"", "no good; id"}
+
+
+async def test_what_was_given_up_of_an_original_is_told_beside_its_files(service: Service) -> None:
+    whole = await service.result(await service.upload(PHOTO, "whole.jpg"))
+    assert whole["warnings"] == []
+    cut = await service.result(await service.upload(PHOTO[:-1000], "cut.jpg"))
+    assert cut["status"] == "SUCCESS"
+    assert [warning["code"] for warning in cut["warnings"]] == ["truncated"]
+    assert cut["warnings"][0]["message"]

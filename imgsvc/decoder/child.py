@@ -96,7 +96,7 @@ def _serve(channel: Channel, request: wire.Request, limits: Limits, render: Rend
             channel.send(wire.Failed("image_too_large"))
             return
         results = tuple(wire.Result(r.width, r.height, r.format, len(r.data)) for r in rendered.renditions)
-        done = wire.Done(rendered.original, results, rendered.placeholder)
+        done = wire.Done(rendered.original, results, rendered.placeholder, rendered.warnings)
         channel.send(done, *(r.data for r in rendered.renditions))
 
 

@@ -166,7 +166,7 @@ class Decoder:
                 raise DecoderError(await self._cause_of_death()) from error
         if isinstance(reply, wire.Failed):
             raise DecoderError(reply.code)
-        return Rendered(reply.original, renditions, reply.placeholder)
+        return Rendered(reply.original, renditions, reply.placeholder, reply.warnings)
 
     async def _ask(self, request: wire.Request, source: bytes) -> bytes:
         """Hand the image over; the header that comes back first tells that the child has it."""

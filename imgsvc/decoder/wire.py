@@ -24,18 +24,19 @@ import re
 import struct
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from imgsvc.formats import FORMATS
 from imgsvc.model import Limits, Original, Placeholder, Variant
+from imgsvc.problems import WARNINGS
 
 PREFIX = struct.Struct("!I")
 MAX_HEADER_BYTES = 64 * 1024
 
 DECODER_CODES = frozenset(
-    {"decode_failed", "image_too_large", "too_many_frames", "unsupported_format", "decoder_oom"},
+    {"decode_failed", "encode_failed", "image_too_large", "too_many_frames", "unsupported_format", "decoder_oom"},
 )
 """The error codes that a child may report; how it died is for its parent to judge."""
 
@@ -132,6 +133,7 @@ class Done:
     original: Original
     results: tuple[Result, ...]
     placeholder: Placeholder
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,7 @@ def _done(body: Header, variants: Sequence[Variant]) -> Done:
     made = tuple(_result(item, variant, original.frames) for item, variant in zip(results, variants, strict=True))
     if sum(result.size_bytes for result in made) > MAX_RESULTS_BYTES:
         raise WireError("more bytes than a parent takes")
-    return Done(original, made, _placeholder(_object(body.get("placeholder"))))
+    return Done(original, made, _placeholder(_object(body.get("placeholder"))), _warnings(body.get("warnings", [])))
 
 
 def _original(body: Header) -> Original:
@@ -280,6 +282,12 @@ def _result(item: object, variant: Variant, frames: int) -> Result:
 
 def _placeholder(body: Header) -> Placeholder:
     return Placeholder(_like(body.get("thumbhash"), _THUMBHASH), _like(body.get("color"), _COLOR))
+
+
+def _warnings(codes: object) -> tuple[str, ...]:
+    if not isinstance(codes, list) or len(cast("list[object]", codes)) > len(WARNINGS):
+        raise WireError("no list of warnings")
+    return tuple(_one_of(code, WARNINGS.keys()) for code in cast("list[object]", codes))
 
 
 def _object(value: object) -> Header:

@@ -6,7 +6,8 @@ from typing import get_args
 from imgsvc.decoder.pool import DecoderError, DecoderPool, DecoderStartError
 from imgsvc.doctor.finding import Finding, fail, ok, warn
 from imgsvc.formats import FORMATS, HEIF
-from imgsvc.model import FileFormat, Limits, Variant
+from imgsvc.limits import limits_of
+from imgsvc.model import FileFormat, Variant
 from imgsvc.settings import Settings
 
 _WRITTEN: tuple[FileFormat, ...] = get_args(FileFormat)
@@ -19,7 +20,7 @@ async def check_decoder(settings: Settings) -> list[Finding]:
         timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
         room_bytes=settings.decoding_bytes,
-        limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),
+        limits=limits_of(settings),
         sandbox=settings.sandbox,
     )
     try:

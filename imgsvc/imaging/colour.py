@@ -1,5 +1,6 @@
 """Colour: from whatever a file holds to 8 bits a channel, from there to sRGB, and onto a background."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 
@@ -11,10 +12,10 @@ _KEPT_MODES = frozenset({"L", "RGB", "CMYK"}) | WITH_ALPHA
 _SRGB_NAMES = frozenset({"sRGB", "sRGB IEC61966-2.1", "sRGB built-in"})
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """`image` as L, LA, RGB, RGBA or CMYK of 8 bits a channel."""
+def eight_bits(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
+    """`image` as L, LA, RGB, RGBA or CMYK of 8 bits a channel; `levels` are its black and its white, where known."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return _scaled(image)
+        return _scaled(image, levels)
     if image.has_transparency_data:
         return image if image.mode in WITH_ALPHA else image.convert("LA" if image.mode in {"L", "La"} else "RGBA")
     if image.mode == "1":
@@ -31,7 +32,7 @@ def to_srgb(pixels: Image.Image, profile: bytes | None) -> Image.Image:
         converted = to_srgb(pixels.convert(pixels.mode.removesuffix("A")), profile)
         converted.putalpha(pixels.getchannel("A"))
         return converted
-    transform = _transform(profile, pixels.mode) if profile else None
+    transform = _way(profile, pixels.mode).transform if profile else None
     if transform is not None:
         converted = ImageCms.applyTransform(pixels, transform)
         assert converted is not None  # None only when it converts in place
@@ -50,28 +51,42 @@ def flat(pixels: Image.Image, background: str) -> Image.Image:
     return canvas
 
 
+def is_readable(profile: bytes, mode: str) -> bool:
+    """Whether an ICC profile is whole, and of the colour model of pixels of this mode."""
+    return _way(profile, mode.removesuffix("A")).works
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """From a profile to sRGB. One that works without a transform is sRGB already."""
+
+    works: bool
+    transform: ImageCms.ImageCmsTransform | None = None
+
+
 @lru_cache(maxsize=2)  # an animation asks again for each frame, and making one takes milliseconds
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The way from `profile` to sRGB; None where there is none, or none is needed."""
+def _way(profile: bytes, mode: str) -> _Way:
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         if mode == "RGB" and ImageCms.getProfileDescription(source).strip() in _SRGB_NAMES:
-            return None
-        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+            return _Way(works=True)
+        return _Way(True, ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB"))
     except (ImageCms.PyCMSError, OSError):
-        return None  # broken
+        return _Way(works=False)
 
 
-def _scaled(image: Image.Image) -> Image.Image:
+def _scaled(image: Image.Image, levels: tuple[float, float] | None) -> Image.Image:
     """Grey of 16 or more bits as L. Pillow's own conversion clips at 255 where this scales."""
-    if image.mode.startswith("I;16"):
-        low, high = 0.0, 65535.0
+    if levels is not None:
+        black, white = levels
+    elif image.mode.startswith("I;16"):
+        black, white = 0.0, 65535.0
     else:  # integers and floats of no agreed range: from the darkest to the brightest pixel
-        low, high = _extrema(image)
-    scale = 255.0 / ((high - low) or 1.0)
+        black, white = _extrema(image)
+    scale = 255.0 / ((white - black) or 1.0)
 
     def level(value: float) -> float:
-        return value * scale + (0.5 - low * scale)  # half a step for rounding: the conversion to L cuts off
+        return value * scale + (0.5 - black * scale)  # half a step for rounding: the conversion to L cuts off
 
     return image.convert("F").point(level).convert("L")
 

@@ -1,19 +1,31 @@
 """From pixels to a file: one function a format, in a table; one picture, or the frames of an animation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageFile
 
+from imgsvc.imaging import apng
 from imgsvc.imaging.colour import WITH_ALPHA
+from imgsvc.imaging.palette import indexed
+from imgsvc.imaging.webp import with_clear_canvas
 from imgsvc.model import FileFormat, OutputFormat
+from imgsvc.problems import JobError
 
 ANIMATED: frozenset[FileFormat] = frozenset({"gif", "webp"})
-"""The formats that an animation can be written in."""
+"""The formats that an animation can be asked for in."""
+
+KEPT_ANIMATED: frozenset[FileFormat] = frozenset({"png", "avif"})
+"""Those that it is written in besides, where it came in them and its format is to be kept."""
 
 _OPAQUE: FileFormat = "jpeg"  # the one format without transparency
+
+_PNG_LEVEL = 2
+LARGE_WEBP_PIXELS = 16 * 1024 * 1024
+"""From here on a WebP is written in one pass, in a third of the memory."""
 
 Options = dict[str, Any]
 """What a format's encoder is told, in Pillow's words."""
@@ -38,12 +50,16 @@ def _webp(quality: int) -> Options:
     return {"quality": quality, "method": 4}
 
 
+_WEBP_OUT_OF_MEMORY = "encoding error 1"
+_ONE_PASS: Options = {"method": 0}  # all others hold the picture's codes in memory until the last pass
+
+
 def _avif(quality: int) -> Options:
     return {"quality": quality, "speed": 8, "max_threads": 1}
 
 
 def _png(_quality: int) -> Options:
-    return {"compress_level": 2}  # of a photograph: a fifth of level 6's time, for 14 % more bytes
+    return {"compress_level": _PNG_LEVEL}  # of a photograph: a fifth of level 6's time, for 14 % more bytes
 
 
 def _gif(_quality: int) -> Options:
@@ -58,6 +74,10 @@ OUTPUTS: dict[FileFormat, Format] = {
     "gif": Format(100, _gif),
 }
 
+_MOST_PLAYS = 65_535  # GIF and WebP count them in 16 bits
+_MOST_MS: dict[FileFormat, int] = {"gif": 655_350, "webp": (1 << 24) - 1, "avif": (1 << 31) - 1}
+"""How long a frame can stay, by the room that the format has for it."""
+
 
 def has_alpha(fmt: FileFormat) -> bool:
     """Whether pixels of the format may be transparent."""
@@ -69,7 +89,10 @@ def encode(pixels: Image.Image, fmt: FileFormat, quality: int | None, exif: byte
 
     `quality` is 1 to 100, or None for the format's own; `exif` is the only metadata in it.
     """
-    return _saved(pixels, fmt, quality, {"exif": exif} if exif else {})
+    options: Options = {"exif": exif} if exif else {}
+    if fmt == "webp" and pixels.width * pixels.height >= LARGE_WEBP_PIXELS:
+        options |= _ONE_PASS
+    return _saved(_fit_for(fmt, pixels, dithered=True), fmt, quality, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +112,23 @@ def encode_animation(
         frames: `count` of them, all of one size.
         plays: how often it is shown; 0 is for ever.
     """
-    film = _Film(frames, count)
+    if fmt == "png":
+        with _failures_are_typed():
+            return apng.written(((frame.pixels, frame.duration_ms) for frame in frames), plays, _PNG_LEVEL, exif)
+    film = _Film(frames, count, fmt)
     options: Options = {"save_all": True, "duration": film.durations}
-    if fmt == "webp":
-        options["method"] = 2  # two thirds of method 4's time, for 5 % more bytes
     if exif:
         options["exif"] = exif
     if fmt == "gif":
         if plays != 1:  # a GIF's number counts the repeats
-            options["loop"] = max(0, plays - 1)
-        if film.mode in WITH_ALPHA:
+            options["loop"] = min(_MOST_PLAYS, max(0, plays - 1))
+        if film.transparent:
             options["disposal"] = 2  # or what was shown before would shine through
-    else:
-        options["loop"] = plays
-    return _saved(film, fmt, quality, options)
+    elif fmt == "webp":
+        options["loop"] = min(_MOST_PLAYS, plays)
+        options["method"] = 2  # two thirds of method 4's time, for 5 % more bytes
+    data = _saved(film, fmt, quality, options)
+    return with_clear_canvas(data) if fmt == "webp" and film.transparent else data
 
 
 class _Film(Image.Image):
@@ -111,12 +137,14 @@ class _Film(Image.Image):
     Each frame can be visited only while it is the newest, and the durations are known as far as it has been sought.
     """
 
-    def __init__(self, frames: Iterator[Frame], count: int) -> None:
+    def __init__(self, frames: Iterator[Frame], count: int, fmt: FileFormat) -> None:
         super().__init__()
+        self._fmt: FileFormat = fmt
         self.n_frames = count
         self.is_animated = True
         self.durations: list[int] = []
         self._frames = frames
+        self.transparent = False
         self.seek(0)
 
     def seek(self, frame: int) -> None:
@@ -124,9 +152,13 @@ class _Film(Image.Image):
             raise EOFError
         while len(self.durations) <= frame:
             shown = next(self._frames)
-            pixels = shown.pixels
+            self.transparent |= shown.pixels.mode in WITH_ALPHA
+            pixels = _fit_for(self._fmt, shown.pixels, dithered=False)
+            if self._fmt == "avif" and pixels.mode == "L":  # Pillow would look at all frames twice
+                pixels = pixels.convert("RGB")
             self._im, self._mode, self._size = pixels.im, pixels.mode, pixels.size
-            self.durations.append(shown.duration_ms)
+            self.palette, self.info = pixels.palette, pixels.info
+            self.durations.append(min(_MOST_MS[self._fmt], max(0, shown.duration_ms)))
 
     def tell(self) -> int:
         return 0  # where writers seek back to when they are done
@@ -139,8 +171,31 @@ def _saved(pixels: Image.Image, fmt: FileFormat, quality: int | None, options: O
         pixels = pixels.copy()
     how = OUTPUTS[fmt]
     file = BytesIO()
-    pixels.save(file, fmt.upper(), **(how.options(quality or how.quality) | options))
+    with _failures_are_typed():
+        pixels.save(file, fmt.upper(), **(how.options(quality or how.quality) | options))
     return file.getvalue()
+
+
+def _fit_for(fmt: FileFormat, pixels: Image.Image, *, dithered: bool) -> Image.Image:
+    """`pixels` in a mode that the format's encoder takes as it is."""
+    if fmt == "gif":
+        return indexed(pixels, dithered=dithered)
+    if fmt in {"webp", "avif"} and pixels.mode == "LA":
+        return pixels.convert("RGBA")
+    return pixels
+
+
+@contextmanager
+def _failures_are_typed() -> Generator[None]:
+    """Turn whatever an encoder raises into a JobError; what the frames of an animation raise passes."""
+    try:
+        yield
+    except (JobError, MemoryError):
+        raise
+    except Exception as error:  # struct.error, ValueError, OSError, OverflowError, RuntimeError, …
+        if "memory" in str(error).lower() or str(error).startswith(_WEBP_OUT_OF_MEMORY):
+            raise MemoryError from error
+        raise JobError("encode_failed") from error
 
 
 def actual_format(asked: OutputFormat, source: str, *, transparent: bool) -> FileFormat:

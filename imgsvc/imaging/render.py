@@ -12,14 +12,15 @@ from math import ceil
 
 from PIL import Image
 
-from imgsvc.imaging.encode import ANIMATED, Frame, actual_format, encode, encode_animation
+from imgsvc.imaging.encode import ANIMATED, KEPT_ANIMATED, Frame, actual_format, encode, encode_animation
 from imgsvc.imaging.geometry import WHOLE, Placement, Size, place, turned
 from imgsvc.imaging.interest import busiest
+from imgsvc.imaging.memory import BASE_BYTES, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.placeholder import placeholder
 from imgsvc.imaging.source import Picture, Source, decode, frames, open_source
 from imgsvc.imaging.steps import Plan, Step, background, blur, grayscale, scale, sharpen, to_srgb, upright
-from imgsvc.model import Limits, Rendered, Rendition, Variant
+from imgsvc.model import Limits, Placeholder, Rendered, Rendition, Variant
 from imgsvc.problems import JobError
 
 # The costly steps work on few pixels: turning and converting come after the scaling
@@ -61,19 +62,40 @@ def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: 
 def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep, admit: Admit) -> Rendered:
     total = 1 + len(variants)
     on_step("decode", 0, total)
-    opened = open_source(source, limits)
-    plans = sorted((_plan(opened, variant) for variant in variants), key=lambda plan: plan.place.scaled, reverse=True)
-    need = _need(plans)
-    admit(opened.decoding_bytes(need))
-    exif = None if all(variant.strip for variant in variants) else safe_exif(opened.image)
+    wanted: dict[int, list[Variant]] = {0: []}  # the first picture is looked at in any case
+    for variant in variants:
+        wanted.setdefault(variant.page or variant.frame, []).append(variant)
+    opened = {number: open_source(source, limits, number) for number in wanted}
+    plans = {number: _plans(opened[number], each) for number, each in wanted.items()}
+    for number in wanted:
+        _check_memory(opened[number], plans[number])
+    admit(max(_memory(opened[number], plans[number]) for number in wanted))
 
-    studio = _Studio(opened, exif, [decode(opened, need)])
     renditions: dict[str, Rendition] = {}
-    for done, plan in enumerate(plans, start=1):
-        on_step(f"encode:{plan.variant.name}", done, total)
-        renditions[plan.variant.name] = studio.rendition(plan)
+    stand_in: Placeholder | None = None
+    for number in sorted(wanted, reverse=True):
+        studio = _studio(opened[number], plans[number], variants)
+        for plan in plans[number]:
+            on_step(f"encode:{plan.variant.name}", 1 + len(renditions), total)
+            renditions[plan.variant.name] = studio.rendition(plan)
+        if number == 0:
+            stand_in = placeholder(studio.glance())
+    assert stand_in is not None
     in_order = tuple(renditions[variant.name] for variant in variants)
-    return Rendered(opened.original, in_order, placeholder(studio.glance()))
+    notes = tuple(sorted(set[str]().union(*(each.notes for each in opened.values()))))
+    return Rendered(opened[0].original, in_order, stand_in, notes)
+
+
+def _plans(source: Source, variants: Sequence[Variant]) -> list[Plan]:
+    """What is made of one picture, the largest first."""
+    return sorted((_plan(source, variant) for variant in variants), key=lambda plan: plan.place.scaled, reverse=True)
+
+
+def _studio(source: Source, plans: Sequence[Plan], variants: Sequence[Variant]) -> "_Studio":
+    exif = None
+    if not all(variant.strip for variant in variants):
+        exif = safe_exif(source.image)
+    return _Studio(source, exif, [decode(source, _need(plans))])
 
 
 def _plan(source: Source, variant: Variant) -> Plan:
@@ -81,16 +103,51 @@ def _plan(source: Source, variant: Variant) -> Plan:
     width, height = placed.canvas
     if width * height > _MAX_OUTPUT_PIXELS or max(width, height) > _MAX_OUTPUT_SIDE:
         raise JobError("image_too_large")
-    fmt = actual_format(variant.format, source.original.format, transparent=source.image.has_transparency_data)
-    animated = variant.frames == "all" and source.is_animated and fmt in ANIMATED
-    if animated and width * height * source.original.frames > source.limits.max_animation_pixels:
+    fmt = actual_format(variant.format, source.original.format, transparent=source.opened.transparent)
+    if variant.frames != "all" or not source.is_animated:
+        return Plan(variant, placed, fmt)
+    if fmt not in ANIMATED and not (variant.format == "keep" and fmt in KEPT_ANIMATED):
+        source.notes.add("animation_dropped")
+        return Plan(variant, placed, fmt)
+    return Plan(variant, placed, fmt, _frames(source, max(width * height, source.whole[0] * source.whole[1])))
+
+
+def _frames(source: Source, pixels: int) -> int:
+    """How many frames of an animation are made, each of so many pixels.
+
+    Raises:
+        JobError: too_many_frames, where it is not to be cut.
+    """
+    limits, frames = source.limits, source.original.frames
+    most = min(limits.max_frames, limits.max_animation_pixels // pixels)
+    if frames <= most:
+        return frames
+    if limits.frames_over == "refuse" or not most:
         raise JobError("too_many_frames")
-    return Plan(variant, placed, fmt, animated)
+    source.notes.add("frames_cut")
+    return most
+
+
+def _memory(source: Source, plans: Sequence[Plan]) -> int:
+    """About how many bytes a picture and the largest of its variants take."""
+    return source.decoding_bytes(_need(plans)) + max((output_bytes(plan) for plan in plans), default=0)
+
+
+def _check_memory(source: Source, plans: Sequence[Plan]) -> None:
+    """Refuse now what would run out of memory later whatever the picture shows.
+
+    Raises:
+        JobError: image_too_large.
+    """
+    clear = source.opened.transparent
+    least = max((least_output_bytes(plan, transparent=clear) for plan in plans), default=0)
+    if BASE_BYTES + least > source.limits.max_bytes:
+        raise JobError("image_too_large")
 
 
 def _need(plans: Sequence[Plan]) -> Size:
     """The scale at which all that is planned can be made."""
-    scaled = [plan.place.scaled for plan in plans]
+    scaled = [plan.place.scaled for plan in plans] or [(float(_SMALL), float(_SMALL))]
     return ceil(max(width for width, _ in scaled)), ceil(max(height for _, height in scaled))
 
 
@@ -104,7 +161,7 @@ class _Studio:
 
     def rendition(self, plan: Plan) -> Rendition:
         plan = self._focused(plan)
-        data = self._animation(plan) if plan.animated else self._still(plan)
+        data = self._animation(plan) if plan.frames > 1 else self._still(plan)
         return Rendition(plan.variant.name, *plan.place.canvas, plan.format, data)
 
     def glance(self) -> Image.Image:
@@ -120,11 +177,12 @@ class _Studio:
 
     def _animation(self, plan: Plan) -> bytes:
         def shots() -> Generator[Frame]:
-            for picture, duration in frames(self.source):
+            for picture, duration in frames(self.source, plan.frames):
                 yield Frame(_through((*SCALING, *FINISHING), picture, plan).pixels, duration)
 
-        count, plays = self.source.original.frames, self.source.plays
-        return encode_animation(shots(), count, plays, plan.format, plan.variant.quality, self._exif(plan))
+        return encode_animation(
+            shots(), plan.frames, self.source.plays, plan.format, plan.variant.quality, self._exif(plan)
+        )
 
     def _exif(self, plan: Plan) -> bytes | None:
         return None if plan.variant.strip else self.exif

@@ -7,24 +7,24 @@ are pixels decoded, at the smallest scale that still covers what is asked for.
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from itertools import islice
 from math import ceil
 
 from PIL import ExifTags, Image, ImageFile
 
-from imgsvc.formats import SNIFF_BYTES, sniff
-from imgsvc.imaging.colour import eight_bits
+from imgsvc.formats import SNIFF_BYTES, TIFF, sniff
+from imgsvc.imaging import tiff
+from imgsvc.imaging.colour import eight_bits, is_readable
 from imgsvc.imaging.geometry import Size, turned
+from imgsvc.imaging.readers import OPENERS, OUR_FAULT, Notes, Opened, check_size
 from imgsvc.model import Limits, Original
 from imgsvc.problems import JobError
-
-_OUR_FAULT = (JobError, MemoryError, ImportError)
-_ANIMATED = frozenset({"gif", "webp", "png", "avif"})
 
 _BYTES_A_PIXEL = 4  # of Pillow's pixels in colour; less is used for other modes
 _JPEG_COEFFICIENT_BYTES = 6  # a pixel, of a progressive file at 4:4:4: all of it is held until the last scan
 _COPIES = 2  # the decoded picture, and one on its way to another mode
 _CODEC_COPIES = {"webp": 1}  # its decoder has a canvas of its own
+_FILM_COPIES = 2  # the canvas, and what it was before
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,39 +44,46 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An opened image within its limits, not decoded yet."""
+    """An opened image within its limits, not decoded yet: picture `number` of a file that may have several."""
 
-    image: ImageFile.ImageFile
+    opened: Opened
     original: Original
     orientation: int
     limits: Limits
+    number: int = 0
+
+    @property
+    def image(self) -> ImageFile.ImageFile:
+        return self.opened.image
 
     @property
     def whole(self) -> Size:
         return self.original.width, self.original.height
 
     @property
+    def notes(self) -> Notes:
+        return self.opened.notes
+
+    @property
     def is_animated(self) -> bool:
-        return self.original.frames > 1 and self.original.format in _ANIMATED
+        return self.opened.film is not None and self.original.frames > 1
 
     @property
     def plays(self) -> int:
         """How often an animation is shown; 0 is for ever."""
-        loop = self.image.info.get("loop")
-        if self.original.format == "gif":  # whose number counts the repeats, and is absent for none
-            return 1 if loop is None else loop + 1 if loop else 0
-        return int(loop or 0)
+        return self.opened.plays
 
     def decoding_bytes(self, need: Size) -> int:
         """About how much memory it takes to decode it with `need` pixels."""
         width, height = self.whole
         pixels = width * height
         held = 0
+        copies = _COPIES + _CODEC_COPIES.get(self.original.format, 0) + (_FILM_COPIES if self.opened.film else 0)
         if self.original.format == "jpeg":
             held = pixels * _JPEG_COEFFICIENT_BYTES if self.image.info.get("progressive") else 0
             scale = min(8, max(1, min(width // max(1, need[0]), height // max(1, need[1]))))
             pixels //= (1 << (scale.bit_length() - 1)) ** 2
-        return held + pixels * _BYTES_A_PIXEL * (_COPIES + _CODEC_COPIES.get(self.original.format, 0))
+        return held + pixels * _BYTES_A_PIXEL * copies
 
 
 @contextmanager
@@ -84,7 +91,7 @@ def damage_is_typed() -> Generator[None]:
     """Turn whatever Pillow raises on bad bytes into a JobError; our own errors and MemoryError pass."""
     try:
         yield
-    except _OUR_FAULT:
+    except OUR_FAULT:
         raise
     except Image.DecompressionBombError as error:
         raise JobError("image_too_large") from error
@@ -95,11 +102,13 @@ def damage_is_typed() -> Generator[None]:
         raise JobError("decode_failed") from error
 
 
-def open_source(source: bytes, limits: Limits) -> Source:
+def open_source(source: bytes, limits: Limits, number: int = 0) -> Source:
     """Read the header of `source` and hold it against `limits`; no pixel is decoded.
 
+    `number` is the page or frame wanted, from 0; where there are fewer, the last one is taken, and noted.
+
     Raises:
-        JobError: unsupported_format, image_too_large, too_many_frames or decode_failed.
+        JobError: unsupported_format, image_too_large or decode_failed.
     """
     fmt = sniff(source[:SNIFF_BYTES])
     if fmt is None:
@@ -107,78 +116,67 @@ def open_source(source: bytes, limits: Limits) -> Source:
     with damage_is_typed():
         # Pillow refuses twice this figure, for WebP before it allocates the canvas; `check_size` is exact
         Image.MAX_IMAGE_PIXELS = limits.max_pixels
-        image = Image.open(BytesIO(source), formats=[fmt.name.upper()])
-        check_size(image.size, limits)
-        frames = _count_frames(image, limits)
-        orientation = _orientation(image)
-    width, height = turned(image.size, orientation)
-    return Source(image, Original(width, height, fmt.name, frames), orientation, limits)
+        found = True
+        if fmt is TIFF:
+            source, found = tiff.page(source, number)
+            number = 0
+        opened = OPENERS[fmt.name](source, limits)
+        check_size(opened.size, limits)
+        orientation = _orientation(opened.image)
+    if not found or number >= opened.frames:
+        opened.notes.add("frame_missing")
+        number = opened.frames - 1
+    width, height = turned(opened.size, orientation)
+    return Source(opened, Original(width, height, fmt.name, opened.frames), orientation, limits, number)
 
 
 def decode(source: Source, need: Size) -> Picture:
-    """Decode the first picture with at least `need` pixels (upright), where the file has as many.
+    """Decode the picture with at least `need` pixels (upright), where the file has as many.
 
     Raises:
         JobError: decode_failed.
         MemoryError: the pixels do not fit in the memory that this process may use.
     """
+    opened = source.opened
     with damage_is_typed():
+        if opened.film is not None and source.number < opened.frames:
+            for pixels, _ in islice(opened.film(), source.number, source.number + 1):
+                return _picture(source, pixels, None)
         # a JPEG can be decoded at 1/2, 1/4 or 1/8 scale for a fraction of the work; others ignore this
         drafted = source.image.draft(None, turned(need, source.orientation))
-        source.image.load()
-        return _picture(source, drafted[1][2:] if drafted else None)
+        return _picture(source, opened.load(), drafted[1][2:] if drafted else None)
 
 
-def frames(source: Source) -> Generator[tuple[Picture, int]]:
-    """Decode all pictures of an animation, one at a time, each with its duration in milliseconds.
+def frames(source: Source, count: int) -> Generator[tuple[Picture, int]]:
+    """Decode the first `count` pictures of an animation, one at a time, each with its duration in milliseconds.
 
     Raises:
         JobError: decode_failed, or image_too_large where a later frame is.
         MemoryError: as `decode`.
     """
-    image, canvas = source.image, turned(source.whole, source.orientation)
-    for number in range(source.original.frames):
+    assert source.opened.film is not None
+    film = islice(source.opened.film(), count)
+    while True:
         with damage_is_typed():
-            image.seek(number)
-            check_size(image.size, source.limits)
-            image.load()
-            picture = _picture(source, canvas)
-            duration = round(image.info.get("duration", 0))
-        yield picture, duration
+            shown = next(film, None)
+            if shown is None:
+                return
+            picture = _picture(source, shown[0], None)
+        yield picture, shown[1]
 
 
-def check_size(size: Size, limits: Limits) -> None:
-    """Hold an image's size against the limits.
-
-    Raises:
-        JobError: image_too_large.
-    """
-    width, height = size
-    if width * height > limits.max_pixels or max(size) > limits.max_side:
-        raise JobError("image_too_large")
-
-
-def _picture(source: Source, extent: tuple[float, float] | None) -> Picture:
-    image = source.image
+def _picture(source: Source, image: Image.Image, extent: tuple[float, float] | None) -> Picture:
     width, height = extent or image.size
     canvas = ceil(width), ceil(height)
-    # a GIF's later frames may be larger than its first
     shown = image if canvas == image.size else image.crop((0, 0, *canvas))
-    profile = image.info.get("icc_profile")
-    pixels = eight_bits(shown)
-    if pixels is image and source.is_animated:
-        pixels = image.copy()  # the next frame is decoded into the same image
+    pixels = eight_bits(shown, source.opened.levels)
+    profile = source.opened.profile
+    if profile is not None and not is_readable(profile, pixels.mode):
+        source.notes.add("profile_dropped")
+        profile = None
     # what is left here would find its way into the output: Pillow copies a JPEG's comment
     pixels.info = {}
     return Picture(pixels, source.whole, (width, height), source.orientation, profile)
-
-
-def _count_frames(image: ImageFile.ImageFile, limits: Limits) -> int:
-    # the further pictures of an MPO are previews and other eyes, not frames
-    count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-    if count > limits.max_frames or (count > 1 and count * image.width * image.height > limits.max_animation_pixels):
-        raise JobError("too_many_frames")
-    return count
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
@@ -187,7 +185,7 @@ def _orientation(image: ImageFile.ImageFile) -> int:
         return 1  # Pillow turns TIFF itself when it decodes, and tells the upright size
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _OUR_FAULT:
+    except OUR_FAULT:
         raise
     except Exception:
         return 1  # broken EXIF is no reason to refuse a whole picture

@@ -31,7 +31,7 @@ class Plan:
     variant: Variant
     place: Placement
     format: FileFormat
-    animated: bool = False
+    frames: int = 1
 
 
 Step = Callable[[Picture, Plan], Picture]

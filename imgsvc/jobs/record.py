@@ -25,6 +25,7 @@ from imgsvc.formats import FORMATS
 from imgsvc.links import Link
 from imgsvc.model import Placeholder
 from imgsvc.presets import CUSTOM, DEFAULT, PRESETS, Preset, expand
+from imgsvc.problems import WARNINGS
 
 _UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
 
@@ -103,13 +104,17 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """What a job made. `width` and `height` are those of the upright original."""
+    """What a job made. `width` and `height` are those of the upright original.
+
+    `warnings` are codes of problems.WARNINGS.
+    """
 
     width: int
     height: int
     frames: int
     files: tuple[File, ...]
     placeholder: Placeholder | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +301,7 @@ class Record:
                 "sha256": self.source.sha256,
                 "frames": self.success.frames,
             },
+            "warnings": [{"code": code, "message": WARNINGS[code]} for code in self.success.warnings],
         }
         if placeholder is not None:
             document["placeholder"] = {"thumbhash": placeholder.thumbhash, "color": placeholder.color}
@@ -334,4 +340,5 @@ def _success(value: str | None) -> Success | None:
         return None
     width, height, frames, files, *more = orjson.loads(value)
     placeholder = Placeholder(*more[0]) if more and more[0] else None  # older records have none
-    return Success(width, height, frames, tuple(File(*file) for file in files), placeholder)
+    warnings = tuple(code for code in more[1] if code in WARNINGS) if len(more) > 1 else ()
+    return Success(width, height, frames, tuple(File(*file) for file in files), placeholder, warnings)

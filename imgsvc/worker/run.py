@@ -11,10 +11,10 @@ import uvloop
 from imgsvc import process
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Queue
+from imgsvc.limits import limits_of
 from imgsvc.links import link_of
 from imgsvc.listening import listen_for_metrics
 from imgsvc.metrics import WorkerMetrics
-from imgsvc.model import Limits
 from imgsvc.outbound import Outbound
 from imgsvc.settings import Settings, SettingsError, load
 from imgsvc.storage import Storage
@@ -41,7 +41,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
         room_bytes=settings.decoding_bytes,
-        limits=Limits(settings.max_pixels, settings.max_side, settings.max_frames, settings.max_animation_pixels),
+        limits=limits_of(settings),
         sandbox=settings.sandbox,
         isolation=settings.isolation,
         on_death=metrics.decoder_died,

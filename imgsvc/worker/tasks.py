@@ -99,7 +99,8 @@ class Processor:
         with stopwatch.step("store"):
             files = await self._store(record, rendered)
         original = rendered.original
-        return Success(original.width, original.height, original.frames, files, rendered.placeholder)
+        size = original.width, original.height
+        return Success(*size, original.frames, files, rendered.placeholder, rendered.warnings)
 
     async def _original(self, claim: Claim, record: Record) -> bytes:
         if record.source is None and record.url is not None:

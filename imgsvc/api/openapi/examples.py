@@ -5,7 +5,7 @@ import orjson
 from imgsvc.api.uploads import MESSAGE
 from imgsvc.jobs.record import Status
 from imgsvc.presets import PRESETS, document
-from imgsvc.problems import JOB_FAILURES
+from imgsvc.problems import JOB_FAILURES, WARNINGS
 
 ID = "3f0c4e52-6a3b-4b0e-9d53-0a2c1f7be001"
 _PATH = f"/upload/{ID}"
@@ -68,12 +68,14 @@ ORIGINAL = {
     "frames": 1,
 }
 PLACEHOLDER = {"thumbhash": "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", "color": "#7a6b52"}
+WARNING = {"code": "truncated", "message": WARNINGS["truncated"]}
 SUCCESS = {
     "status": Status.SUCCESS,
     "result": {"thumbnail": _FILE_PATH},
     "variants": {"thumbnail": FILE},
     "original": ORIGINAL,
     "placeholder": PLACEHOLDER,
+    "warnings": [],
 }
 ENDED = {"status": Status.FAILURE, "result": None, "error": JOB_ERROR}
 UPLOAD = {

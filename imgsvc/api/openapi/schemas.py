@@ -14,7 +14,7 @@ from imgsvc.model import FileFormat
 from imgsvc.outbound import MAX_URL_BYTES
 from imgsvc.presets import CUSTOM, DEFAULT
 from imgsvc.presets import schema as variants_schema
-from imgsvc.problems import JOB_FAILURES
+from imgsvc.problems import JOB_FAILURES, WARNINGS
 
 _VARIANT_FIELDS = {
     "width": "Width of the box in pixels. One side is enough; the other then follows from the original's shape.",
@@ -32,6 +32,8 @@ _VARIANT_FIELDS = {
     "grayscale": "Without colours.",
     "strip": "Without metadata; `false` keeps what is safe to show.",
     "frames": "The `first` frame of an animation, or `all` of them (`webp`, `gif` and `keep`).",
+    "page": "Which page of a TIFF or frame of an animation is taken, counted from 0; the last where there are fewer.",
+    "frame": "Another name of `page`.",
 }
 
 
@@ -252,9 +254,22 @@ def _outputs() -> Json:
                 },
                 "original": schema("Original"),
                 "placeholder": schema("Placeholder"),
+                "warnings": {
+                    "type": "array",
+                    "description": "What was given up or assumed of the original; empty where nothing was.",
+                    "items": schema("Warning"),
+                },
             },
             optional=("placeholder",),
             examples=[examples.SUCCESS],
+        ),
+        "Warning": _object(
+            "Something that was given up or assumed.",
+            {
+                "code": _text("For programs. Codes stay as they are.", enum=list(WARNINGS)),
+                "message": _text("For people."),
+            },
+            examples=[examples.WARNING],
         ),
         "Ended": _object(
             "A job that made nothing.",

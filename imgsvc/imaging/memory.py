@@ -1,0 +1,37 @@
+"""How much memory a variant takes: its pixels, the steps that they go through, and the encoder that writes them."""
+
+from imgsvc.imaging.encode import LARGE_WEBP_PIXELS
+from imgsvc.imaging.steps import Plan
+from imgsvc.model import FileFormat
+
+BASE_BYTES = 160 * 1024 * 1024
+"""Address space that a decoder takes before its first image."""
+
+_PIXEL_BYTES = 4  # of Pillow's pixels in colour, with alpha or without
+_STEP_COPIES = 2  # what a step is given, and what it makes of it
+
+# bytes a pixel that an encoder takes for itself: of noise, its worst, on 4096 x 4096; and at 8192 x 8192 of one colour
+_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 1, "png": 1, "gif": 13, "webp": 22, "avif": 33}
+_LEAST_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 0, "png": 0, "gif": 5, "webp": 6, "avif": 28}
+_LEAST_ALPHA_BYTES: dict[FileFormat, float] = {"webp": 10}
+
+_LARGE_WEBP_BYTES = 12
+
+
+def output_bytes(plan: Plan) -> int:
+    """About how much it takes to make a variant of pixels that are decoded."""
+    pixels = _pixels(plan)
+    large_webp = plan.format == "webp" and pixels >= LARGE_WEBP_PIXELS
+    encoder = _LARGE_WEBP_BYTES if large_webp else _ENCODER_BYTES[plan.format]
+    return round(pixels * (_PIXEL_BYTES * _STEP_COPIES + encoder))
+
+
+def least_output_bytes(plan: Plan, *, transparent: bool) -> int:
+    """What it takes at the very least, of the plainest picture."""
+    alpha = _LEAST_ALPHA_BYTES.get(plan.format, 0) if transparent and plan.variant.background is None else 0
+    return round(_pixels(plan) * (_PIXEL_BYTES + _LEAST_ENCODER_BYTES[plan.format] + alpha))
+
+
+def _pixels(plan: Plan) -> int:
+    width, height = plan.place.canvas
+    return width * height
