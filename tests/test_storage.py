@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from imgsvc.metrics import Metrics
 from imgsvc.storage import PART_BYTES, Storage, StorageError
-from tests.scripted_s3 import Answer, Request, Script, ScriptedS3, answer, error, named, one_photo, stored
+from tests.scripted_s3 import Answer, Request, Script, ScriptedS3, answer, dated, error, named, one_photo, stored
 
 PHOTO = b"photo"
 DENIED = error(403, "AccessDenied")
@@ -218,7 +218,7 @@ REGION = "<Region>eu-west-1</Region>"
     ids=named,
 )
 async def test_s15_what_s3_refuses_says_what_to_set(scripted: Scripted, given: bytes, call: str, reason: str) -> None:
-    failure, requests = await refused(scripted(lambda _: given), call)
+    failure, requests = await refused(scripted(lambda _: dated(given)), call)
     assert reason in (failure.reason or "")
     assert requests <= 2, "it is asked no more than it has to be"
 

@@ -59,7 +59,7 @@ class Hands:
                 raise storage
             yield SimpleNamespace(size=0), nothing()
 
-        async def render(*_: object) -> None:
+        async def render(*_: object, owner: str) -> None:
             assert decoders
             raise decoders
 
