@@ -45,11 +45,16 @@ def parse_allowed(text: str) -> tuple[Allowed, ...]:
     return tuple(_parse_entry(entry) for entry in text.lower().replace(" ", "").split(",") if entry)
 
 
-def may_reach(host: str, address: str, port: int, allowed: tuple[Allowed, ...]) -> bool:
-    """Whether `host`, which resolves to `address`, may be connected to."""
+def covered(host: str, address: str, port: int, entries: tuple[Allowed, ...]) -> bool:
+    """Whether one of an operator's entries means `host`, which resolves to `address`."""
     ip = _unwrapped(ip_address(address))
     name = host.lower().removesuffix(".")
-    return is_public(ip) or any(entry.covers(name, ip, port) for entry in allowed)
+    return any(entry.covers(name, ip, port) for entry in entries)
+
+
+def may_reach(host: str, address: str, port: int, allowed: tuple[Allowed, ...]) -> bool:
+    """Whether `host`, which resolves to `address`, may be connected to."""
+    return is_public(ip_address(address)) or covered(host, address, port, allowed)
 
 
 def is_public(address: Address) -> bool:

@@ -68,6 +68,11 @@ def parse_keys(text: str) -> Keys:
     return Keys(tuple(hashes))
 
 
+def first_key(text: str) -> str:
+    """The first key of `IMGSVC_API_KEYS`, of which `parse_keys` has said that it is well written."""
+    return _entries(text)[0].partition(":")[2]
+
+
 def parse_hosts(text: str) -> frozenset[str]:
     """Reads `IMGSVC_ALLOWED_HOSTS`: names as a Host header has them, without port; `*` for all."""
     hosts = frozenset(_entries(text.lower()))

@@ -10,7 +10,8 @@ from argparse import Namespace
 
 from imgsvc.commands.exits import FAILED, INTERRUPTED, SUCCEEDED, USAGE
 from imgsvc.commands.parser import parser
-from imgsvc.settings import ClientSettings, LocalSettings, Settings, SettingsError, load
+from imgsvc.loading import load
+from imgsvc.settings import ClientSettings, LocalSettings, Settings, SettingsError
 from imgsvc.streams import give_up
 
 _UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}

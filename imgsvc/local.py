@@ -152,7 +152,8 @@ async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None
             else:
                 reader, writer = await asyncio.open_connection(settings.called_host, settings.port)
             try:
-                writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                key = f"Authorization: Bearer {settings.any_key}\r\n" if settings.any_key else ""
+                writer.write(f"GET /readyz HTTP/1.1\r\nHost: localhost\r\n{key}Connection: close\r\n\r\n".encode())
                 answer = await reader.read()
             finally:
                 writer.close()

@@ -2,7 +2,8 @@
 
 A client's URL must not become our way into the network that we stand in. Of each URL, and of each redirect anew:
 
-* its form is judged, then its host is resolved, once, and every address that it has is judged (addresses.py);
+* its form is judged, then its host is resolved, once, and every address that it has is judged (addresses.py); what
+  leads back to this machine counts as private, whatever its number;
 * the connection goes to one of these very addresses, so that a name which means something else a moment later (DNS
   rebinding) gains nothing; `Host` and TLS keep the name;
 * resolving, connecting, silence and the whole have deadlines, and what is read has a bound.
@@ -17,13 +18,14 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from imgsvc.addresses import Allowed, may_reach, parse_allowed
+from imgsvc.addresses import Allowed, covered, may_reach, parse_allowed
 from imgsvc.problems import CodedError
 from imgsvc.settings import Settings
 
@@ -96,8 +98,9 @@ class Answer:
 class Outbound:
     """The way out. Open it once in the life of a process with `Outbound.open`."""
 
-    def __init__(self, allowed: tuple[Allowed, ...], names: ThreadPoolExecutor) -> None:
+    def __init__(self, allowed: tuple[Allowed, ...], denied: tuple[Allowed, ...], names: ThreadPoolExecutor) -> None:
         self._allowed = allowed
+        self._denied = denied
         self._names = names
 
     @classmethod
@@ -106,7 +109,7 @@ class Outbound:
         # threads of their own, so that a client's slow name server delays only what clients name
         names = ThreadPoolExecutor(_NAMES_AT_ONCE, thread_name_prefix="names")
         try:
-            yield cls(parse_allowed(settings.outbound_allow), names)
+            yield cls(parse_allowed(settings.outbound_allow), parse_allowed(settings.outbound_deny), names)
         finally:
             names.shutdown(wait=False, cancel_futures=True)
 
@@ -190,9 +193,15 @@ class Outbound:
             if isinstance(error, UnicodeError) or getattr(error, "errno", None) in _NO_SUCH_NAME:
                 raise UrlNotAllowedError(_NOT_PUBLIC) from error
             raise UnreachableError("The URL's host cannot be resolved at the moment.") from error
-        if not all(may_reach(host, address["host"], port, self._allowed) for address in addresses):
+        if not all(self._may_reach(host, address, port) for address in addresses):
             raise UrlNotAllowedError(_NOT_PUBLIC)
         return addresses
+
+    def _may_reach(self, host: str, address: ResolveResult, port: int) -> bool:
+        number = address["host"]
+        if covered(host, number, port, self._denied) or not may_reach(host, number, port, self._allowed):
+            return False
+        return not _is_own(address) or covered(host, number, port, self._allowed)
 
 
 class _Pinned(AbstractResolver):
@@ -243,6 +252,19 @@ def _look_up(host: str, port: int) -> list[ResolveResult]:
         ResolveResult(hostname=host, host=str(address[0]), port=port, family=family, proto=proto, flags=0)
         for family, _, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     ]
+
+
+def _is_own(address: ResolveResult) -> bool:
+    """Whether an address leads to this machine itself. Connecting a datagram socket sends nothing: the system only
+    chooses the address to send from, and for one of its own that is the same one, or loopback.
+    """
+    with socket.socket(address["family"], socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address["host"], address["port"]))
+        except OSError:  # there is no way there; connecting will say so
+            return False
+        chosen = str(probe.getsockname()[0])
+    return chosen == address["host"] or ip_address(chosen.partition("%")[0]).is_loopback
 
 
 @contextmanager

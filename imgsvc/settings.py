@@ -1,9 +1,8 @@
 """Every setting of imgsvc, read from `IMGSVC_*` environment variables and checked before anything starts."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar, get_args
+from typing import Annotated, Literal, Self, TypeVar
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -17,12 +16,11 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
-    ValidationError,
     model_validator,
 )
 
-from imgsvc import checks, environment
-from imgsvc.callers import Keys, Proxies, parse_keys, parse_proxies
+from imgsvc import checks
+from imgsvc.callers import Keys, Proxies, first_key, parse_keys, parse_proxies
 from imgsvc.cores import available_cores
 from imgsvc.environment import PREFIX
 from imgsvc.model import Isolation, OverFrames, Truncated
@@ -155,6 +153,11 @@ class LocalSettings(BaseModel):
     def file_secret(self) -> bytes | None:
         """What file URLs are signed with; None where files are public."""
         return self.signing_secret.get_secret_value().encode() if self.signs_files and self.signing_secret else None
+
+    @property
+    def any_key(self) -> str | None:
+        """One of the API's keys, for what asks this service about itself."""
+        return first_key(self.api_keys.get_secret_value()) if self.api_keys else None
 
     @property
     def known_keys(self) -> Keys | None:
@@ -309,6 +312,11 @@ class Settings(LocalSettings):
         "",
         description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
     )
+    outbound_deny: Annotated[str, AfterValidator(checks.destinations)] = Field(
+        "",
+        description="Hosts, host:port or networks, by commas, that they may not reach, such as a public address of "
+        "one's own that the machine does not know.",
+    )
 
     fetch_timeout_s: PositiveFloat = Field(
         60.0, description="Seconds that an image may take to come from a URL, redirects included."
@@ -361,40 +369,3 @@ class ClientSettings(BaseModel):
         "http://127.0.0.1:8000", description="Address of the service that `imgsvc upload` and others talk to."
     )
     key: SecretStr | None = Field(None, description="Key that they show to it.")
-
-
-_FIELDS = Settings.model_fields | ClientSettings.model_fields
-_SECRETS = {
-    "redis_url",  # it has the password in it
-    *(name for name, field in _FIELDS.items() if SecretStr in {field.annotation, *get_args(field.annotation)}),
-}
-"""Each of these may be in a file instead, as Docker and Kubernetes hand secrets on."""
-
-
-def load(kind: type[S], **given: str) -> S:
-    """Read `kind` from the environment; what is `given` comes before it.
-
-    Raises:
-        SettingsError: with one line for each setting that is unknown, missing or wrong.
-    """
-    found = environment.read(kind.model_fields.keys() - given.keys(), _SECRETS, _FIELDS)
-    problems = list(found.problems)
-    try:
-        settings = kind(**{**found.values, **given})  # pyright: ignore[reportArgumentType] (it validates them)
-    except ValidationError as error:
-        problems += [_explain(kind, found.origins, item["loc"], item["type"], item["msg"]) for item in error.errors()]
-        raise SettingsError("\n".join(problems)) from None  # the error's own text has what was given in it
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return settings
-
-
-def _explain(
-    kind: type[BaseModel], origins: Mapping[str, str], loc: tuple[int | str, ...], type_: str, message: str
-) -> str:
-    if not loc:  # a rule between fields, whose message names them
-        return message.removeprefix("Value error, ")
-    field = str(loc[0])
-    if type_ == "missing":
-        return f"{PREFIX}{field.upper()} is not set: {kind.model_fields[field].description}"
-    return f"{origins.get(field, PREFIX + field.upper())} is wrong: {message.removeprefix('Value error, ')}"

@@ -85,7 +85,7 @@ class Listener:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, answer: bytes | Peer = OK) -> AsyncGenerator["Listener"]:
+    async def start(cls, answer: bytes | Peer = OK, host: str = "127.0.0.1") -> AsyncGenerator["Listener"]:
         """Answers every request with the same bytes, or has `answer` speak."""
         listener = cls()
 
@@ -103,7 +103,7 @@ class Listener:
             finally:
                 writer.close()
 
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        server = await asyncio.start_server(connected, host, 0)
         async with server:
             listener.port = server.sockets[0].getsockname()[1]
             yield listener

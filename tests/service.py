@@ -16,6 +16,7 @@ import httpx
 import psutil
 from redis import Redis
 
+from imgsvc.callers import first_key
 from imgsvc.embedded import Child, Seaweed, SeaweedPorts, Services, Valkey, free_port
 from imgsvc.settings import Settings
 from tests import images
@@ -126,9 +127,12 @@ class Service:
         return worker
 
     async def until_ready(self, workers: int) -> None:
+        keys = self.environment.get("IMGSVC_API_KEYS")
+        key = {"authorization": f"Bearer {first_key(keys)}"} if keys else {}
+
         async def ready() -> bool:
             try:
-                answer = await self.client.get("/readyz")
+                answer = await self.client.get("/readyz", headers=key)
             except httpx.TransportError:
                 return False
             return answer.status_code == 200 and answer.json()["checks"]["workers"]["alive"] >= workers

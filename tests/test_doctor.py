@@ -19,7 +19,8 @@ from imgsvc.doctor.s3 import no_bucket
 from imgsvc.embedded import Valkey, free_port
 from imgsvc.embedded.folder import DataFolder
 from imgsvc.jobs.facts import RedisFacts
-from imgsvc.settings import Settings, load
+from imgsvc.loading import load
+from imgsvc.settings import Settings
 from imgsvc.storage import StorageError
 from tests.chaos.proxy import Fault, Proxy
 from tests.command import Ended, imgsvc

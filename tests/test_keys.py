@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import re
 from statistics import median
+from time import monotonic
 from uuid import uuid4
 
 import httpx
@@ -70,6 +72,28 @@ async def test_health_and_files_need_no_key(keyed: Service) -> None:
         assert (await keyed.client.get(path, headers={"authorization": ""})).status_code == 200
     for path in ("/", "/docs", "/openapi.json", "/files/x"):
         assert (await keyed.client.get(path, headers={"authorization": ""})).status_code in {200, 404}
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer wrong-key-0123456789", f"Basic {SHOP}"])
+async def test_h60_strangers_learn_no_more_of_readiness_than_whether_there_is_any(
+    keyed: Service, authorization: str
+) -> None:
+    answer = await keyed.client.get("/readyz", headers={"authorization": authorization})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+    known = (await keyed.client.get("/readyz")).json()
+    assert known["checks"].keys() == {"queue", "storage", "workers"}
+
+
+async def test_h61_however_many_ask_for_readiness_the_servers_are_asked_a_few_times(keyed: Service) -> None:
+    async def calls() -> float:
+        text = (await keyed.client.get("/metrics")).text
+        return float(re.findall(r'imgsvc_dependency_seconds_count\{dependency="storage"\} ([0-9.]+)', text)[0])
+
+    before, begin = await calls(), monotonic()
+    answers = await asyncio.gather(*(keyed.client.get("/readyz") for _ in range(100)))
+    assert {answer.status_code for answer in answers} == {200}
+    asked, seconds = await calls() - before, monotonic() - begin
+    assert asked <= 3 + 4 * seconds, "a scrape asks too"
 
 
 async def test_a_write_from_anywhere_is_its_keys(keyed: Service) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from imgsvc.embedded import free_port
 from imgsvc.listening import listening
-from imgsvc.settings import LocalSettings, SettingsError, load
+from imgsvc.loading import load
+from imgsvc.settings import LocalSettings, SettingsError
 from tests import images
 from tests.command import imgsvc
 from tests.service import DEADLINE_S, Servers, Service

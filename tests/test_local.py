@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from imgsvc.embedded import free_port
+from imgsvc.loading import load
 from imgsvc.local import readiness
-from imgsvc.settings import LocalSettings, load
+from imgsvc.settings import LocalSettings
 from tests import images
 from tests.peers import Listener
 

@@ -12,7 +12,8 @@ from redis import Redis
 
 from imgsvc.embedded import Valkey
 from imgsvc.jobs import scripts
-from imgsvc.settings import Settings, SettingsError, load
+from imgsvc.loading import load
+from imgsvc.settings import Settings, SettingsError
 from tests import images
 from tests.callers import raw
 from tests.chaos.valkey import disconnect_all, environment_of, redis_of

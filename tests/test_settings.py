@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from imgsvc import logs
-from imgsvc.settings import PREFIX, ClientSettings, LocalSettings, Settings, SettingsError, load
+from imgsvc.loading import load
+from imgsvc.settings import PREFIX, ClientSettings, LocalSettings, Settings, SettingsError
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -295,7 +296,8 @@ def test_n1_what_libraries_read_by_themselves_changes_nothing(variable: str) -> 
     code = """if True:
         from imgsvc.api.server import config_of
         from imgsvc.metrics import ApiMetrics
-        from imgsvc.settings import Settings, load
+        from imgsvc.loading import load
+        from imgsvc.settings import Settings
         metrics = ApiMetrics()
         config = config_of(lambda: None, load(Settings))
         print(config.workers, config.proxy_headers, config.port, len(metrics.exposition()) > 0)

@@ -6,7 +6,8 @@ from time import time
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from imgsvc.settings import Settings, SettingsError, load
+from imgsvc.loading import load
+from imgsvc.settings import Settings, SettingsError
 from imgsvc.webhooks import Message
 
 KEY = bytes(range(32))

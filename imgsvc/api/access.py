@@ -61,12 +61,12 @@ class WithKeys:
         self._keys = keys
 
     def __call__(self, request: Request) -> Caller:
-        if _UNGUARDED.fullmatch(request.scope["path"]):
-            return _ANYBODY
         given = request.headers.getlist("authorization")
         bearer = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
         caller = self._keys.caller(bearer[1]) if bearer else None
         if caller is None:
+            if _UNGUARDED.fullmatch(request.scope["path"]):
+                return _ANYBODY
             detail = "Send a key of this service as 'Authorization: Bearer <key>'."
             raise ProblemError("unauthorized", detail, {"www-authenticate": 'Bearer realm="imgsvc"'})
         return caller

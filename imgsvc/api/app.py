@@ -19,6 +19,7 @@ from imgsvc.api.budget import Budget
 from imgsvc.api.connections import Connections
 from imgsvc.api.context import Services
 from imgsvc.api.errors import HANDLERS
+from imgsvc.api.health import Health
 from imgsvc.api.middleware import BasePath, Envelope, PlainPath
 from imgsvc.api.page import routes as page
 from imgsvc.jobs.events import Events
@@ -86,6 +87,7 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
                     events=told,
                     storage=storage,
                     outbound=outbound,
+                    health=Health(queue, storage),
                     connections=Connections(settings, metrics),
                     uploads=Budget(settings.max_uploads_bytes, settings.client_share),
                     link=link_of(settings),

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from imgsvc.api.budget import Budget
 from imgsvc.api.connections import Connections
+from imgsvc.api.health import Health
 from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.links import Link
@@ -30,6 +31,7 @@ class Services:
     events: Events
     storage: Storage
     outbound: Outbound
+    health: Health
     connections: Connections
     uploads: Budget
     link: Link

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.context import Document, Services, is_draining, services
+from imgsvc.api.access import owner
+from imgsvc.api.context import Document, is_draining, services
 from imgsvc.api.errors import RETRY_AFTER_S
 from imgsvc.jobs.answers import Census
 from imgsvc.jobs.queue import QueueUnavailableError
@@ -26,24 +27,15 @@ async def healthz(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """503 while Redis or S3 is away, and while this process stops. That no worker is alive is reported, and no reason
-    to refuse uploads.
+    to refuse uploads. Strangers learn no more than whether it is ready.
     """
     here = services(request)
-    (queue, census), storage = await asyncio.gather(_queue(here), _storage(here))
-    checks: dict[str, dict[str, Any]] = {
-        "queue": queue,
-        "storage": storage,
-        "workers": {
-            "ok": bool(census and census.workers),
-            "alive": len(census.workers) if census else None,
-            "queued": census and census.queued,
-            "sandbox": census and _weakest({worker.sandbox for worker in census.workers}),
-        },
-    }
-    status = "ready" if queue["ok"] and storage["ok"] else "not_ready"
+    checks = await here.health.checks()
+    status = "ready" if checks["queue"]["ok"] and checks["storage"]["ok"] else "not_ready"
     if is_draining(request.app):
         status = "draining"
-    document = {"status": status, "checks": checks}
+    is_stranger = here.settings.api_keys is not None and not owner(request)
+    document: dict[str, Any] = {"status": status} if is_stranger else {"status": status, "checks": checks}
     if status == "ready":
         return Document(document)
     return Document(document, status_code=503, headers={"retry-after": str(RETRY_AFTER_S)})
@@ -80,23 +72,3 @@ def _depth(census: Census) -> Depth:
         len(census.workers),
         census.webhooks,
     )
-
-
-def _weakest(postures: set[str]) -> str | None:
-    """One word for all workers: "full" only where every one of them says so."""
-    return ", ".join(sorted(postures - {"full"} or postures)) or None
-
-
-async def _queue(here: Services) -> tuple[dict[str, Any], Census | None]:
-    try:
-        census = await here.queue.census(writes=True)
-    except QueueUnavailableError as error:
-        return {"ok": False, "latency_ms": None} | ({"error": error.reason} if error.reason else {}), None
-    return {"ok": True, "latency_ms": census.latency_ms}, census
-
-
-async def _storage(here: Services) -> dict[str, Any]:
-    try:
-        return {"ok": True, "latency_ms": await here.storage.ping()}
-    except StorageError as error:
-        return {"ok": False, "latency_ms": None} | ({"error": error.reason} if error.reason else {})

@@ -9,7 +9,8 @@ from imgsvc.doctor.finding import Finding, fail, ok
 from imgsvc.doctor.machine import check_folder, check_port, check_programs
 from imgsvc.doctor.redis import check_redis
 from imgsvc.doctor.s3 import check_s3
-from imgsvc.settings import Settings, SettingsError, load
+from imgsvc.loading import load
+from imgsvc.settings import Settings, SettingsError
 
 DEADLINE_S = 45.0
 """Of each check; those that ask a server have shorter ones of their own for each question."""

@@ -14,9 +14,10 @@ from imgsvc.jobs.queue import Queue
 from imgsvc.limits import limits_of
 from imgsvc.links import link_of
 from imgsvc.listening import listen_for_metrics
+from imgsvc.loading import load
 from imgsvc.metrics import WorkerMetrics
 from imgsvc.outbound import Outbound
-from imgsvc.settings import Settings, SettingsError, load
+from imgsvc.settings import Settings, SettingsError
 from imgsvc.storage import Storage
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher

@@ -13,8 +13,9 @@ from imgsvc import process
 from imgsvc.jobs.answers import Claim
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import File, Outcome, Success
+from imgsvc.loading import load
 from imgsvc.metrics import WorkerMetrics
-from imgsvc.settings import Settings, load
+from imgsvc.settings import Settings
 from imgsvc.worker.lease import LeasedWorker
 from tests.hooks.watched import say_entered
 

@@ -347,7 +347,7 @@ def _service() -> Json:
             {
                 "status": _text("`draining` while it stops.", enum=["ready", "not_ready", "draining"]),
                 "checks": _object(
-                    "What it needs.",
+                    "What it needs. Not told to those without a key, once there are keys.",
                     {
                         "queue": schema("Dependency"),
                         "storage": schema("Dependency"),
@@ -355,6 +355,7 @@ def _service() -> Json:
                     },
                 ),
             },
+            optional=("checks",),
             examples=[examples.READY],
         ),
         "Dependency": _object(
