@@ -95,6 +95,7 @@ async def test_an_action_with_a_parameter_that_is_not_known_is_refused_and_chang
     await one.client.delete(f"/upload/{upload_id}")
 
 
+@pytest.mark.chaos
 async def test_files_that_a_straggler_stores_for_a_cancelled_job_are_swept(servers: Servers) -> None:
     environment = servers.environment()
     async with Service.start(environment, sweep_interval_s=0.2, decoders=1) as service:

@@ -79,6 +79,7 @@ async def test_q20_a_tiny_upload_counts_as_what_its_record_takes(servers: Server
         assert await accepted({"k": "v" * 9000}) in {2, 3}, "9 kB each"
 
 
+@pytest.mark.chaos
 async def test_q21_what_a_cancelled_job_stores_late_is_swept_too(servers: Servers) -> None:
     """The API has cleared its files, and says so, before the last of them are there."""
     environment = servers.environment()
