@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from uuid import uuid4
 
 import psutil
+import pytest
 import pytest_asyncio
 
 from tests import images
