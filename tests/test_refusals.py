@@ -45,10 +45,11 @@ async def test_h47_refusals_are_counted_by_code_and_calls_by_key(
         "rate_limited": 1,
         "not_found": 2,
     }
+    del keys[f'key_id="{key_id(SHOP)}",owner="shop"']  # by which the test waited for the service
     assert keys == {
         f'key_id="{key_id(key)}",owner="{owner}"': count
-        for key, owner, count in ((SHOP, "shop", 0), (SHOP_NEXT, "shop", 2), (BLOG, "blog", 2))
-    }, "and this very call, which is counted once it is answered"
+        for key, owner, count in ((SHOP_NEXT, "shop", 2), (BLOG, "blog", 2))
+    }
     lines = [line for line in map(json.loads, capfd.readouterr().err.splitlines()) if line["message"] == "request"]
     assert [line.get("key_id") for line in lines if line.get("owner") == "blog"] == [key_id(BLOG)] * 2
     assert [line["code"] for line in lines if line["status"] == 401] == ["unauthorized"] * 3
