@@ -139,6 +139,17 @@ class Service:
 
         await until(ready)
 
+    async def until_not_ready(self) -> httpx.Response:
+        """What /readyz says from then on: it asks the servers a few times a second."""
+        answers: list[httpx.Response] = []
+
+        async def refused() -> bool:
+            answers.append(await self.client.get("/readyz"))
+            return answers[-1].status_code == 503
+
+        await until(refused)
+        return answers[-1]
+
     async def stop(self) -> None:
         await self.client.aclose()
         await asyncio.gather(*(child.stop(DEADLINE_S) for child in (self.api, *self.workers) if child.running))
