@@ -17,6 +17,8 @@ _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: what an IPv6-only network reach
 _NOT_PUBLIC = (
     ip_network("192.0.0.0/24"),  # IETF protocol assignments; Oracle's metadata service is among them
     ip_network("168.63.129.16/32"),  # Azure's host, from inside
+    ip_network("192.88.99.0/24"),  # relays of 6to4, given up
+    ip_network("3fff::/20"),  # documentation, since RFC 9637
     ip_network("2001::/23"),  # Teredo and other tunnels, benchmarks
     ip_network("2002::/16"),  # 6to4: any IPv4 address, by way of a relay
 )
@@ -47,9 +49,9 @@ def parse_allowed(text: str) -> tuple[Allowed, ...]:
 
 def covered(host: str, address: str, port: int, entries: tuple[Allowed, ...]) -> bool:
     """Whether one of an operator's entries means `host`, which resolves to `address`."""
-    ip = _unwrapped(ip_address(address))
+    ip = ip_address(address)
     name = host.lower().removesuffix(".")
-    return any(entry.covers(name, ip, port) for entry in entries)
+    return any(entry.covers(name, form, port) for entry in entries for form in (ip, unwrapped(ip)))
 
 
 def may_reach(host: str, address: str, port: int, allowed: tuple[Allowed, ...]) -> bool:
@@ -58,13 +60,13 @@ def may_reach(host: str, address: str, port: int, allowed: tuple[Allowed, ...]) 
 
 
 def is_public(address: Address) -> bool:
-    ip = _unwrapped(address)
+    ip = unwrapped(address)
     if any(ip in network for network in _NOT_PUBLIC) or not ip.is_global or ip.is_multicast:
         return False
     return ip in _GLOBAL_UNICAST if isinstance(ip, IPv6Address) else not ip.is_reserved
 
 
-def _unwrapped(address: Address) -> Address:
+def unwrapped(address: Address) -> Address:
     """The IPv4 address that an IPv6 address only carries to where it is used, or else the address itself."""
     if isinstance(address, IPv4Address):
         return address

@@ -12,20 +12,21 @@ No proxy, cookie, credential or pooled connection is shared with anybody.
 """
 
 import asyncio
+import errno
 import re
 import socket
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from imgsvc.addresses import Allowed, covered, may_reach, parse_allowed
+from imgsvc.addresses import Allowed, covered, may_reach, parse_allowed, unwrapped
 from imgsvc.problems import CodedError
 from imgsvc.settings import Settings
 
@@ -37,6 +38,7 @@ _NAMES_AT_ONCE = 8
 _HEADERS = {"user-agent": "imgsvc", "accept-encoding": "identity"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _UNSEEMLY = re.compile(r"[\x00-\x20\x7f\\]")  # what some parsers drop, and others take for something else
+_NOBODYS = {socket.AF_INET: "240.0.0.1", socket.AF_INET6: "100::1"}  # reserved: no machine has them
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 # one answer for a name that means nothing and for one that means a private address, so that nobody learns by
@@ -193,15 +195,16 @@ class Outbound:
             if isinstance(error, UnicodeError) or getattr(error, "errno", None) in _NO_SUCH_NAME:
                 raise UrlNotAllowedError(_NOT_PUBLIC) from error
             raise UnreachableError("The URL's host cannot be resolved at the moment.") from error
-        if not all(self._may_reach(host, address, port) for address in addresses):
+        with _failures():
+            is_reachable = all(self._may_reach(host, address["host"], port) for address in addresses)
+        if not is_reachable:
             raise UrlNotAllowedError(_NOT_PUBLIC)
         return addresses
 
-    def _may_reach(self, host: str, address: ResolveResult, port: int) -> bool:
-        number = address["host"]
+    def _may_reach(self, host: str, number: str, port: int) -> bool:
         if covered(host, number, port, self._denied) or not may_reach(host, number, port, self._allowed):
             return False
-        return not _is_own(address) or covered(host, number, port, self._allowed)
+        return covered(host, number, port, self._allowed) or not _is_own(number)
 
 
 class _Pinned(AbstractResolver):
@@ -254,17 +257,45 @@ def _look_up(host: str, port: int) -> list[ResolveResult]:
     ]
 
 
-def _is_own(address: ResolveResult) -> bool:
-    """Whether an address leads to this machine itself. Connecting a datagram socket sends nothing: the system only
-    chooses the address to send from, and for one of its own that is the same one, or loopback.
+def _is_own(number: str) -> bool:
+    """Whether an address leads to this machine itself. Nothing is sent.
+
+    An address that can be bound is one of ours. Where any can (Linux's ip_nonlocal_bind), the address that the system
+    would send from tells: the same one. It does not tell alone, since for a second address of a subnet it is the first.
+
+    Raises:
+        OSError: there are no sockets left to ask with.
     """
-    with socket.socket(address["family"], socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((address["host"], address["port"]))
-        except OSError:  # there is no way there; connecting will say so
+    ip = unwrapped(ip_address(number))
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    try:
+        if _can_bind(family, str(ip)) and not _can_bind(family, _NOBODYS[family]):
+            return True
+        source = _source(family, str(ip))
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:  # a system without IPv6, where names still have such addresses
             return False
-        chosen = str(probe.getsockname()[0])
-    return chosen == address["host"] or ip_address(chosen.partition("%")[0]).is_loopback
+        raise
+    return source is not None and (source == ip or source.is_loopback)
+
+
+def _can_bind(family: socket.AddressFamily, number: str) -> bool:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((number, 0))
+        except OSError:  # not ours, or nobody may bind
+            return False
+    return True
+
+
+def _source(family: socket.AddressFamily, number: str) -> IPv4Address | IPv6Address | None:
+    """Our address towards `number`, or None where no way leads there. Connecting a datagram socket only chooses it."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((number, 9))
+        except OSError:
+            return None
+        return ip_address(probe.getsockname()[0])
 
 
 @contextmanager
