@@ -86,6 +86,19 @@ def test_secrets_pass_through_from_the_environment_or_from_files() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(
+    "setting", ["FILES", "BASE_PATH", "OUTBOUND_ALLOW", "OUTBOUND_DENY", "LOG_LEVEL", "LOG_FORMAT"]
+)
+def test_what_both_go_by_passes_through(name: str, setting: str) -> None:
+    assert SERVICES[name]["environment"][f"IMGSVC_{setting}"] == f"${{IMGSVC_{setting}:-}}"
+
+
+def test_an_s3_server_can_be_chosen_with_the_user_that_it_runs_as() -> None:
+    chosen = {key: SERVICES["minio"][key].partition(":-")[0] for key in ("image", "command", "user")}
+    assert chosen == {key: f"${{IMGSVC_S3_{key.upper()}" for key in chosen}
+
+
+@pytest.mark.parametrize("name", OURS)
 def test_compose_sets_only_settings_that_exist(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     assert {variable.removesuffix("_FILE") for variable in SERVICES[name]["environment"]} <= known | {
