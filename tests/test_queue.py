@@ -304,3 +304,19 @@ async def test_a_record_costs_less_than_1500_bytes(world: World) -> None:
     assert listed is not None
     print(f"a finished record takes {size} bytes in Redis, and {listed // 1000} on its owner's list")
     assert size + listed / 1000 < 1500
+
+
+async def test_a_call_that_is_cancelled_ends_at_whatever_moment_that_is(world: World) -> None:
+    """Or else a worker that is told to stop goes on renewing its leases, for ever and at nothing."""
+    upload_id = await world.submitted()
+    moment, is_under_way = 0, True
+    while is_under_way:
+        call = asyncio.create_task(world.queue.get(upload_id))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        is_under_way = call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled() is is_under_way, f"after {moment} turns of the loop"
+        moment += 1
+    assert moment > 3
+    assert await world.status(upload_id) == "PENDING", "no answer was left for another call to read"

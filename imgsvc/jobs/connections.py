@@ -1,5 +1,6 @@
 """Connections to Redis: which Redis is worked with, when a connection is trusted, and how messages are heard."""
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -179,10 +180,15 @@ class _Connection(AbstractConnection):
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         self._used_at = monotonic()
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancelled = task.cancelling()
         try:
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:  # uvloop's, where asyncio's own transports let it pass: its peer has closed it
             raise RedisConnectionError("closed by its peer") from error
+        if task.cancelling() > cancelled:  # before Python 3.12, wait_for drops what comes as its awaitable ends
+            await self.disconnect(nowait=True)  # or else the answer would be taken for that to the next command
+            raise asyncio.CancelledError
 
 
 def _keep_alive(url: str) -> dict[str, Any]:

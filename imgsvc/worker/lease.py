@@ -102,7 +102,8 @@ class LeasedWorker(Worker):
                     self._bell.clear()
                     await self._poll_iteration()
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._bell.wait(), TICK_S)
+                        async with asyncio.timeout(TICK_S):  # wait_for may drop a cancellation before Python 3.12
+                            await self._bell.wait()
                 await self._drain()
             finally:
                 left = [*helpers, *self.tasks.values()]
