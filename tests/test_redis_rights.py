@@ -1,6 +1,8 @@
 """Two services in one database, and a Redis user who may do no more than is needed, or less (R15 and R16)."""
 
 import re
+import shlex
+import subprocess
 from collections.abc import AsyncGenerator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from imgsvc.embedded import Valkey
 from imgsvc.jobs import scripts
+from imgsvc.jobs.connections import reason_of
 from imgsvc.loading import load
 from imgsvc.settings import Settings, SettingsError
 from tests import images
@@ -43,7 +47,7 @@ LUA = [path for path in resources.files("imgsvc.jobs").iterdir() if path.name.en
 
 def rights(environment: Mapping[str, str]) -> list[str]:
     """The documented rule, as arguments of ACL SETUSER."""
-    return scripts.acl_rule(settings_of(environment), USER).replace("'", "").split()[3:]
+    return shlex.split(scripts.acl_rule(settings_of(environment), USER))[3:]
 
 
 def grant(environment: Mapping[str, str], *rules: str) -> None:
@@ -71,6 +75,28 @@ def test_r15_the_probe_tries_every_command_that_a_script_calls() -> None:
     probe = resources.files("imgsvc.jobs").joinpath("probe.lua").read_text()
     assert set(re.findall(r"\{'([A-Z]+)'", probe)) == called
     assert called <= scripts.commands()
+
+
+# as Redis 6.2 to 7.0 has it, and Valkey after it
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The user executing the script can't run this command or subcommand script: d3c6a8, on @user_script:332.",
+        "The user executing the script can't access at least one of the keys mentioned in the command arguments",
+        "The user executing the script can't publish to the channel mentioned in the command",
+        "ACL failure in script: User app has no permissions to run the 'publish' command",
+    ],
+)
+def test_r16_a_right_that_is_taken_from_a_script_is_known_by_the_words_of_each_redis(said: str) -> None:
+    """Or else its connections are trusted for a minute more, and /readyz says ready while uploads get 503."""
+    assert "lacks a right" in (reason_of(ResponseError(said)) or "")
+
+
+def test_r16_the_documented_rule_may_be_pasted_into_a_shell(servers: Servers) -> None:
+    rule = scripts.acl_rule(settings_of(servers.environment()))
+    ran = subprocess.run(["sh", "-c", f"printf '%s\\n' {rule}"], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == shlex.split(rule)
+    assert {">password", "~imgsvc:*", "&imgsvc:*"} < set(shlex.split(rule))
 
 
 @pytest.mark.parametrize("prefix", ["a b", "a*", "[a]", "ä", "a" * 65, "a?"])
@@ -203,7 +229,7 @@ async def test_r16_the_doctor_names_the_right_and_the_rule(
     named = {"-": lacking[1:], "~": "~imgsvc:*", "&": "&imgsvc:*"}[lacking[0]]
     assert named in found["detail"]
     assert "ACL SETUSER" in found["advice"]
-    assert "~imgsvc:*" in found["advice"]
+    assert "'~imgsvc:*'" in found["advice"]
     healthy = await imgsvc("doctor", "--json", cwd=tmp_path, env=as_user(environment))
     (document,) = healthy.objects
     assert healthy.code == 0, document

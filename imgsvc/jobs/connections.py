@@ -42,6 +42,7 @@ _REFUSALS = {
     "OOM": "Redis has no memory left (maxmemory), and takes no writes",
 }
 _WORD = re.compile(rf"\b({'|'.join(_REFUSALS)})\b")
+_DENIED = re.compile("ACL failure|The user executing the script")  # within a script: from 7.2 on, and before it
 _WORDS = {"ReadOnlyError": "READONLY", "BusyLoadingError": "LOADING", "OutOfMemoryError": "OOM"}  # redis-py drops these
 _ELSEWHERE = {"READONLY", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "NOREPLICAS"}
 """Where these are said, another server may be the one to ask by now."""
@@ -111,7 +112,7 @@ def reason_of(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, AuthenticationError):
         return f"Redis refuses the user or password of {PREFIX}REDIS_URL"
-    if isinstance(error, NoPermissionError) or "ACL failure" in str(error):
+    if isinstance(error, NoPermissionError) or _DENIED.search(str(error)):
         return "this Redis user lacks a right: `imgsvc doctor` says which"
     word = word_of(error)
     return _REFUSALS[word] if word else None

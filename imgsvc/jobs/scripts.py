@@ -71,7 +71,7 @@ def acl_rule(settings: Settings, user: str = "imgsvc") -> str:
     """The command that makes a Redis user who may do all that is needed, and no more."""
     prefix = settings.redis_prefix
     allowed = " ".join(f"+{command.lower()}" for command in sorted(commands()))
-    return f"ACL SETUSER {user} on '>password' resetkeys ~{prefix}:* resetchannels &{prefix}:* -@all {allowed}"
+    return f"ACL SETUSER {user} on '>password' resetkeys '~{prefix}:*' resetchannels '&{prefix}:*' -@all {allowed}"
 
 
 async def denied(call: Caller, settings: Settings) -> str | None:
