@@ -13,6 +13,7 @@ pytestmark = pytest.mark.chaos
 
 PHOTO = images.photo()
 JPEG = {"content-type": "image/jpeg"}
+MIB = 1024 * 1024
 DRAIN_DELAY_S = 3.0
 """Long enough for a busy machine to ask within it."""
 
@@ -64,6 +65,14 @@ async def test_h24_uploads_are_refused_while_others_hold_all_the_memory(servers:
         body.go_on.set()
         assert (await first).status_code == 202
         assert (await service.client.post("/upload", content=PHOTO, headers=JPEG)).status_code == 202
+
+
+async def test_h24_one_upload_is_taken_by_a_memory_that_has_room_for_one(servers: Servers) -> None:
+    """However little one client's share of it is; a body of unknown length is expected to be the longest."""
+    async with Service.start(servers.environment(), workers=0, max_uploads_bytes=20 * MIB) as service:
+        body = Body()
+        body.go_on.set()
+        assert (await service.client.post("/upload", content=body, headers=JPEG)).status_code == 202
 
 
 async def test_h25_a_stopping_api_says_so_first_and_finishes_its_uploads(servers: Servers) -> None:

@@ -89,7 +89,7 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
                     outbound=outbound,
                     health=Health(queue, storage),
                     connections=Connections(settings, metrics),
-                    uploads=Budget(settings.max_uploads_bytes, settings.client_share),
+                    uploads=Budget(settings.max_uploads_bytes, settings.client_share, uploads.LARGEST_BYTES),
                     link=link_of(settings),
                     tasks=tasks,
                     metrics=metrics,

@@ -11,12 +11,12 @@ class Budget:
     """So many bytes, lent to uploads while they are received.
 
     `share` (0 to 1) is how much of them one holder, an owner or a client's address, may have: so there is always room
-    for somebody else.
+    for somebody else. It is never less than `largest`, what one upload may hold: or else that would never be taken.
     """
 
-    def __init__(self, bytes_: int, share: float = 1.0) -> None:
+    def __init__(self, bytes_: int, share: float = 1.0, largest: int = 0) -> None:
         self._left = bytes_
-        self._most_of_one = int(bytes_ * share)
+        self._most_of_one = max(largest, int(bytes_ * share))
         self._held: Counter[str] = Counter()
 
     @contextmanager

@@ -29,6 +29,9 @@ from imgsvc.storage import PART_BYTES, Digest, StorageError
 
 log = logging.getLogger(__name__)
 
+LARGEST_BYTES = 2 * PART_BYTES
+"""What one upload may hold in memory at once: the part that is being stored, and the one that comes meanwhile."""
+
 _ABANDON_AGAIN_S = 1.0
 MESSAGE = "File uploaded successfully. Processing started in the background."
 
@@ -50,7 +53,7 @@ async def upload(request: Request) -> Response:
     here, whose = services(request), owner(request)
     length = _length(request, here.settings.max_upload_bytes)
     key = options.idempotency_key(request, whose)
-    with here.uploads.lend(min(length, 2 * PART_BYTES), *_holders(request, whose)) as loan:
+    with here.uploads.lend(min(length, LARGEST_BYTES), *_holders(request, whose)) as loan:
         body = open_body(request, options.FIELDS, paced(request, here.settings, loan))
 
         async def receive(upload_id: str, on_store: OnStore | None) -> Submission:
