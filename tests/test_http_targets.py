@@ -34,11 +34,26 @@ async def test_h35_the_port_that_a_scheme_implies_need_not_be_written(service: S
         "http://localhost:8001/healthz",
         f"http://other@{HOST}/healthz",
         f"http://{HOST}.other/healthz",
+        "ftp://other/healthz",
         "http://other",
     ],
 )
 async def test_h35_a_target_of_another_host_than_the_header_is_refused(service: Service, target: str) -> None:
     answer, rest = await exchange(service.port, request(f"GET {target} HTTP/1.1", host=HOST))
+    answer.assert_problem(400, "malformed_request")
+    assert rest == b""
+
+
+@pytest.mark.parametrize("host", [HOST, f"{HOST} ", f"\t{HOST} \t", f"  {HOST}\t"])
+async def test_h35_blanks_around_a_host_are_none_of_it(service: Service, host: str) -> None:
+    head = f"GET /presets HTTP/1.1\r\nHost:{host}\r\nConnection: close\r\n\r\n"
+    answer, _ = await exchange(service.port, head.encode())
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("version", ["2.0", "0.9"])
+async def test_h35_what_says_to_be_of_another_version_is_refused(service: Service, version: str) -> None:
+    answer, rest = await exchange(service.port, request(f"GET /healthz HTTP/{version}", host=HOST))
     answer.assert_problem(400, "malformed_request")
     assert rest == b""
 

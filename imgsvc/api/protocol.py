@@ -39,7 +39,7 @@ thousands of one read."""
 
 _HEADER_OVERHEAD_BYTES = 4  # ": " and CRLF
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)  # a target as clients of a proxy write it
+_ABSOLUTE = re.compile(rb"[a-z][a-z0-9+.-]*://([^/?#]*)", re.IGNORECASE)  # a target as clients of a proxy write it
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
@@ -144,7 +144,7 @@ class Protocol(HttpToolsProtocol):
         if self._header_count > MAX_HEADERS or self._header_bytes > self._settings.max_header_bytes:
             raise _RefusedError(*_HEADERS_TOO_LARGE)
         if self._in_head:  # what trails a body is not let among the headers that the application reads
-            super().on_header(name, value)
+            super().on_header(name, value.strip(b" \t"))  # the parser leaves the blanks behind it (RFC 9110, 5.5)
 
     def on_headers_complete(self) -> None:
         if self._replaying:
@@ -186,6 +186,8 @@ class Protocol(HttpToolsProtocol):
 
     def _check_framing(self, version: str) -> None:
         """Refuses what two readers could take for two requests, or for one to two hosts (RFC 9112, 3.2 and 6.1)."""
+        if version not in {"1.0", "1.1"}:
+            raise _RefusedError(*_MALFORMED)
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (version == "1.1" and not hosts):
             raise _RefusedError("malformed_request", "Send one Host header.")
