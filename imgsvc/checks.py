@@ -5,6 +5,7 @@ import ipaddress
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +15,20 @@ from imgsvc.addresses import parse_allowed
 from imgsvc.callers import parse_hosts, parse_keys, parse_origins, parse_proxies
 
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._~-]*)+")  # no . or .. among its parts
+
+
+def _readable_by(parse: Callable[[str], object]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        parse(value)
+        return value
+
+    return check
+
+
+destinations = _readable_by(parse_allowed)
+hosts = _readable_by(parse_hosts)
+origins = _readable_by(parse_origins)
+proxies = _readable_by(parse_proxies)
 
 
 def redis_url(value: str) -> str:
@@ -38,11 +53,6 @@ def http_url(value: str | None) -> str | None:
 def base_path(value: str) -> str:
     if value and not _BASE_PATH.fullmatch(value):
         raise ValueError("must look like /images or /media/images: from / on, without / at its end, plain characters")
-    return value
-
-
-def destinations(value: str) -> str:
-    parse_allowed(value)
     return value
 
 
@@ -81,21 +91,6 @@ def host(value: str) -> str:
 def unix_socket(value: Path | None) -> Path | None:
     if value is not None and (length := len(os.fsencode(value))) > (limit := 107 if sys.platform == "linux" else 103):
         raise ValueError(f"its path has {length} bytes, and a socket's may have {limit}: choose a shorter one")
-    return value
-
-
-def hosts(value: str) -> str:
-    parse_hosts(value)
-    return value
-
-
-def proxies(value: str) -> str:
-    parse_proxies(value)
-    return value
-
-
-def origins(value: str) -> str:
-    parse_origins(value)
     return value
 
 

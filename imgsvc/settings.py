@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -25,8 +25,6 @@ from imgsvc.cores import available_cores
 from imgsvc.environment import PREFIX
 from imgsvc.model import Isolation, OverFrames, Truncated
 from imgsvc.s3_names import bucket_name, endpoint_url, key_prefix, region_name
-
-S = TypeVar("S", bound=BaseModel)
 
 MIB = 1024 * 1024
 

@@ -63,6 +63,12 @@ async def test_h26_wherever_the_network_cuts_an_offered_upgrade(service: Service
         assert (found[0].status, found[0].code) == (415, "unsupported_media_type"), at
 
 
+async def test_h26_an_offer_among_as_many_headers_as_there_may_be(service: Service) -> None:
+    others = "\n".join(f"X-{number}: 1" for number in range(94))
+    found = await answers(service, [by_length(f"{OFFERS['h2c']}\n{others}", PHOTO)], 1)
+    assert found[0].status == 202
+
+
 async def test_h26_an_offer_without_a_body_leaves_the_connection_as_it_was(service: Service) -> None:
     asked = request(f"GET /healthz HTTP/1.1\n{OFFERS['h2c']}")
     found = await answers(service, [asked + asked, STATUS], 3)

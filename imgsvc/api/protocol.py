@@ -139,6 +139,8 @@ class Protocol(HttpToolsProtocol):
             raise _RefusedError("uri_too_long", f"The request's target is longer than {MAX_URI_BYTES} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._replaying:
+            return
         self._header_count += 1
         self._header_bytes += len(name) + len(value) + _HEADER_OVERHEAD_BYTES
         if self._header_count > MAX_HEADERS or self._header_bytes > self._settings.max_header_bytes:

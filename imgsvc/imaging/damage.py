@@ -81,3 +81,8 @@ def _first_band(image: Image.Image) -> Image.Image:
     if image.mode == "P":
         return Image.frombytes("L", image.size, image.tobytes())
     return image if image.mode in {"1", "L"} else image.getchannel(0).convert("L")
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether it is a failed malloc, as Pillow's codecs report one, and no damage at all."""
+    return "out of memory" in str(error)

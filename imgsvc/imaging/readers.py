@@ -85,7 +85,7 @@ class _Still:
         except OUR_FAULT:
             raise
         except Exception as error:
-            if "out of memory" in str(error):  # how Pillow's codecs report a failed malloc
+            if damage.is_of_memory(error):
                 raise MemoryError from error
             return self._rest(error)
         if suspect or (self.is_jpeg and damage.looks_cut(image)):

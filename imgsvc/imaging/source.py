@@ -13,7 +13,7 @@ from math import ceil
 from PIL import ExifTags, Image, ImageFile
 
 from imgsvc.formats import SNIFF_BYTES, TIFF, sniff
-from imgsvc.imaging import tiff
+from imgsvc.imaging import damage, tiff
 from imgsvc.imaging.colour import eight_bits, is_readable
 from imgsvc.imaging.geometry import Size, turned
 from imgsvc.imaging.readers import OPENERS, OUR_FAULT, Notes, Opened, check_size
@@ -97,7 +97,7 @@ def damage_is_typed() -> Generator[None]:
         raise JobError("image_too_large") from error
     # damaged files make Pillow raise OSError, SyntaxError, ValueError, struct.error, KeyError, ZeroDivisionError, …
     except Exception as error:
-        if "out of memory" in str(error):  # how Pillow's codecs report a failed malloc
+        if damage.is_of_memory(error):
             raise MemoryError from error
         raise JobError("decode_failed") from error
 

@@ -104,7 +104,3 @@ def main() -> None:
     # until `work` listens for it there is nothing to finish; uvloop would call it a failure
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     uvloop.run(work(settings, listener))
-
-
-if __name__ == "__main__":
-    main()
