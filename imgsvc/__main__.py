@@ -1,13 +1,13 @@
 """`python -m imgsvc`, and the command `imgsvc`."""
 
-from imgsvc.init import stay_behind
-from imgsvc.streams import make_usable
+from imgsvc.runtime.init import stay_behind
+from imgsvc.runtime.streams import make_usable
 
 
 def main() -> None:
     stay_behind()
     make_usable()
-    from imgsvc.cli import main as run  # which takes its time, and a signal may come meanwhile
+    from imgsvc.cli.main import main as run  # which takes its time, and a signal may come meanwhile
 
     run()
 

@@ -26,9 +26,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from imgsvc.addresses import Allowed, covered, may_reach, parse_allowed, unwrapped
-from imgsvc.problems import CodedError
-from imgsvc.settings import Settings
+from imgsvc.domain.addresses import Allowed, covered, may_reach, parse_allowed, unwrapped
+from imgsvc.domain.problems import CodedError
+from imgsvc.runtime.settings import Settings
 
 MAX_URL_BYTES = 2048
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from imgsvc.embedded import Valkey
-from tests import callers, images
-from tests.service import Servers, Service
+from imgsvc.local.servers import Valkey
+from tests.support import callers, images
+from tests.support.service import Servers, Service
 
 # a shell's background jobs ignore Ctrl-C, and hand that down to each process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)

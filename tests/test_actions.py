@@ -7,8 +7,8 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from tests import images
-from tests.service import Servers, Service, begun, decoders, leftovers, until
+from tests.support import images
+from tests.support.service import Servers, Service, begun, decoders, leftovers, until
 
 PHOTO = images.photo()
 DAMAGED = PHOTO[: len(PHOTO) // 2]

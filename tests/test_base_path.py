@@ -12,15 +12,15 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from imgsvc.api.app import ROUTES, create_app
-from imgsvc.presets import PRESETS
-from imgsvc.settings import SettingsError
-from tests import images
-from tests.browser import add, chromium, file, thumbnail, visit
-from tests.callers import ENVIRONMENT, SHOP, by
-from tests.command import imgsvc
-from tests.peers import OK, Receiver
-from tests.proxies import nginx
-from tests.service import Servers, Service, settings_of
+from imgsvc.domain.presets import PRESETS
+from imgsvc.runtime.settings import SettingsError
+from tests.support import images
+from tests.support.browser import add, chromium, file, thumbnail, visit
+from tests.support.callers import ENVIRONMENT, SHOP, by
+from tests.support.command import imgsvc
+from tests.support.peers import OK, Receiver
+from tests.support.proxies import nginx
+from tests.support.service import Servers, Service, settings_of
 
 PHOTO = images.photo(320, 240)
 BASE = "/media/images"

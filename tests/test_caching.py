@@ -5,10 +5,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests import images
-from tests.callers import by
-from tests.service import Service
-from tests.wire import Connection, request
+from tests.support import images
+from tests.support.callers import by
+from tests.support.service import Service
+from tests.support.wire import Connection, request
 
 PHOTO = images.photo(64, 48)
 

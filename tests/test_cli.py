@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from imgsvc.client.http import Client
-from imgsvc.embedded import free_port
-from tests import images
-from tests.command import imgsvc
-from tests.peers import Listener
-from tests.service import DEADLINE_S, Service
+from imgsvc.local.ports import free_port
+from tests.support import images
+from tests.support.command import imgsvc
+from tests.support.peers import Listener
+from tests.support.service import DEADLINE_S, Service
 
 
 @pytest.mark.parametrize("command", [("upload", "photo.jpg"), ("status", "3f0c"), ("result", "3f0c")])

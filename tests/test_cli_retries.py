@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from time import monotonic
 
-from tests import images
-from tests.command import imgsvc, running
-from tests.peers import Listener
-from tests.service import DEADLINE_S, Servers, Service, decoders, until
+from tests.support import images
+from tests.support.command import imgsvc, running
+from tests.support.peers import Listener
+from tests.support.service import DEADLINE_S, Servers, Service, decoders, until
 
 
 async def test_while_the_service_is_overloaded_an_upload_is_tried_again(servers: Servers, folder: Path) -> None:

@@ -10,11 +10,11 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
-from imgsvc.settings import MIB
-from tests import images
-from tests.command import imgsvc, running
-from tests.peers import Listener
-from tests.service import DEADLINE_S, Servers, Service, until
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.command import imgsvc, running
+from tests.support.peers import Listener
+from tests.support.service import DEADLINE_S, Servers, Service, until
 
 LARGE = 30 * MIB
 
@@ -65,7 +65,7 @@ async def test_a_file_of_many_megabytes_is_streamed(service: Service, folder: Pa
 
 async def peak_bytes(service: Service, folder: Path, name: str) -> int:
     code = f"""import sys; sys.argv = ["imgsvc", "upload", "{name}"]
-from imgsvc.cli import main
+from imgsvc.cli.main import main
 try: main()
 finally: print(open("/proc/self/status").read())"""
     env = os.environ | {"IMGSVC_SERVER": service.url}

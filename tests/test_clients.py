@@ -17,15 +17,15 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from imgsvc.settings import MIB
-from tests import callers, images
-from tests.browser import chromium, visit
-from tests.callers import SHOP, by
-from tests.clients.native import BLOCKING, of_aiohttp
-from tests.peers import Listener
-from tests.service import Servers, Service
+from imgsvc.runtime.settings import MIB
+from tests.support import callers, images
+from tests.support.browser import chromium, visit
+from tests.support.callers import SHOP, by
+from tests.support.clients.native import BLOCKING, of_aiohttp
+from tests.support.peers import Listener
+from tests.support.service import Servers, Service
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parent / "support" / "clients"
 PHOTO = images.photo(320, 240)
 NAME = "Füße 写真 \U0001f98a.jpg"
 METADATA = '{"who": "Jürgen"}'

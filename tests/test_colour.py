@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from imgsvc.domain.model import Variant
 from imgsvc.imaging.render import render
-from imgsvc.model import Variant
-from tests import images, profiles
-from tests.images import LIMITS, near, pixel
-from tests.profiles import XYZ
+from tests.support import images, profiles
+from tests.support.images import LIMITS, near, pixel
+from tests.support.profiles import XYZ
 
 LOSSLESS = Variant("v", 500, 500, format="png")
 # from XYZ of D50 to linear sRGB (Bradford adaptation)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsvc.cores import available_cores
+from imgsvc.runtime.cores import available_cores
 
 V2 = "31 23 0:28 {top} /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "32 31 0:29 {top} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct"
@@ -105,7 +105,7 @@ def test_d19_a_real_quota_of_half_a_core_is_one_decoder(group: Path) -> None:
 import os
 from pathlib import Path
 Path({str(group / "cgroup.procs")!r}).write_text(str(os.getpid()))
-from imgsvc.cores import available_cores
+from imgsvc.runtime.cores import available_cores
 print(available_cores())
 """
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

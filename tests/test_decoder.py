@@ -14,13 +14,13 @@ import pytest
 
 from imgsvc.decoder import pool as pool_module
 from imgsvc.decoder.pool import DecoderError, DecoderPool, DecoderStartError
-from imgsvc.formats import FORMATS
+from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.model import FileFormat, Variant
+from imgsvc.domain.presets import PRESETS
 from imgsvc.imaging.encode import OUTPUTS
-from imgsvc.model import FileFormat, Variant
-from imgsvc.presets import PRESETS
-from imgsvc.settings import MIB
-from tests import images
-from tests.decoders import (
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.decoders import (
     GIB,
     HOSTILE,
     LINUX,
@@ -32,9 +32,9 @@ from tests.decoders import (
     needs_linux,
     works,
 )
-from tests.hostile_child import ROOM_HELD_S, WORK_CPU_S
-from tests.images import LIMITS
-from tests.service import until
+from tests.support.hostile_child import ROOM_HELD_S, WORK_CPU_S
+from tests.support.images import LIMITS
+from tests.support.service import until
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Locator, Page, expect
 
 from imgsvc.api.openapi import document
-from imgsvc.presets import PRESETS
-from tests import images
-from tests.browser import chromium, file, visit
-from tests.contract import METHODS
-from tests.service import Servers, Service
+from imgsvc.domain.presets import PRESETS
+from tests.support import images
+from tests.support.browser import chromium, file, visit
+from tests.support.contract import METHODS
+from tests.support.service import Servers, Service
 
 DOCUMENT: dict[str, Any] = orjson.loads(orjson.dumps(document(1, PRESETS)))
 PHOTO = images.photo()

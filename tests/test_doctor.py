@@ -16,15 +16,16 @@ from redis import Redis
 from imgsvc.doctor.finding import Level
 from imgsvc.doctor.redis import judge
 from imgsvc.doctor.s3 import no_bucket
-from imgsvc.embedded import Valkey, free_port
-from imgsvc.embedded.folder import DataFolder
-from imgsvc.jobs.facts import RedisFacts
-from imgsvc.loading import load
-from imgsvc.settings import Settings
+from imgsvc.jobs.redis_facts import RedisFacts
+from imgsvc.local.folder import DataFolder
+from imgsvc.local.ports import free_port
+from imgsvc.local.servers import Valkey
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.settings import Settings
 from imgsvc.storage import StorageError
-from tests.chaos.proxy import Fault, Proxy
-from tests.command import Ended, imgsvc
-from tests.service import Servers, Service, leftovers
+from tests.support.command import Ended, imgsvc
+from tests.support.fault_proxy import Fault, Proxy
+from tests.support.service import Servers, Service, leftovers
 
 HEALTHY = RedisFacts(
     name="Redis 7.4.1",

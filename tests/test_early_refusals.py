@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from imgsvc.settings import MIB
-from tests.callers import SHOP, with_keys
-from tests.proxies import haproxy, nginx
-from tests.service import Servers, Service
-from tests.wire import Answer, Connection, request
+from imgsvc.runtime.settings import MIB
+from tests.support.callers import SHOP, with_keys
+from tests.support.proxies import haproxy, nginx
+from tests.support.service import Servers, Service
+from tests.support.wire import Answer, Connection, request
 
 BODY = b"\xff\xd8\xff" + bytes(20 * MIB - 3)
 KEY = f"Authorization: Bearer {SHOP}"

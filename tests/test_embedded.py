@@ -24,11 +24,12 @@ from botocore.exceptions import ClientError
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from imgsvc.embedded import Child, Embedded, EmbeddedError, Seaweed, Services, Valkey, free_port, owner
-from imgsvc.embedded.child import LOG_LIMIT_BYTES
-from imgsvc.embedded.folder import Ports
-from imgsvc.embedded.servers import wheel_binary
-from tests.service import DEADLINE_S, is_alive, until
+from imgsvc.local.embedded import Embedded, Services
+from imgsvc.local.folder import Ports, owner
+from imgsvc.local.ports import free_port
+from imgsvc.local.process import LOG_LIMIT_BYTES, Child, EmbeddedError
+from imgsvc.local.servers import Seaweed, Valkey, wheel_binary
+from tests.support.service import DEADLINE_S, is_alive, until
 
 pytestmark = pytest.mark.chaos
 
@@ -38,7 +39,7 @@ IMAGE = bytes(range(256)) * 4096  # 1 MiB
 PARENT = """
 import asyncio, dataclasses, json, sys
 from pathlib import Path
-from imgsvc.embedded import Embedded
+from imgsvc.local.embedded import Embedded
 
 async def main():
     async with Embedded(Path(sys.argv[1])) as embedded:
@@ -157,7 +158,7 @@ async def test_a_second_imgsvc_on_a_folder_is_refused_with_the_pid_of_the_first(
 
 
 async def test_servers_that_outlived_their_parent_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgsvc.embedded.folder.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("imgsvc.local.folder.LOCK_WAIT_S", 0.1)
     (tmp_path / "lock").touch()
     with (tmp_path / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from imgsvc.embedded import EmbeddedError, Seaweed, SeaweedPorts
-from imgsvc.embedded import servers as servers_module
-from imgsvc.embedded.certificates import Certificates
-from imgsvc.embedded.ports import GRPC_OFFSET
-from tests.service import DEADLINE_S, Servers, until
+from imgsvc.local import servers as servers_module
+from imgsvc.local.certificates import Certificates
+from imgsvc.local.ports import GRPC_OFFSET
+from imgsvc.local.process import EmbeddedError
+from imgsvc.local.servers import Seaweed, SeaweedPorts
+from tests.support.service import DEADLINE_S, Servers, until
 
 # what an HTTP/2 client begins with (RFC 9113, 3.4): the preface, and its SETTINGS, of which there are none
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"

@@ -13,12 +13,12 @@ from time import monotonic
 import psutil
 import pytest
 
-from imgsvc.embedded import Child
-from imgsvc.settings import MIB
-from tests import images
-from tests.chaos.ledger import Ledger
-from tests.chaos.proxy import NONE, Fault, Proxy
-from tests.service import DECODER_FDS, Servers, Service, decoders, freeze, leftovers, thaw, until
+from imgsvc.local.process import Child
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.fault_proxy import NONE, Fault, Proxy
+from tests.support.ledger import Ledger
+from tests.support.service import DECODER_FDS, Servers, Service, decoders, freeze, leftovers, thaw, until
 
 pytestmark = pytest.mark.slow
 

@@ -17,14 +17,14 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from imgsvc.jobs import connections
-from imgsvc.jobs.answers import Claim
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure
-from tests import images
+from imgsvc.jobs.types import Claim
 from tests.bench.events import idle
-from tests.chaos.proxy import Fault, Proxy
-from tests.service import Servers, Service, settings_of, until
-from tests.streams import DEADLINE_S, Stream
+from tests.support import images
+from tests.support.fault_proxy import Fault, Proxy
+from tests.support.service import Servers, Service, settings_of, until
+from tests.support.streams import DEADLINE_S, Stream
 
 PHOTO = images.photo()
 FAILURE = Failure("decode_failed", "broken")

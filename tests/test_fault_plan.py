@@ -13,7 +13,7 @@ def rows() -> list[str]:
 
 
 def held() -> set[str]:
-    names = (name for path in TESTS.glob("test_*.py") for name in TEST.findall(path.read_text("utf-8")))
+    names = (name for path in TESTS.rglob("test_*.py") for name in TEST.findall(path.read_text("utf-8")))
     return {row.upper() for name in names for row in name.strip("_").split("_")}
 
 

@@ -13,11 +13,11 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from imgsvc.settings import MIB
-from tests import images
-from tests.chaos.proxy import NONE, Fault, Proxy
-from tests.service import Servers, Service, s3_client, settings_of, until
-from tests.wire import Connection, metered, request
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.fault_proxy import NONE, Fault, Proxy
+from tests.support.service import Servers, Service, s3_client, settings_of, until
+from tests.support.wire import Connection, metered, request
 
 STALL_S = 1.0
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.callers import APP, PHOTO, assert_nothing_new, post, raw, refusal
-from tests.service import Servers, Service, leftovers
+from tests.support.callers import APP, PHOTO, assert_nothing_new, post, raw, refusal
+from tests.support.service import Servers, Service, leftovers
 
 
 @pytest.mark.parametrize(

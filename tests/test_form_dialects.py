@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import images
-from tests.service import Service
+from tests.support import images
+from tests.support.service import Service
 
 PHOTO = images.photo(64, 48)
 FORM = "multipart/form-data; boundary=b"

@@ -22,11 +22,11 @@ from imgsvc.decoder import wire
 from imgsvc.decoder.pipes import PIPE_BYTES
 from imgsvc.decoder.pool import DecoderError, DecoderPool
 from imgsvc.decoder.process import Decoder
-from imgsvc.model import Isolation, Rendered, Variant
-from imgsvc.settings import MIB
-from tests import images
-from tests.decoders import VARIANTS, children_of, code_of, hostile_pool, needs_linux, works
-from tests.service import is_alive, until
+from imgsvc.domain.model import Isolation, Rendered, Variant
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.decoders import VARIANTS, children_of, code_of, hostile_pool, needs_linux, works
+from tests.support.service import is_alive, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -248,11 +248,11 @@ async def test_d10_our_environment_never_reaches_a_child(monkeypatch: pytest.Mon
 async def test_d11_a_killed_parent_takes_its_children_along() -> None:
     script = """
 import asyncio
-from imgsvc.formats import FORMATS
+from imgsvc.domain.formats import FORMATS
 from imgsvc.imaging.encode import OUTPUTS
-from imgsvc.model import FileFormat, Variant
-from imgsvc.settings import MIB
-from tests.decoders import hostile_pool
+from imgsvc.domain.model import FileFormat, Variant
+from imgsvc.runtime.settings import MIB
+from tests.support.decoders import hostile_pool
 
 async def main():
     async with hostile_pool() as pool:

@@ -10,10 +10,10 @@ import httpx
 import psutil
 import pytest
 
-from imgsvc.settings import MIB
-from tests import images
-from tests.service import Servers, Service, until
-from tests.wire import Connection, exchange, metered, request
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.service import Servers, Service, until
+from tests.support.wire import Connection, exchange, metered, request
 
 PHOTO = images.photo(64, 48)
 HEALTH = request("GET /healthz HTTP/1.1")

@@ -10,10 +10,10 @@ from time import monotonic
 import httpx
 import pytest
 
-from imgsvc.settings import MIB
-from tests import images
-from tests.service import Servers, Service, until
-from tests.wire import request
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.service import Servers, Service, until
+from tests.support.wire import request
 
 pytestmark = pytest.mark.chaos
 

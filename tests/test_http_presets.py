@@ -7,8 +7,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from tests import images
-from tests.service import DEADLINE_S, Servers, Service
+from tests.support import images
+from tests.support.service import DEADLINE_S, Servers, Service
 
 PHOTO = images.photo(800, 600)
 CARD = """

@@ -10,10 +10,10 @@ from time import monotonic
 import pytest
 import pytest_asyncio
 
-from imgsvc.settings import MIB
-from tests import images
-from tests.service import Servers, Service, leftovers, until
-from tests.wire import Connection, bytes_read, exchange, metered, request
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.service import Servers, Service, leftovers, until
+from tests.support.wire import Connection, bytes_read, exchange, metered, request
 
 PHOTO = images.photo()
 POST = "POST /upload HTTP/1.1\nContent-Type: image/jpeg"

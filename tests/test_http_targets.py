@@ -4,8 +4,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.service import Servers, Service
-from tests.wire import Connection, exchange, request
+from tests.support.service import Servers, Service
+from tests.support.wire import Connection, exchange, request
 
 HOST = "localhost:8000"
 

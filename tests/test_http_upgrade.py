@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests import images
-from tests.service import Service
-from tests.wire import Answer, Connection, request
+from tests.support import images
+from tests.support.service import Service
+from tests.support.wire import Answer, Connection, request
 
 PHOTO = images.photo(64, 48)
 OFFERS = {

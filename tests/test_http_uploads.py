@@ -13,11 +13,11 @@ import psutil
 import pytest
 from PIL import Image, PngImagePlugin
 
-from imgsvc.settings import MIB
-from tests import images
-from tests.chaos.proxy import NONE, Fault, Proxy, script
-from tests.service import Servers, Service, leftovers, until
-from tests.wire import Connection, exchange, metered, request
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.fault_proxy import NONE, Fault, Proxy, script
+from tests.support.service import Servers, Service, leftovers, until
+from tests.support.wire import Connection, exchange, metered, request
 
 PHOTO = images.photo()
 EMPTY = {"keys": [], "objects": [], "uploads": []}

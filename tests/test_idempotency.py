@@ -6,8 +6,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from tests import images
-from tests.service import Servers, Service, leftovers, until
+from tests.support import images
+from tests.support.service import Servers, Service, leftovers, until
 
 PHOTO = images.photo()
 OTHER = images.encoded(images.scene(), "PNG")

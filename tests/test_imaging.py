@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from imgsvc.formats import FORMATS
+from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.model import Limits, Rendered, Variant
+from imgsvc.domain.presets import PRESETS
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging.geometry import place
 from imgsvc.imaging.render import render
-from imgsvc.model import Limits, Rendered, Variant
-from imgsvc.presets import PRESETS
-from imgsvc.problems import JobError
-from tests import images
-from tests.images import LIMITS, distance, near, pixel
+from tests.support import images
+from tests.support.images import LIMITS, distance, near, pixel
 
 SMALL = Variant("small", 120, 120)
 

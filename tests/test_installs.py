@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsvc.interpreter import command
+from imgsvc.runtime.interpreter import command
 
 CHECKOUT = Path(__file__).parent.parent
 BASE = getattr(sys, "_base_executable", sys.executable)
@@ -92,19 +92,17 @@ def test_n3_a_relative_pythonpath_works(package: Path, tmp_path: Path) -> None:
 
 
 def test_n3_an_archive_works_beside_its_dependencies(package: Path, tmp_path: Path) -> None:
-    zipapp.create_archive(package, tmp_path / "app.pyz", main="imgsvc.cli:main", compressed=True)
+    zipapp.create_archive(package, tmp_path / "app.pyz", main="imgsvc.cli.main:main", compressed=True)
     found = finds([BASE, "app.pyz"], tmp_path, PYTHONPATH=DEPENDENCIES)
     assert decodes(found), found
 
 
 def test_n3_an_archive_has_its_scripts_and_pages(package: Path, tmp_path: Path) -> None:
-    zipapp.create_archive(package, tmp_path / "app.pyz", main="imgsvc.cli:main")
+    zipapp.create_archive(package, tmp_path / "app.pyz", main="imgsvc.cli.main:main")
     code = """if True:
-        from importlib import resources
-        from imgsvc.api.assets import Folder
+        from imgsvc.api import pages
         from imgsvc.jobs import queue
-        for package, folder in (("imgsvc.api", "docs"), ("imgsvc.api.page", "static")):
-            Folder(resources.files(package) / folder)
+        assert pages._folder("page") and pages._folder("docs")
         print(queue.__file__)
     """
     env = {"PYTHONPATH": f"{tmp_path / 'app.pyz'}{os.pathsep}{DEPENDENCIES}"}

@@ -11,8 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from imgsvc.settings import MIB
-from tests.callers import (
+from imgsvc.runtime.settings import MIB
+from tests.support.callers import (
     BLOG,
     PHOTO,
     SHOP,
@@ -24,7 +24,7 @@ from tests.callers import (
     raw,
     refusal,
 )
-from tests.service import Service, leftovers
+from tests.support.service import Service, leftovers
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from imgsvc.jobs.answers import Admission, Alive, Claim
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Outcome, Record
-from imgsvc.metrics import WorkerMetrics
-from imgsvc.settings import Settings
+from imgsvc.jobs.types import Admission, Alive, Claim
+from imgsvc.runtime.metrics import WorkerMetrics
+from imgsvc.runtime.settings import Settings
 from imgsvc.worker.lease import LeasedWorker
-from tests.service import Servers, settings_of, until
+from tests.support.service import Servers, settings_of, until
 from tests.test_queue import SUCCESS, submission
 
 OTHER = replace(SUCCESS, width=99)

@@ -8,7 +8,7 @@ from time import monotonic
 
 import httpx
 
-from tests.callers import (
+from tests.support.callers import (
     BLOG,
     JPEG,
     PHOTO,
@@ -21,7 +21,7 @@ from tests.callers import (
     refusal,
     with_keys,
 )
-from tests.service import Servers, Service, until
+from tests.support.service import Servers, Service, until
 
 
 async def test_h18_a_burst_over_the_rate_is_turned_away_and_slows_nobody_else(servers: Servers) -> None:

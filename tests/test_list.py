@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from imgsvc.api.listing import from_cursor, to_cursor
+from imgsvc.api.uploads.list import from_cursor, to_cursor
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure
-from tests import images
-from tests.service import Servers, Service, leftovers, settings_of, until
-from tests.submissions import submission
+from tests.support import images
+from tests.support.service import Servers, Service, leftovers, settings_of, until
+from tests.support.submissions import submission
 
 PHOTO = images.photo()
 FAILURE = Failure("decode_failed", "broken")

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from imgsvc.embedded import free_port
-from imgsvc.listening import listening
-from imgsvc.loading import load
-from imgsvc.settings import LocalSettings, SettingsError
-from tests import images
-from tests.command import imgsvc
-from tests.service import DEADLINE_S, Servers, Service
+from imgsvc.local.ports import free_port
+from imgsvc.runtime.listening import listening
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.settings import LocalSettings, SettingsError
+from tests.support import images
+from tests.support.command import imgsvc
+from tests.support.service import DEADLINE_S, Servers, Service
 
 
 def has_ipv6() -> bool:

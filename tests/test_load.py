@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests import images
-from tests.service import Servers, Service, leftovers, until
+from tests.support import images
+from tests.support.service import Servers, Service, leftovers, until
 
 pytestmark = pytest.mark.chaos
 

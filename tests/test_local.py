@@ -14,12 +14,12 @@ import httpx
 import psutil
 import pytest
 
-from imgsvc.embedded import free_port
-from imgsvc.loading import load
-from imgsvc.local import readiness
-from imgsvc.settings import LocalSettings
-from tests import images
-from tests.peers import Listener
+from imgsvc.local.ports import free_port
+from imgsvc.local.supervisor import readiness
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.settings import LocalSettings
+from tests.support import images
+from tests.support.peers import Listener
 
 pytestmark = pytest.mark.chaos
 

@@ -16,10 +16,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from imgsvc import logs
-from imgsvc.embedded import free_port
-from tests import images
-from tests.service import DEADLINE_S, Servers, Service, until
+from imgsvc.local.ports import free_port
+from imgsvc.runtime import logs
+from tests.support import images
+from tests.support.service import DEADLINE_S, Servers, Service, until
 
 PHOTO = images.photo()
 SECRETS = ("hunter2-of-redis", "hunter2-of-s3", "hunter2-of-bearer", "hunter2-of-signature")

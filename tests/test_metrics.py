@@ -15,15 +15,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from imgsvc.api.app import ROUTES
-from imgsvc.api.ops import SCRAPE_S
-from imgsvc.embedded import free_port
+from imgsvc.api.service import SCRAPE_S
 from imgsvc.jobs.queue import Queue
-from imgsvc.metrics import ApiMetrics, Depth, WorkerMetrics
+from imgsvc.local.ports import free_port
+from imgsvc.runtime.metrics import ApiMetrics, Depth, WorkerMetrics
 from imgsvc.worker.exposition import MAX_CONNECTIONS
-from tests import images
-from tests.chaos.proxy import NONE, Fault, Proxy
-from tests.service import DEADLINE_S, Servers, Service, begun, decoders, settings_of, until
-from tests.submissions import submission
+from tests.support import images
+from tests.support.fault_proxy import NONE, Fault, Proxy
+from tests.support.service import DEADLINE_S, Servers, Service, begun, decoders, settings_of, until
+from tests.support.submissions import submission
 
 PHOTO = images.photo()
 README = Path(__file__).parent.parent / "README.md"

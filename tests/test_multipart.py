@@ -15,9 +15,9 @@ import pytest
 from python_multipart import MultipartParser as OtherParser
 from python_multipart.exceptions import FormParserError
 
-from imgsvc.api.disposition import filename, parameters
-from imgsvc.api.multipart import MultipartError, MultipartParser, PartBegins
-from imgsvc.api.transfer import decoder
+from imgsvc.api.receive.disposition import filename, parameters
+from imgsvc.api.receive.multipart import MultipartError, MultipartParser, PartBegins
+from imgsvc.api.receive.transfer_encoding import decoder
 
 Part = tuple[dict[bytes, bytes], bytes]
 BOUNDARIES = (b"b", b"--x", b"a b", b"=_:9'()+_,-./?")

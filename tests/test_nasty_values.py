@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from tests import images
-from tests.service import Servers, Service
-from tests.wire import Answer, Connection, exchange, request
+from tests.support import images
+from tests.support.service import Servers, Service
+from tests.support.wire import Answer, Connection, exchange, request
 
 PHOTO = images.photo(16, 16)
 

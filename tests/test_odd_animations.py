@@ -7,11 +7,11 @@ from time import process_time
 import pytest
 from PIL import Image
 
-from imgsvc.model import FileFormat, OutputFormat, Variant
-from tests import images, odd_images
-from tests.images import LIMITS
-from tests.odd_images import apng, gif, gif_frame
-from tests.pixels import CLEAR, WHOLE, at, code_of, decoded, near, rendered
+from imgsvc.domain.model import FileFormat, OutputFormat, Variant
+from tests.support import images, odd_images
+from tests.support.images import LIMITS
+from tests.support.odd_images import apng, gif, gif_frame
+from tests.support.pixels import CLEAR, WHOLE, at, code_of, decoded, near, rendered
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
 FULL = (0, 0, 40, 30)

@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 
 from imgsvc.imaging.isobmff import Facts, facts
-from tests import images
-from tests.odd_images import QUARTERS, avif, avif_with, clean_aperture, turned
-from tests.pixels import at, decoded, near, rendered
+from tests.support import images
+from tests.support.odd_images import QUARTERS, avif, avif_with, clean_aperture, turned
+from tests.support.pixels import at, decoded, near, rendered
 
 BRICK = Image.new("RGB", (64, 48), (180, 90, 60))
 RED, GREEN, BLUE, YELLOW = QUARTERS

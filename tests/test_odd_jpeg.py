@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from imgsvc.problems import JobError
-from tests import images
-from tests.images import LIMITS
-from tests.odd_images import QUARTERS, jpeg_with, segment
-from tests.pixels import at, code_of, decoded, near, rendered
+from imgsvc.domain.problems import JobError
+from tests.support import images
+from tests.support.images import LIMITS
+from tests.support.odd_images import QUARTERS, jpeg_with, segment
+from tests.support.pixels import at, code_of, decoded, near, rendered
 
 RED, GREEN, BLUE, YELLOW = QUARTERS
 

@@ -9,10 +9,10 @@ from time import process_time
 
 import pytest
 
-from tests import odd_images, profiles
-from tests.images import LIMITS, png_chunk
-from tests.odd_images import code_points, gamma, png
-from tests.pixels import CLEAR, at, code_of, decoded, near, rendered
+from tests.support import odd_images, profiles
+from tests.support.images import LIMITS, png_chunk
+from tests.support.odd_images import code_points, gamma, png
+from tests.support.pixels import CLEAR, at, code_of, decoded, near, rendered
 
 BRICK = (180, 90, 60)
 RED = (200, 30, 30)

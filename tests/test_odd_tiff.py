@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from imgsvc.formats import sniff
-from tests import images, odd_images
-from tests.odd_images import QUARTERS, SIDES, camera_raw, quarter, rgb16, strips, tags, tiff
-from tests.pixels import WHOLE, at, code_of, decoded, near, rendered
+from imgsvc.domain.formats import sniff
+from tests.support import images, odd_images
+from tests.support.odd_images import QUARTERS, SIDES, camera_raw, quarter, rgb16, strips, tags, tiff
+from tests.support.pixels import WHOLE, at, code_of, decoded, near, rendered
 
 PLANES = ("H", [2])
 BOTH = pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])

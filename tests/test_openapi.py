@@ -13,11 +13,11 @@ from starlette.routing import Match, Route
 from imgsvc.api.app import ROUTES
 from imgsvc.api.openapi import document
 from imgsvc.api.openapi.problems import MEANINGS
-from imgsvc.presets import PRESETS, PresetError, read
-from imgsvc.problems import HTTP_PROBLEMS, JOB_FAILURES
-from tests.contract import METHODS, Contract, Json, resolve, split, validator
-from tests.service import Servers, Service
-from tests.walk import walk
+from imgsvc.domain.presets import PRESETS, PresetError, read
+from imgsvc.domain.problems import HTTP_PROBLEMS, JOB_FAILURES
+from tests.support.contract import METHODS, Contract, Json, resolve, split, validator
+from tests.support.service import Servers, Service
+from tests.support.walk import walk
 
 NOT_WALKED = {
     "idempotency_in_flight",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import images
-from tests.peers import Listener
-from tests.service import Servers, Service
+from tests.support import images
+from tests.support.peers import Listener
+from tests.support.service import Servers, Service
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ async def test_schemathesis_finds_no_5xx_and_no_answer_that_is_not_described(ser
 async def run(folder: Path, arguments: list[str], **environment: str) -> asyncio.subprocess.Process:
     """Schemathesis says its seed and how to repeat what it found on standard output, which is ours."""
     here = Path(__file__).parent.parent
-    known = os.environ | environment | {"SCHEMATHESIS_HOOKS": "tests.hooks.plausible", "PYTHONPATH": str(here)}
+    known = os.environ | environment | {"SCHEMATHESIS_HOOKS": "tests.support.hooks.plausible", "PYTHONPATH": str(here)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "schemathesis.cli", "run", *arguments, cwd=folder, env=known
     )

@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 
 from imgsvc import outbound
-from imgsvc.addresses import is_public, may_reach, parse_allowed
+from imgsvc.domain.addresses import is_public, may_reach, parse_allowed
 from imgsvc.outbound import Outbound, Patience, TooLongError, UnreachableError, UrlNotAllowedError
-from tests.peers import EVIL_URLS, OK, Endless, Listener
-from tests.service import settings_of
+from tests.support.peers import EVIL_URLS, OK, Endless, Listener
+from tests.support.service import settings_of
 
 PATIENCE = Patience(total_s=5, idle_s=5)
 

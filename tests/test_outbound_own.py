@@ -13,7 +13,7 @@ import pytest
 
 from imgsvc import outbound
 from imgsvc.outbound import Outbound, UnreachableError, UrlNotAllowedError
-from tests.service import settings_of
+from tests.support.service import settings_of
 
 # Runs in a network of its own, which nothing leaves. Its addresses are of ranges that are kept for documentation, and
 # count as public here: whether numbers are is another test's.
@@ -22,8 +22,8 @@ import asyncio
 import sys
 from unittest.mock import patch
 from imgsvc.outbound import Outbound, Patience, UnreachableError, UrlNotAllowedError
-from tests.peers import OK, Listener
-from tests.service import settings_of
+from tests.support.peers import OK, Listener
+from tests.support.service import settings_of
 
 async def main(allow, hosts):
     settings = settings_of({"IMGSVC_REDIS_URL": "redis://localhost", "IMGSVC_OUTBOUND_ALLOW": allow})
@@ -37,7 +37,7 @@ async def main(allow, hosts):
             except UnreachableError:
                 print(host, "unreachable", here.connections)
 
-with patch("imgsvc.addresses.is_public", lambda _: True):
+with patch("imgsvc.domain.addresses.is_public", lambda _: True):
     asyncio.run(main(sys.argv[1], sys.argv[2:]))
 """
 NETWORK = "ip link set lo up && ip addr add 203.0.113.6/31 dev lo && ip addr add 203.0.113.7/31 dev lo"

@@ -7,14 +7,14 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
+from imgsvc.domain.model import FileFormat, Limits, Variant
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging.encode import OUTPUTS, Frame, encode, encode_animation
 from imgsvc.imaging.render import render
-from imgsvc.model import FileFormat, Limits, Variant
-from imgsvc.problems import JobError
-from tests import images
-from tests.decoders import GIB
-from tests.images import LIMITS
-from tests.pixels import CLEAR, WHOLE, at, code_of, decoded, near, rendered
+from tests.support import images
+from tests.support.decoders import GIB
+from tests.support.images import LIMITS
+from tests.support.pixels import CLEAR, WHOLE, at, code_of, decoded, near, rendered
 
 TINY = images.encoded(images.plain("red", size=(8, 8)), "PNG")
 TINY_CLEAR = images.encoded(images.plain((255, 0, 0, 90), "RGBA", (8, 8)), "PNG")

@@ -7,9 +7,9 @@ from uuid import uuid4
 import httpx
 from redis import Redis
 
-from imgsvc.settings import MIB
-from tests.callers import BLOG, ENVIRONMENT, PHOTO, SHOP, SHOP_NEXT, by, post, refusal, with_keys
-from tests.service import Servers, Service
+from imgsvc.runtime.settings import MIB
+from tests.support.callers import BLOG, ENVIRONMENT, PHOTO, SHOP, SHOP_NEXT, by, post, refusal, with_keys
+from tests.support.service import Servers, Service
 
 
 async def ask_everything(service: Service, upload_id: str, key: str) -> list[httpx.Response]:

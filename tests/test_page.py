@@ -13,9 +13,9 @@ from PIL import Image
 from playwright.async_api import Browser, Page, Request, expect
 
 from imgsvc.imaging.placeholder import thumbhash
-from tests import images
-from tests.browser import add, card, chromium, file, thumbnail, visit
-from tests.service import Servers, Service, decoders
+from tests.support import images
+from tests.support.browser import add, card, chromium, file, thumbnail, visit
+from tests.support.service import Servers, Service, decoders
 
 PHOTO = images.photo()
 DAMAGED = PHOTO[: len(PHOTO) // 2]

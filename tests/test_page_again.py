@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, expect
 
-from tests import images
-from tests.browser import add, card, chromium, file, thumbnail, visit
-from tests.service import Servers, Service, begun, decoders
+from tests.support import images
+from tests.support.browser import add, card, chromium, file, thumbnail, visit
+from tests.support.service import Servers, Service, begun, decoders
 
 SMALL = images.photo(160, 120)
 KEY = "anne-0123456789abcdef"

@@ -14,8 +14,8 @@ from time import monotonic
 import psutil
 import pytest
 
-from imgsvc.embedded import free_port
-from tests.service import DEADLINE_S, Servers, until
+from imgsvc.local.ports import free_port
+from tests.support.service import DEADLINE_S, Servers, until
 
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 

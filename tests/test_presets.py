@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from imgsvc.model import Variant
-from imgsvc.presets import PRESETS, PresetError, compact, document, expand, load, read
-from tests.service import DEADLINE_S
+from imgsvc.domain.model import Variant
+from imgsvc.domain.presets import PRESETS, PresetError, compact, document, expand, load, read
+from tests.support.service import DEADLINE_S
 
 EVERYTHING = {
     "width": 8192,

@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from imgsvc.jobs.answers import Admission, Alive, Claim
+from imgsvc.domain.model import Placeholder
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Source, Status, Success
-from imgsvc.model import Placeholder
-from tests.service import Servers, settings_of, until
-from tests.submissions import submission
+from imgsvc.jobs.types import Admission, Alive, Claim
+from tests.support.service import Servers, settings_of, until
+from tests.support.submissions import submission
 
 SUCCESS = Success(4, 3, 1, (File("thumbnail", 4, 3, 9, "ab", "jpeg"),))
 PLACEHOLDER = Placeholder("YJqGPQw7sFlslqhFafSE+Q6oJ1h2iHB2Rw==", "#7a6b52")

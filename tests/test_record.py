@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
+from imgsvc.domain.file_urls import FileUrls
+from imgsvc.domain.model import Placeholder, Variant
+from imgsvc.domain.presets import CUSTOM, PRESETS
+from imgsvc.domain.problems import WARNINGS
 from imgsvc.jobs.record import Record, Source, Submission
-from imgsvc.links import Link
-from imgsvc.model import Placeholder, Variant
-from imgsvc.presets import CUSTOM, PRESETS
-from imgsvc.problems import WARNINGS
 
-PUBLIC = Link("", None, 0)
+PUBLIC = FileUrls("", None, 0)
 ROW = {
     b"status": b"SUCCESS",
     b"filename": b"a.jpg",

@@ -13,17 +13,17 @@ import pytest_asyncio
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from imgsvc.embedded import Valkey
 from imgsvc.jobs import scripts
 from imgsvc.jobs.connections import reason_of
-from imgsvc.loading import load
-from imgsvc.settings import Settings, SettingsError
-from tests import images
-from tests.callers import raw
-from tests.chaos.valkey import disconnect_all, environment_of, redis_of
-from tests.command import imgsvc
-from tests.service import Servers, Service, leftovers, settings_of, until
-from tests.streams import Stream
+from imgsvc.local.servers import Valkey
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.settings import Settings, SettingsError
+from tests.support import images
+from tests.support.callers import raw
+from tests.support.chaos_valkey import disconnect_all, environment_of, redis_of
+from tests.support.command import imgsvc
+from tests.support.service import Servers, Service, leftovers, settings_of, until
+from tests.support.streams import Stream
 
 PHOTO = images.photo(64, 48)
 USER = "app"
@@ -42,7 +42,7 @@ PATTERNS = (
     "quota:*",
 )
 CHANNELS = ("doorbell", "revoked", "events", "echo")
-LUA = [path for path in resources.files("imgsvc.jobs").iterdir() if path.name.endswith(".lua")]
+LUA = [*(resources.files("imgsvc.jobs") / "lua").iterdir()]
 
 
 def rights(environment: Mapping[str, str]) -> list[str]:
@@ -72,7 +72,7 @@ async def limited(servers: Servers, valkey: Valkey) -> AsyncGenerator[tuple[dict
 
 def test_r15_the_probe_tries_every_command_that_a_script_calls() -> None:
     called = {name for path in LUA for name in re.findall(r"redis\.p?call\('([A-Z]+)'", path.read_text())}
-    probe = resources.files("imgsvc.jobs").joinpath("probe.lua").read_text()
+    probe = (resources.files("imgsvc.jobs") / "lua" / "probe.lua").read_text()
     assert set(re.findall(r"\{'([A-Z]+)'", probe)) == called
     assert called <= scripts.commands()
 

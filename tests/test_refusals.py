@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from imgsvc.problems import HTTP_PROBLEMS
-from tests import callers
-from tests.callers import BLOG, SHOP, SHOP_NEXT, by
-from tests.service import Servers
+from imgsvc.domain.problems import HTTP_PROBLEMS
+from tests.support import callers
+from tests.support.callers import BLOG, SHOP, SHOP_NEXT, by
+from tests.support.service import Servers
 
 COUNT = re.compile(
     r'imgsvc_(?:http_problems_total\{code="(\w+)"|key_requests_total\{(key_id=.*?|owner=.*?))\} ([\d.]+)'

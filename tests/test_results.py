@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from tests import images
-from tests.chaos.ledger import sha256
-from tests.images import distance
-from tests.service import Service
+from tests.support import images
+from tests.support.images import distance
+from tests.support.ledger import sha256
+from tests.support.service import Service
 
 PHOTO = images.photo(1600, 1200)
 

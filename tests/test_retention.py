@@ -6,8 +6,8 @@ from time import time
 import pytest
 from redis import Redis
 
-from tests import images
-from tests.service import Servers, Service, leftovers, settings_of, until
+from tests.support import images
+from tests.support.service import Servers, Service, leftovers, settings_of, until
 
 pytestmark = pytest.mark.chaos
 

@@ -6,12 +6,12 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from imgsvc.jobs.answers import Admission
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Source
-from tests import images
-from tests.service import Servers, Service, s3_client, settings_of, until
-from tests.submissions import submission
+from imgsvc.jobs.types import Admission
+from tests.support import images
+from tests.support.service import Servers, Service, s3_client, settings_of, until
+from tests.support.submissions import submission
 
 DAMAGED = images.photo()[:9000]
 FAILURE = Failure("decode_failed", "broken")

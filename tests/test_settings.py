@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from imgsvc import logs
-from imgsvc.loading import load
-from imgsvc.settings import PREFIX, ClientSettings, LocalSettings, Settings, SettingsError
+from imgsvc.runtime import logs
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.settings import PREFIX, ClientSettings, LocalSettings, Settings, SettingsError
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -295,9 +295,9 @@ def test_n1_what_libraries_read_by_themselves_changes_nothing(variable: str) -> 
     name, _, value = variable.partition("=")
     code = """if True:
         from imgsvc.api.server import config_of
-        from imgsvc.metrics import ApiMetrics
-        from imgsvc.loading import load
-        from imgsvc.settings import Settings
+        from imgsvc.runtime.metrics import ApiMetrics
+        from imgsvc.runtime.loading import load
+        from imgsvc.runtime.settings import Settings
         metrics = ApiMetrics()
         config = config_of(lambda: None, load(Settings))
         print(config.workers, config.proxy_headers, config.port, len(metrics.exposition()) > 0)

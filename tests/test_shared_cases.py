@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from imgsvc.domain.model import Rendered, Variant
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging.render import render
-from imgsvc.model import Rendered, Variant
-from imgsvc.problems import JobError
-from tests import images
-from tests.images import LIMITS
+from tests.support import images
+from tests.support.images import LIMITS
 
 FOLDER = Path(os.environ.get("PIXEL_CASES") or Path(__file__).parents[2] / "shared" / "cases" / "pixels")
 WHOLE = Variant("whole", 4000, 4000, format="png")

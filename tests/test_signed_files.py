@@ -8,10 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 
-from imgsvc.links import expiry
-from imgsvc.signing import sign
-from tests import images
-from tests.service import Servers, Service, until
+from imgsvc.domain.file_urls import expiry, sign
+from tests.support import images
+from tests.support.service import Servers, Service, until
 
 SECRET = "a secret of 32 characters or more"
 KEY = "shop-key-0123456789"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgsvc.signing import Verdict, sign, verify
+from imgsvc.domain.file_urls import Verdict, sign, verify
 
 SECRET = b"a secret of some length"
 PATH = "/files/processed/3f0c6e1e-0b5f-4d4e-9d3b-0f3b1a2c4d5e/ein Bild_thumbnail.jpeg"

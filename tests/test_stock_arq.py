@@ -14,10 +14,10 @@ from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import default_queue_name, in_progress_key_prefix
 from arq.jobs import Job
 
-from imgsvc.embedded import Valkey
-from tests.chaos.proxy import NONE, Fault, Proxy
-from tests.hooks.watched import Watched
-from tests.service import Servers, until
+from imgsvc.local.servers import Valkey
+from tests.support.fault_proxy import NONE, Fault, Proxy
+from tests.support.hooks.watched import Watched
+from tests.support.service import Servers, until
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ async def redis_at(url: str) -> AsyncGenerator[ArqRedis]:
 
 
 def worker_at(url: str, *hooks: str, max_jobs: int = MAX_JOBS) -> AbstractAsyncContextManager[Watched]:
-    return Watched.start("tests.hooks.stock", str(max_jobs), *hooks, env={"IMGSVC_REDIS_URL": url})
+    return Watched.start("tests.support.hooks.stock", str(max_jobs), *hooks, env={"IMGSVC_REDIS_URL": url})
 
 
 async def enqueued(redis: ArqRedis, name: str, *args: float) -> Job:

@@ -10,10 +10,21 @@ from time import time
 import pytest
 import pytest_asyncio
 
-from imgsvc.metrics import Metrics
+from imgsvc.runtime.metrics import Metrics
 from imgsvc.storage import PART_BYTES, Storage, StorageError
-from tests.s3_nonsense import HTML, NONSENSE, PHOTO
-from tests.scripted_s3 import Answer, Request, Script, ScriptedS3, answer, dated, error, named, one_photo, stored
+from tests.support.s3_nonsense import HTML, NONSENSE, PHOTO
+from tests.support.scripted_s3 import (
+    Answer,
+    Request,
+    Script,
+    ScriptedS3,
+    answer,
+    dated,
+    error,
+    named,
+    one_photo,
+    stored,
+)
 
 DENIED = error(403, "AccessDenied")
 EMPTY_LIST = answer(200, "<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>")

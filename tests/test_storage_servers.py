@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from imgsvc.embedded import Child, free_port
+from imgsvc.local.ports import free_port
+from imgsvc.local.process import Child
 from imgsvc.storage import PART_BYTES, Storage
-from tests import images
-from tests.command import imgsvc
-from tests.scripted_s3 import ScriptedS3, answer
-from tests.service import Servers, Service, leftovers, s3_client, settings_of, until
+from tests.support import images
+from tests.support.command import imgsvc
+from tests.support.scripted_s3 import ScriptedS3, answer
+from tests.support.service import Servers, Service, leftovers, s3_client, settings_of, until
 from tests.test_local import local
 from tests.test_storage_surroundings import AWS_ENVIRONMENT, PROXIES
 

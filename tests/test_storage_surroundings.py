@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgsvc.storage import Storage, StorageError
-from tests.scripted_s3 import Script, ScriptedS3, answer, one_photo
+from tests.support.scripted_s3 import Script, ScriptedS3, answer, one_photo
 
 PHOTO = b"photo"
 

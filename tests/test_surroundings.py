@@ -16,14 +16,15 @@ import httpx
 import psutil
 import pytest
 
-from imgsvc.embedded import Child, free_port
-from tests import images
-from tests.command import imgsvc
-from tests.service import DEADLINE_S, Servers, Service
+from imgsvc.local.ports import free_port
+from imgsvc.local.process import Child
+from tests.support import images
+from tests.support.command import imgsvc
+from tests.support.service import DEADLINE_S, Servers, Service
 
 CHECKOUT = Path(__file__).parent.parent
 IMGSVC = f"{shlex.quote(sys.executable)} -m imgsvc"
-ELSEWHERE = f"{shlex.quote(sys.executable)} -m tests.hooks.elsewhere"
+ELSEWHERE = f"{shlex.quote(sys.executable)} -m tests.support.hooks.elsewhere"
 HOOKS = {"PYTHONPATH": str(CHECKOUT)}
 ASCII = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 ELSE = {"IMGSVC_DATA_DIR": "/mnt/data"}
@@ -169,7 +170,7 @@ async def test_n7_what_cannot_be_done_without_is_said_in_time(
 def test_n10_a_user_without_name_and_home_is_told_what_to_set(tmp_path: Path) -> None:
     code = "import os; os.setuid(12345); from imgsvc.__main__ import main; main()"
     # imported before: the interpreter may lie where that user may not read
-    warm = "import imgsvc.cli, imgsvc.local, platformdirs, pwd, encodings.idna, asyncio, uvloop; "
+    warm = "import imgsvc.cli.main, imgsvc.local.supervisor, platformdirs, pwd, encodings.idna, asyncio, uvloop; "
     ended = subprocess.run(
         [sys.executable, "-c", warm + code], cwd=tmp_path, env={"PATH": os.defpath}, capture_output=True, text=True
     )

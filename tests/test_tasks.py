@@ -14,15 +14,15 @@ from botocore.exceptions import ClientError
 from redis.asyncio import Redis
 
 from imgsvc.decoder.pool import DecoderStartError
-from imgsvc.jobs.answers import Claim
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Outcome, Postponed, Source
-from imgsvc.metrics import Metrics, WorkerMetrics
+from imgsvc.jobs.types import Claim
+from imgsvc.runtime.metrics import Metrics, WorkerMetrics
 from imgsvc.storage import Storage, StorageError
 from imgsvc.worker.fetch import FetchLaterError
 from imgsvc.worker.sweep import Sweeper
 from imgsvc.worker.tasks import DEADLINE_S, FETCH_DEADLINE_S, Processor
-from tests.service import Servers, settings_of
+from tests.support.service import Servers, settings_of
 from tests.test_queue import submission
 
 NOWHERE = {"IMGSVC_REDIS_URL": "redis://127.0.0.1"}

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from imgsvc.settings import MIB
-from tests import images
-from tests.service import Servers, Service, leftovers, memory_peak
+from imgsvc.runtime.settings import MIB
+from tests.support import images
+from tests.support.service import Servers, Service, leftovers, memory_peak
 
 PHOTO = images.photo()
 

@@ -8,13 +8,13 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests import images
-from tests.chaos.ledger import sha256
-from tests.peers import EVIL_URLS, Listener, Peer
-from tests.service import Servers, Service, leftovers
+from tests.support import images
+from tests.support.ledger import sha256
+from tests.support.peers import EVIL_URLS, Listener, Peer
+from tests.support.service import Servers, Service, leftovers
 
 PHOTO = images.photo()
-HASTY = "tests.hooks.hasty"
+HASTY = "tests.support.hooks.hasty"
 MAX_BYTES = 2 * 1024 * 1024
 FETCH_TIMEOUT_S = 1.0
 

@@ -7,12 +7,12 @@ from itertools import accumulate
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageSequence, ImageStat
 
+from imgsvc.domain.model import FileFormat, Fit, Gravity, OutputFormat, Placeholder, Rendered, Variant
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging.placeholder import thumbhash
 from imgsvc.imaging.render import render
-from imgsvc.model import FileFormat, Fit, Gravity, OutputFormat, Placeholder, Rendered, Variant
-from imgsvc.problems import JobError
-from tests import images
-from tests.images import LIMITS, distance, near, pixel
+from tests.support import images
+from tests.support.images import LIMITS, distance, near, pixel
 
 BOX = Variant("box", 100, 100)
 RED, BLUE = (255, 0, 0), (0, 0, 255)

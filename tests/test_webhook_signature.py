@@ -6,9 +6,9 @@ from time import time
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from imgsvc.loading import load
-from imgsvc.settings import Settings, SettingsError
-from imgsvc.webhooks import Message
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.settings import Settings, SettingsError
+from imgsvc.worker.webhooks import Message
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()

@@ -14,19 +14,19 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from imgsvc.jobs.answers import Delivery
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Webhook
+from imgsvc.jobs.types import Delivery
 from imgsvc.worker.webhooks import BACKOFF_S, MAX_RETRY_AFTER_S, backoff_s, retry_after_s
-from tests import images
-from tests.hooks import hasty
-from tests.peers import OK, Endless, Listener, Receiver
-from tests.service import Servers, Service, begun, leftovers, settings_of, until
-from tests.submissions import submission
+from tests.support import images
+from tests.support.hooks import hasty
+from tests.support.peers import OK, Endless, Listener, Receiver
+from tests.support.service import Servers, Service, begun, leftovers, settings_of, until
+from tests.support.submissions import submission
 
 SMALL = images.photo(160, 120)
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
-HASTY = "tests.hooks.hasty"
+HASTY = "tests.support.hooks.hasty"
 SETTINGS: dict[str, Any] = {"webhook_secret": SECRET, "outbound_allow": "127.0.0.1"}
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"

@@ -10,8 +10,8 @@ import psutil
 from arq.worker import Worker
 
 from imgsvc.worker.lease import LeasedWorker
-from tests import images
-from tests.service import Servers, Service, begun, decoders
+from tests.support import images
+from tests.support.service import Servers, Service, begun, decoders
 
 PHOTO = images.photo()
 LEASE_S = 1.0
@@ -76,6 +76,6 @@ def test_arq_is_still_what_the_adapter_was_written_against() -> None:
     for name in ("main", "_poll_iteration", "finish_job", "finish_failed_job"):
         assert signature(getattr(LeasedWorker, name)) == signature(getattr(Worker, name)), name
     assert {"job_id", "score"} <= set(signature(Worker.run_job))
-    text = resources.files("imgsvc.jobs").joinpath("claim.lua").read_text()
+    text = (resources.files("imgsvc.jobs") / "lua" / "claim.lua").read_text()
     for prefix in (arq.constants.job_key_prefix, arq.constants.retry_key_prefix):
         assert f"'{prefix}'" in text

@@ -9,50 +9,59 @@ from typing import TypedDict
 
 import anyio
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from imgsvc.api import events, files, jobs, listing, ops, presets, reference, uploads, urls
-from imgsvc.api.access import Access, Cors
-from imgsvc.api.accesslog import AccessLog
-from imgsvc.api.budget import Budget
-from imgsvc.api.connections import Connections
-from imgsvc.api.context import Services
-from imgsvc.api.errors import HANDLERS
-from imgsvc.api.health import Health
-from imgsvc.api.middleware import BasePath, Envelope, PlainPath
-from imgsvc.api.page import routes as page
+from imgsvc.api import files, pages, service
+from imgsvc.api.http.access import Access, Cors
+from imgsvc.api.http.budget import Budget
+from imgsvc.api.http.connections import Connections
+from imgsvc.api.http.context import Services
+from imgsvc.api.http.errors import HANDLERS
+from imgsvc.api.http.middleware import AccessLog, BasePath, Envelope, PlainPath
+from imgsvc.api.http.readiness import Health
+from imgsvc.api.receive import from_url, upload
+from imgsvc.api.uploads import actions, show, stream
+from imgsvc.api.uploads import list as uploads
+from imgsvc.domain.presets import Presets
 from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
-from imgsvc.links import link_of
-from imgsvc.metrics import ApiMetrics
 from imgsvc.outbound import Outbound
-from imgsvc.presets import Presets
-from imgsvc.settings import PREFIX, Settings, SettingsError
+from imgsvc.runtime.metrics import ApiMetrics
+from imgsvc.runtime.settings import PREFIX, Settings, SettingsError
 from imgsvc.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)
 
+
+class Upload(HTTPEndpoint):
+    """One path for two calls, so that another method is answered with 405 and both in `Allow`."""
+
+    get = staticmethod(show.show)
+    delete = staticmethod(actions.delete)
+
+
 ROUTES = [
-    Route("/", page.index, methods=["GET"]),
-    Route("/page/{name}", page.asset, methods=["GET"], include_in_schema=False),
-    Route("/upload", uploads.upload, methods=["POST"]),
-    Route("/upload/url", urls.UploadUrl),
-    Route("/upload/{id}", jobs.Upload),
-    Route("/upload/{id}/status", jobs.status, methods=["GET"]),
-    Route("/upload/{id}/result", jobs.result, methods=["GET"]),
-    Route("/upload/{id}/events", events.events, methods=["GET"]),
-    Route("/upload/{id}/cancel", jobs.cancel, methods=["POST"]),
-    Route("/upload/{id}/retry", jobs.retry, methods=["POST"]),
-    Route("/uploads", listing.uploads, methods=["GET"]),
-    Route("/presets", presets.presets, methods=["GET"]),
+    Route("/", pages.index, methods=["GET"]),
+    Route("/page/{name}", pages.page_asset, methods=["GET"], include_in_schema=False),
+    Route("/upload", upload.upload, methods=["POST"]),
+    Route("/upload/url", from_url.UploadUrl),
+    Route("/upload/{id}", Upload),
+    Route("/upload/{id}/status", show.status, methods=["GET"]),
+    Route("/upload/{id}/result", show.result, methods=["GET"]),
+    Route("/upload/{id}/events", stream.events, methods=["GET"]),
+    Route("/upload/{id}/cancel", actions.cancel, methods=["POST"]),
+    Route("/upload/{id}/retry", actions.retry, methods=["POST"]),
+    Route("/uploads", uploads.uploads, methods=["GET"]),
+    Route("/presets", service.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
-    Route("/healthz", ops.healthz, methods=["GET"]),
-    Route("/readyz", ops.readyz, methods=["GET"]),
-    Route("/metrics", ops.metrics, methods=["GET"]),
-    Route("/openapi.json", reference.openapi, methods=["GET"]),
-    Route("/docs", reference.docs, methods=["GET"]),
-    Route("/docs/{name}", reference.docs_asset, methods=["GET"], include_in_schema=False),
+    Route("/healthz", service.healthz, methods=["GET"]),
+    Route("/readyz", service.readyz, methods=["GET"]),
+    Route("/metrics", service.metrics, methods=["GET"]),
+    Route("/openapi.json", pages.openapi, methods=["GET"]),
+    Route("/docs", pages.docs, methods=["GET"]),
+    Route("/docs/{name}", pages.docs_asset, methods=["GET"], include_in_schema=False),
 ]
 
 _BUCKET_RETRY_S = 1.0
@@ -89,8 +98,8 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
                     outbound=outbound,
                     health=Health(queue, storage),
                     connections=Connections(settings, metrics),
-                    uploads=Budget(settings.max_uploads_bytes, settings.client_share, uploads.LARGEST_BYTES),
-                    link=link_of(settings),
+                    uploads=Budget(settings.max_uploads_bytes, settings.client_share, upload.LARGEST_BYTES),
+                    urls=settings.file_urls,
                     tasks=tasks,
                     metrics=metrics,
                 )

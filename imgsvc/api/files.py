@@ -16,11 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from imgsvc.api.context import services
-from imgsvc.api.errors import ProblemError
-from imgsvc.api.names import content_disposition
-from imgsvc.links import file_path
-from imgsvc.signing import Verdict, verify
+from imgsvc.api.http.context import services
+from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.receive.filenames import content_disposition
+from imgsvc.domain.file_urls import Verdict, file_path, verify
 from imgsvc.storage import ObjectInfo, Storage, StorageError
 
 # our own keys only: what does not look like one is never asked for

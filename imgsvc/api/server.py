@@ -13,11 +13,11 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from imgsvc.api.app import create_app
-from imgsvc.api.context import drain, end_waiting, is_draining
-from imgsvc.api.protocol import Protocol
-from imgsvc.listening import listening
-from imgsvc.process import allow_files, load_presets
-from imgsvc.settings import Settings
+from imgsvc.api.http.context import drain, end_waiting, is_draining
+from imgsvc.api.http.protocol import Protocol
+from imgsvc.runtime.listening import listening
+from imgsvc.runtime.settings import Settings
+from imgsvc.runtime.startup import allow_files, load_presets
 
 log = logging.getLogger(__name__)
 

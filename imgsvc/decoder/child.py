@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from imgsvc.decoder import forking, lockdown, wire
+from imgsvc.domain.model import Limits, Rendered, Variant
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging.render import Admit, OnStep, render
 from imgsvc.imaging.warmup import warm_up
-from imgsvc.model import Limits, Rendered, Variant
-from imgsvc.problems import JobError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEEP_BYTES = 128 * 1024 * 1024

@@ -11,13 +11,13 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from imgsvc.cores import available_cores
 from imgsvc.decoder import wire
 from imgsvc.decoder.clock import WALL_FACTOR, ImageClock
 from imgsvc.decoder.fork_server import ForkServer
+from imgsvc.decoder.memory import Room
 from imgsvc.decoder.process import COMMAND, Decoder, DecoderError, DecoderGoneError, DecoderStartError, OnStep
-from imgsvc.decoder.room import Room
-from imgsvc.model import Isolation, Limits, Rendered, Variant
+from imgsvc.domain.model import Isolation, Limits, Rendered, Variant
+from imgsvc.runtime.cores import available_cores
 
 __all__ = ["DecoderError", "DecoderPool", "DecoderStartError"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from imgsvc.decoder import pipes, wire
 from imgsvc.decoder.pipes import HungUpError
-from imgsvc.interpreter import command
-from imgsvc.model import Rendered, Rendition
-from imgsvc.problems import JobError
+from imgsvc.domain.model import Rendered, Rendition
+from imgsvc.domain.problems import JobError
+from imgsvc.runtime.interpreter import command
 
 OnStep = Callable[[str, int, int], None]
 Admit = Callable[[int], Awaitable[None]]

@@ -28,9 +28,9 @@ from typing import Any, cast
 
 import orjson
 
-from imgsvc.formats import FORMATS
-from imgsvc.model import Limits, Original, Placeholder, Variant
-from imgsvc.problems import WARNINGS
+from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.model import Limits, Original, Placeholder, Variant
+from imgsvc.domain.problems import WARNINGS
 
 PREFIX = struct.Struct("!I")
 MAX_HEADER_BYTES = 64 * 1024

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from imgsvc import environment, process
 from imgsvc.doctor.decoder import check_decoder
 from imgsvc.doctor.finding import Finding, fail, ok
 from imgsvc.doctor.machine import check_folder, check_port, check_programs
 from imgsvc.doctor.redis import check_redis
 from imgsvc.doctor.s3 import check_s3
-from imgsvc.loading import load
-from imgsvc.settings import Settings, SettingsError
+from imgsvc.runtime import environment, startup
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.settings import Settings, SettingsError
 
 DEADLINE_S = 45.0
 """Of each check; those that ask a server have shorter ones of their own for each question."""
@@ -27,7 +27,7 @@ async def checkup() -> list[Finding]:
     apart = environment.is_set("redis_url")
     try:
         settings = load(Settings) if apart else load(Settings, **_OF_ITS_OWN)
-        presets = process.load_presets(settings)
+        presets = startup.load_presets(settings)
     except SettingsError as error:
         return [
             fail("settings", line, "Set it right; the README lists all settings.") for line in str(error).split("\n")

@@ -5,10 +5,9 @@ from typing import get_args
 
 from imgsvc.decoder.pool import DecoderError, DecoderPool, DecoderStartError
 from imgsvc.doctor.finding import Finding, fail, ok, warn
-from imgsvc.formats import FORMATS, HEIF
-from imgsvc.limits import limits_of
-from imgsvc.model import FileFormat, Variant
-from imgsvc.settings import Settings
+from imgsvc.domain.formats import FORMATS, HEIF
+from imgsvc.domain.model import FileFormat, Variant
+from imgsvc.runtime.settings import Settings
 
 _WRITTEN: tuple[FileFormat, ...] = get_args(FileFormat)
 _PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # a GIF
@@ -20,7 +19,7 @@ async def check_decoder(settings: Settings) -> list[Finding]:
         timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
         room_bytes=settings.decoding_bytes,
-        limits=limits_of(settings),
+        limits=settings.limits,
         sandbox=settings.sandbox,
     )
     try:

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 from imgsvc.doctor.finding import Finding, fail, ok, warn
-from imgsvc.embedded import EmbeddedError, find_programs, owner
-from imgsvc.listening import listening
-from imgsvc.settings import LocalSettings, SettingsError
+from imgsvc.local.folder import owner
+from imgsvc.local.process import EmbeddedError
+from imgsvc.local.servers import find_programs
+from imgsvc.runtime.listening import listening
+from imgsvc.runtime.settings import LocalSettings, SettingsError
 
 GIB = 1024**3
 LOW_BYTES = 5 * GIB

@@ -4,10 +4,10 @@ import re
 from collections.abc import Generator
 
 from imgsvc.doctor.finding import Finding, fail, ok, root, warn
-from imgsvc.jobs.facts import RedisFacts, redis_facts
 from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.redis_facts import RedisFacts, redis_facts
 from imgsvc.jobs.scripts import acl_rule
-from imgsvc.settings import Settings
+from imgsvc.runtime.settings import Settings
 
 OLDEST = (6, 2)
 MAX_SKEW_S = 2.0

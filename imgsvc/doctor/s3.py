@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from imgsvc.doctor.finding import Finding, fail, ok, root, warn
 from imgsvc.doctor.redis import clock
-from imgsvc.settings import Settings
+from imgsvc.runtime.settings import Settings
 from imgsvc.storage import PART_BYTES, Storage, StorageError
 
 PREFIX = "doctor/"

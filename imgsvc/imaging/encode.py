@@ -8,12 +8,12 @@ from typing import Any
 
 from PIL import Image, ImageFile
 
+from imgsvc.domain.model import FileFormat, OutputFormat
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging import apng
 from imgsvc.imaging.colour import WITH_ALPHA
 from imgsvc.imaging.palette import indexed
 from imgsvc.imaging.webp import with_clear_canvas
-from imgsvc.model import FileFormat, OutputFormat
-from imgsvc.problems import JobError
 
 ANIMATED: frozenset[FileFormat] = frozenset({"gif", "webp"})
 """The formats that an animation can be asked for in."""

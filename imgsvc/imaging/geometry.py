@@ -5,7 +5,7 @@ Everything is told as an upright viewer sees it; `stored` translates to pixels t
 
 from dataclasses import dataclass
 
-from imgsvc.model import Variant
+from imgsvc.domain.model import Variant
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]

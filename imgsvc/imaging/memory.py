@@ -1,8 +1,8 @@
 """How much memory a variant takes: its pixels, the steps that they go through, and the encoder that writes them."""
 
+from imgsvc.domain.model import FileFormat
 from imgsvc.imaging.encode import LARGE_WEBP_PIXELS
 from imgsvc.imaging.steps import Plan
-from imgsvc.model import FileFormat
 
 BASE_BYTES = 160 * 1024 * 1024
 """Address space that a decoder takes before its first image."""

@@ -13,7 +13,7 @@ from operator import mul
 
 from PIL import Image
 
-from imgsvc.model import Placeholder
+from imgsvc.domain.model import Placeholder
 
 _SIDE = 32  # the hash tells 7 frequencies a side: more pixels cost time and change nothing
 _COLOURS = 8

@@ -11,11 +11,11 @@ from io import BytesIO
 
 from PIL import BmpImagePlugin, Image, ImageFile, TiffImagePlugin
 
+from imgsvc.domain.model import Limits
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging import damage, gif, isobmff, jpeg, png, spaces, tiff, webp
 from imgsvc.imaging.film import Shot, composed
 from imgsvc.imaging.geometry import Size
-from imgsvc.model import Limits
-from imgsvc.problems import JobError
 
 OUR_FAULT = (JobError, MemoryError, ImportError)
 """What is raised as it is; everything else that a decoder raises is the file's doing."""

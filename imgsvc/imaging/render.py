@@ -12,16 +12,16 @@ from math import ceil
 
 from PIL import Image
 
+from imgsvc.domain.model import Limits, Placeholder, Rendered, Rendition, Variant
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging.encode import ANIMATED, KEPT_ANIMATED, Frame, actual_format, encode, encode_animation
 from imgsvc.imaging.geometry import WHOLE, Placement, Size, place, turned
-from imgsvc.imaging.interest import busiest
 from imgsvc.imaging.memory import BASE_BYTES, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.placeholder import placeholder
+from imgsvc.imaging.saliency import busiest
 from imgsvc.imaging.source import Picture, Source, decode, frames, open_source
 from imgsvc.imaging.steps import Plan, Step, background, blur, grayscale, scale, sharpen, to_srgb, upright
-from imgsvc.model import Limits, Placeholder, Rendered, Rendition, Variant
-from imgsvc.problems import JobError
 
 # The costly steps work on few pixels: turning and converting come after the scaling
 SCALING: tuple[Step, ...] = (scale, upright, to_srgb)

@@ -12,13 +12,13 @@ from math import ceil
 
 from PIL import ExifTags, Image, ImageFile
 
-from imgsvc.formats import SNIFF_BYTES, TIFF, sniff
+from imgsvc.domain.formats import SNIFF_BYTES, TIFF, sniff
+from imgsvc.domain.model import Limits, Original
+from imgsvc.domain.problems import JobError
 from imgsvc.imaging import damage, tiff
 from imgsvc.imaging.colour import eight_bits, is_readable
 from imgsvc.imaging.geometry import Size, turned
 from imgsvc.imaging.readers import OPENERS, OUR_FAULT, Notes, Opened, check_size
-from imgsvc.model import Limits, Original
-from imgsvc.problems import JobError
 
 _BYTES_A_PIXEL = 4  # of Pillow's pixels in colour; less is used for other modes
 _JPEG_COEFFICIENT_BYTES = 6  # a pixel, of a progressive file at 4:4:4: all of it is held until the last scan

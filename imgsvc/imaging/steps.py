@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageFilter
 
+from imgsvc.domain.model import FileFormat, Variant
 from imgsvc.imaging import colour, geometry
 from imgsvc.imaging.encode import has_alpha
 from imgsvc.imaging.geometry import WHOLE, Placement, turned
 from imgsvc.imaging.source import Picture
-from imgsvc.model import FileFormat, Variant
 
 _WHITE = "#ffffff"
 

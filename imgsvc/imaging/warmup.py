@@ -5,10 +5,10 @@ from io import BytesIO
 
 from PIL import AvifImagePlugin, Image, ImageCms
 
-from imgsvc.formats import FORMATS, HEIF, HEIF_READER
+from imgsvc.domain.formats import FORMATS, HEIF, HEIF_READER
+from imgsvc.domain.model import Limits, Variant
 from imgsvc.imaging.encode import OUTPUTS
 from imgsvc.imaging.render import render
-from imgsvc.model import Limits, Variant
 
 _LATE_IMPORTS = (
     *("BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin", "MpoImagePlugin", "PngImagePlugin"),

@@ -17,16 +17,15 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from imgsvc import logs
+from imgsvc.domain.presets import compact
+from imgsvc.domain.problems import JOB_FAILURES, CodedError
 from imgsvc.jobs import scripts
-from imgsvc.jobs.answers import Admission, Alive, Census, Claim, Delivery, Reservation, Swept
 from imgsvc.jobs.connections import Pool, is_elsewhere, is_lost, reason_of, subscribe
-from imgsvc.jobs.listing import Page, Query
 from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
-from imgsvc.metrics import Dependency, Metrics
-from imgsvc.presets import compact
-from imgsvc.problems import JOB_FAILURES, CodedError
-from imgsvc.settings import Settings
+from imgsvc.jobs.types import Admission, Alive, Census, Claim, Delivery, Page, Query, Reservation, Swept
+from imgsvc.runtime import logs
+from imgsvc.runtime.metrics import Dependency, Metrics
+from imgsvc.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 

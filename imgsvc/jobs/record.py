@@ -21,11 +21,11 @@ from typing import Any, Self
 
 import orjson
 
-from imgsvc.formats import FORMATS
-from imgsvc.links import Link
-from imgsvc.model import Placeholder
-from imgsvc.presets import CUSTOM, DEFAULT, PRESETS, Preset, expand
-from imgsvc.problems import WARNINGS
+from imgsvc.domain.file_urls import FileUrls
+from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.model import Placeholder
+from imgsvc.domain.presets import CUSTOM, DEFAULT, PRESETS, Preset, expand
+from imgsvc.domain.problems import WARNINGS
 
 _UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
 
@@ -250,13 +250,13 @@ class Record:
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
 
-    def document(self, link: Link) -> dict[str, Any]:
+    def document(self, urls: FileUrls) -> dict[str, Any]:
         """All of it, as a reader and a webhook's receiver see it."""
-        path = link.upload(self.id)
+        path = urls.upload(self.id)
         return {
             "id": self.id,
             "status": self.status_document(),
-            "result": self.result_document(link) if self.done else None,
+            "result": self.result_document(urls) if self.done else None,
             "links": {
                 "self": path,
                 "status": f"{path}/status",
@@ -283,16 +283,16 @@ class Record:
             "metadata": self.metadata,
         }
 
-    def result_document(self, link: Link) -> dict[str, Any]:
-        """What came of it, its files as `link` makes their URLs."""
+    def result_document(self, urls: FileUrls) -> dict[str, Any]:
+        """What came of it, its files as `urls` makes their URLs."""
         if self.success is None or self.source is None:
             document: dict[str, Any] = {"status": self.status, "result": None}
             return document | {"error": self._error()} if self.done else document
         placeholder = self.success.placeholder
         document = {
             "status": self.status,
-            "result": {file.variant: link(self._key(file)) for file in self.success.files},
-            "variants": {file.variant: self._file_document(file, link) for file in self.success.files},
+            "result": {file.variant: urls(self._key(file)) for file in self.success.files},
+            "variants": {file.variant: self._file_document(file, urls) for file in self.success.files},
             "original": {
                 "width": self.success.width,
                 "height": self.success.height,
@@ -310,9 +310,9 @@ class Record:
     def _key(self, file: File) -> str:
         return file.key(self.id, self.filename)
 
-    def _file_document(self, file: File, link: Link) -> dict[str, Any]:
+    def _file_document(self, file: File, urls: FileUrls) -> dict[str, Any]:
         return {
-            "url": link(self._key(file)),
+            "url": urls(self._key(file)),
             "width": file.width,
             "height": file.height,
             "bytes": file.bytes,

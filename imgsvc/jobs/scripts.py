@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from redis.exceptions import NoScriptError
 
-from imgsvc.settings import Settings
+from imgsvc.runtime.settings import Settings
 
 NAMES = (
     *("reserve", "hold", "abandon", "submit"),
@@ -39,7 +39,7 @@ class Caller(Protocol):
 @cache
 def script(name: str) -> tuple[str, str]:
     """The script's text, and the hash that Redis knows it by."""
-    folder = resources.files("imgsvc.jobs")
+    folder = resources.files("imgsvc.jobs") / "lua"
     text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (Redis's own choice, and no secret)
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from imgsvc.settings import MIB
+from imgsvc.runtime.settings import MIB
 
 PART_BYTES = 8 * MIB
 """Size of an upload's parts. Two of them, one on its way and one filling, are all that an upload holds in memory."""

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from imgsvc.metrics import Dependency, Metrics
-from imgsvc.settings import Settings
+from imgsvc.runtime.metrics import Dependency, Metrics
+from imgsvc.runtime.settings import Settings
 from imgsvc.storage.calls import Calls
 from imgsvc.storage.clear import Clearing
 from imgsvc.storage.client import open_client

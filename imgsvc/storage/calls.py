@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from imgsvc.metrics import Dependency
+from imgsvc.runtime.metrics import Dependency
 from imgsvc.storage.body import put_off_while_sent
 from imgsvc.storage.errors import MissingError, Place, StorageError, is_expected, translate
 

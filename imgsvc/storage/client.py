@@ -21,7 +21,7 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.handlers import add_expect_header
 from botocore.httpsession import create_urllib3_context, get_cert_path
 
-from imgsvc.settings import Settings
+from imgsvc.runtime.settings import Settings
 from imgsvc.storage.body import send_in_slices
 from imgsvc.storage.errors import NoCredentialsError
 from imgsvc.storage.retry import again, stay

@@ -21,7 +21,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from imgsvc.problems import CodedError
+from imgsvc.domain.problems import CodedError
 
 _SKEW_S = 300
 """S3 refuses what is off by 15 minutes; where it does not say why it refuses, a third of that is to blame enough."""

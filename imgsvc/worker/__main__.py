@@ -1,7 +1,7 @@
 """`python -m imgsvc.worker`."""
 
-from imgsvc.init import stay_behind
-from imgsvc.streams import make_usable
+from imgsvc.runtime.init import stay_behind
+from imgsvc.runtime.streams import make_usable
 
 
 def main() -> None:

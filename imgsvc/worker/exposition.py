@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from imgsvc.metrics import CONTENT_TYPE, Metrics
+from imgsvc.runtime.metrics import CONTENT_TYPE, Metrics
 
 DEADLINE_S = 5.0
 MAX_CONNECTIONS = 8

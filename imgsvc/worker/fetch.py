@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from imgsvc.formats import SNIFF_BYTES, sniff
-from imgsvc.jobs.answers import Claim
+from imgsvc.domain.formats import SNIFF_BYTES, sniff
+from imgsvc.domain.problems import JobError
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Source, original_key
+from imgsvc.jobs.types import Claim
 from imgsvc.outbound import Answer, Outbound, Patience, TooLongError, UnreachableError, UrlNotAllowedError
-from imgsvc.problems import JobError
 from imgsvc.storage import Storage
 
 REDIRECTS = 3

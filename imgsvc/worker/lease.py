@@ -24,13 +24,13 @@ from typing import Any, cast
 import orjson
 from arq.worker import Worker, func
 
-from imgsvc import logs
-from imgsvc.jobs.answers import Alive, Claim
+from imgsvc.domain.problems import JOB_FAILURES
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, Outcome, Postponed
-from imgsvc.metrics import WorkerMetrics
-from imgsvc.problems import JOB_FAILURES
-from imgsvc.settings import Settings
+from imgsvc.jobs.types import Alive, Claim
+from imgsvc.runtime import logs
+from imgsvc.runtime.metrics import WorkerMetrics
+from imgsvc.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 

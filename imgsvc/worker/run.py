@@ -8,16 +8,14 @@ import sys
 
 import uvloop
 
-from imgsvc import process
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Queue
-from imgsvc.limits import limits_of
-from imgsvc.links import link_of
-from imgsvc.listening import listen_for_metrics
-from imgsvc.loading import load
-from imgsvc.metrics import WorkerMetrics
 from imgsvc.outbound import Outbound
-from imgsvc.settings import Settings, SettingsError
+from imgsvc.runtime import startup
+from imgsvc.runtime.listening import listen_for_metrics
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.metrics import WorkerMetrics
+from imgsvc.runtime.settings import Settings, SettingsError
 from imgsvc.storage import Storage
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
@@ -42,7 +40,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
         room_bytes=settings.decoding_bytes,
-        limits=limits_of(settings),
+        limits=settings.limits,
         sandbox=settings.sandbox,
         isolation=settings.isolation,
         on_death=metrics.decoder_died,
@@ -79,7 +77,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         async with asyncio.TaskGroup() as group:  # one that breaks ends the worker, where all can see it
             beside = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
             if settings.webhook_key:
-                messenger = Messenger(queue, outbound, settings.webhook_key, link_of(settings))
+                messenger = Messenger(queue, outbound, settings.webhook_key, settings.file_urls)
                 beside.append(group.create_task(messenger.run()))
             await worker.main()
             for task in beside:
@@ -100,7 +98,7 @@ def main() -> None:
         listener = listen_for_metrics(settings)
     except SettingsError as error:
         sys.exit(f"imgsvc worker cannot start:\n{error}")
-    process.set_up(settings)
+    startup.set_up(settings)
     # until `work` listens for it there is nothing to finish; uvloop would call it a failure
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     uvloop.run(work(settings, listener))

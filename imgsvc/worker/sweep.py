@@ -9,9 +9,9 @@ import logging
 import random
 from dataclasses import dataclass
 
-from imgsvc.jobs.answers import Swept
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import files_prefix, original_key
+from imgsvc.jobs.types import Swept
 from imgsvc.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)

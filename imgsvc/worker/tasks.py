@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter, time
 
-from imgsvc import logs
 from imgsvc.decoder.pool import DecoderPool, DecoderStartError
-from imgsvc.jobs.answers import Claim
+from imgsvc.domain.model import Rendered, Rendition
+from imgsvc.domain.problems import JOB_FAILURES, JobError
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
-from imgsvc.metrics import WorkerMetrics
-from imgsvc.model import Rendered, Rendition
-from imgsvc.problems import JOB_FAILURES, JobError
+from imgsvc.jobs.types import Claim
+from imgsvc.runtime import logs
+from imgsvc.runtime.metrics import WorkerMetrics
 from imgsvc.storage import Storage, StorageError
 from imgsvc.worker.fetch import Fetcher, FetchLaterError
 

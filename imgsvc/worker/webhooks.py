@@ -1,9 +1,17 @@
 """Tells webhooks how jobs ended: each end at least once, for a day and more where its receiver is away.
 
 Every worker that has the secret delivers; the queue hands each delivery to one of them at a time (dispatch.lua).
+Requests are signed as Standard Webhooks say (standardwebhooks.com):
+
+    webhook-id:        the same for each attempt at one event, so that a receiver can drop repeats
+    webhook-timestamp: seconds since the epoch, when it was sent; a receiver refuses an old one, against replays
+    webhook-signature: v1,<base64 of the HMAC-SHA256 of "id.timestamp.body">
 """
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import logging
 import random
 from dataclasses import dataclass
@@ -13,14 +21,13 @@ from time import time
 
 import orjson
 
-from imgsvc import logs
-from imgsvc.jobs.answers import Delivery
+from imgsvc.domain.file_urls import FileUrls
+from imgsvc.domain.problems import CodedError
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Record, Status, timestamp
-from imgsvc.links import Link
+from imgsvc.jobs.types import Delivery
 from imgsvc.outbound import Outbound, Patience
-from imgsvc.problems import CodedError
-from imgsvc.webhooks import Message
+from imgsvc.runtime import logs
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +43,25 @@ PATIENCE = Patience(total_s=10, idle_s=10)
 """Well within the queue's DISPATCH_HOLD_S."""
 
 _TYPES = {Status.SUCCESS: "upload.succeeded", Status.FAILURE: "upload.failed", Status.CANCELLED: "upload.cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event; `id` contains no dot, since a dot parts what is signed."""
+
+    id: str
+    body: bytes
+
+    def headers(self, key: bytes, sent_at_s: int) -> dict[str, str]:
+        """Those of one request that tells it, signed with `key`."""
+        signed = b"%s.%d.%s" % (self.id.encode(), sent_at_s, self.body)
+        signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+        return {
+            "content-type": "application/json",
+            "webhook-id": self.id,
+            "webhook-timestamp": str(sent_at_s),
+            "webhook-signature": f"v1,{signature}",
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +83,7 @@ class Messenger:
     queue: Queue
     outbound: Outbound
     key: bytes
-    link: Link
+    urls: FileUrls
 
     async def run(self) -> None:
         """Delivers until it is cancelled. What is cut off then is delivered once more by another worker."""
@@ -97,7 +123,7 @@ class Messenger:
         log.info("webhook attempt %d: %s, %s", delivery.attempt, reply.status or reply.error, state)
 
     async def _post(self, record: Record, url: str) -> Reply:
-        message = message_of(record, self.link)
+        message = message_of(record, self.urls)
         try:
             # a redirect is an answer like any other, and no body is read
             async with self.outbound.request(
@@ -108,9 +134,9 @@ class Messenger:
             return Reply(error=error.detail)
 
 
-def message_of(record: Record, link: Link) -> Message:
+def message_of(record: Record, urls: FileUrls) -> Message:
     """What is told of a job's end: by the same id each time, which no other end has."""
-    body = {"type": _TYPES[record.status], "timestamp": timestamp(record.finished_at), "data": record.document(link)}
+    body = {"type": _TYPES[record.status], "timestamp": timestamp(record.finished_at), "data": record.document(urls)}
     return Message(f"{record.id}_{record.finished_at}", orjson.dumps(body))
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from imgsvc.model import Variant
+from imgsvc.domain.model import Variant
 
 # as the decoder's child sets it for itself (decoder/child.py); sharp is no faster with it
 _OUR_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(128 * 1024 * 1024)}

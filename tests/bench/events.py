@@ -17,11 +17,11 @@ from uuid import uuid4
 
 import psutil
 
+from imgsvc.domain.presets import PRESETS
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Source, Submission
-from imgsvc.presets import PRESETS
 from tests.bench.machine import machine
-from tests.service import Servers, Service, settings_of
+from tests.support.service import Servers, Service, settings_of
 
 AT_ONCE = 100
 SETTLE_S = 2  # until all have heard of what was done to begin with

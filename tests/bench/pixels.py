@@ -20,7 +20,7 @@ from statistics import median
 
 from PIL import Image, ImageChops, ImageStat
 
-from imgsvc.model import OutputFormat, Variant
+from imgsvc.domain.model import OutputFormat, Variant
 from tests.bench.contender import OURS, PILLOW, CannotError, Command, Contender
 from tests.bench.machine import machine
 from tests.bench.peers import toolchain

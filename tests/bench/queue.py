@@ -21,14 +21,14 @@ from uuid import uuid4
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import default_queue_name
 
-from imgsvc.cores import available_cores
-from imgsvc.embedded import Valkey
+from imgsvc.domain.presets import PRESETS
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Source, Submission
-from imgsvc.presets import PRESETS
+from imgsvc.local.servers import Valkey
+from imgsvc.runtime.cores import available_cores
 from tests.bench.machine import machine
-from tests.hooks.watched import Watched
-from tests.service import settings_of, until
+from tests.support.hooks.watched import Watched
+from tests.support.service import settings_of, until
 
 WARM_UP = 5
 LONGEST_GAP_S = 0.5  # arq's polling interval: a job may come at any moment of it
@@ -54,7 +54,7 @@ class Contender(Protocol):
 class Ours:
     queue: Queue
     name: str = "imgsvc"
-    worker: str = "tests.hooks.instant"
+    worker: str = "tests.support.hooks.instant"
 
     async def submit(self) -> tuple[str, int]:
         submission = Submission(str(uuid4()), "photo.jpg", "default", PRESETS["default"], Source(9, "ab", "jpeg"))
@@ -71,7 +71,7 @@ class Ours:
 class Stock:
     redis: ArqRedis
     name: str = "stock arq"
-    worker: str = "tests.hooks.stock"
+    worker: str = "tests.support.hooks.stock"
 
     async def submit(self) -> tuple[str, int]:
         begin = monotonic_ns()

@@ -19,9 +19,9 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
+from imgsvc.domain.model import Limits, Variant
 from imgsvc.imaging.render import render
 from imgsvc.imaging.warmup import warm_up
-from imgsvc.model import Limits, Variant
 
 Render = Callable[[bytes, Sequence[Variant]], list[bytes]]
 

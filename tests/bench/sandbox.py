@@ -14,8 +14,8 @@ from statistics import median
 import psutil
 
 from imgsvc.decoder.pool import DecoderPool
-from imgsvc.model import Isolation
-from imgsvc.presets import DEFAULT, PRESETS
+from imgsvc.domain.model import Isolation
+from imgsvc.domain.presets import DEFAULT, PRESETS
 from tests.bench.contender import OURS, Contender
 from tests.bench.machine import decoders_cpu_s, machine
 from tests.bench.photos import SOURCES

@@ -15,10 +15,10 @@ from time import perf_counter
 
 import psutil
 
-from tests import images
 from tests.bench.load import load
 from tests.bench.machine import cpu_s, decoders_cpu_s, machine
-from tests.service import Servers, Service
+from tests.support import images
+from tests.support.service import Servers, Service
 
 WARM_UP = 20
 

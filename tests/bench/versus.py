@@ -24,7 +24,7 @@ from tests.bench.machine import cpu_s, machine
 from tests.bench.peers import toolchain
 from tests.bench.peers.stacks import STACKS, Stack
 from tests.bench.photos import SOURCES
-from tests.service import Servers
+from tests.support.service import Servers
 
 WARM_UP = 24
 

@@ -10,7 +10,7 @@ from imgsvc.api.openapi import files, jobs, problems, service, shared, uploads, 
 from imgsvc.api.openapi.operations import KEY_OR_OPEN
 from imgsvc.api.openapi.parts import Json
 from imgsvc.api.openapi.schemas import schemas
-from imgsvc.version import VERSION
+from imgsvc.runtime.version import VERSION
 
 _DESCRIPTION = """\
 Upload an image; resized, compressed and thumbnail versions of it are made in the background.

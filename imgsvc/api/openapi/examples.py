@@ -2,10 +2,10 @@
 
 import orjson
 
-from imgsvc.api.uploads import MESSAGE
+from imgsvc.api.receive.upload import MESSAGE
+from imgsvc.domain.presets import PRESETS, document
+from imgsvc.domain.problems import JOB_FAILURES, WARNINGS
 from imgsvc.jobs.record import Status
-from imgsvc.presets import PRESETS, document
-from imgsvc.problems import JOB_FAILURES, WARNINGS
 
 ID = "3f0c4e52-6a3b-4b0e-9d53-0a2c1f7be001"
 _PATH = f"/upload/{ID}"

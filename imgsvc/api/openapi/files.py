@@ -5,8 +5,8 @@ from typing import get_args
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import Json, answer, binary, parameter
-from imgsvc.formats import FORMATS
-from imgsvc.model import FileFormat
+from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.model import FileFormat
 
 _TAG = "Files"
 _BYTES = binary(*(FORMATS[name].media_type for name in get_args(FileFormat)))

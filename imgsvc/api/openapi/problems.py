@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from imgsvc.api.openapi.parts import Json, answer
 from imgsvc.api.openapi.parts import schema as schema_of
-from imgsvc.problems import HTTP_PROBLEMS
+from imgsvc.domain.problems import HTTP_PROBLEMS
 
 MEANINGS: dict[str, str] = {
     "malformed_body": "The body cannot be read: no form, no boundary, cut off, or no JSON.",

@@ -3,18 +3,18 @@
 from collections.abc import Collection
 from typing import Any, get_args
 
-from imgsvc.api.listing import MAX_LIMIT
-from imgsvc.api.names import MAX_NAME_BYTES
 from imgsvc.api.openapi import examples, problems
 from imgsvc.api.openapi.parts import Json, schema
-from imgsvc.api.options import MAX_EXPIRES_IN_S, MAX_METADATA_BYTES, MAX_VARIANTS_BYTES
-from imgsvc.formats import FORMATS
+from imgsvc.api.receive.filenames import MAX_NAME_BYTES
+from imgsvc.api.receive.options import MAX_EXPIRES_IN_S, MAX_METADATA_BYTES, MAX_VARIANTS_BYTES
+from imgsvc.api.uploads.list import MAX_LIMIT
+from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.model import FileFormat
+from imgsvc.domain.presets import CUSTOM, DEFAULT
+from imgsvc.domain.presets import schema as variants_schema
+from imgsvc.domain.problems import JOB_FAILURES, WARNINGS
 from imgsvc.jobs.record import Status
-from imgsvc.model import FileFormat
 from imgsvc.outbound import MAX_URL_BYTES
-from imgsvc.presets import CUSTOM, DEFAULT
-from imgsvc.presets import schema as variants_schema
-from imgsvc.problems import JOB_FAILURES, WARNINGS
 
 _VARIANT_FIELDS = {
     "width": "Width of the box in pixels. One side is enough; the other then follows from the original's shape.",

@@ -4,7 +4,7 @@ from typing import Any
 
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.parts import Json, schema
-from imgsvc.api.waiting import MAX_WAIT_S
+from imgsvc.api.uploads.wait import MAX_WAIT_S
 
 _ID = {"type": "string", "pattern": "^[\\w.:-]{8,128}$"}
 _SIZE = {"type": "string", "pattern": "^[0-9]+$"}

@@ -1,13 +1,13 @@
 """Operations that make uploads, and that list them."""
 
-from imgsvc.api.forms import FORM_OVERHEAD_BYTES
-from imgsvc.api.listing import LIMIT, MAX_LIMIT
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import JSON, Json, answer, binary, json, parameter, schema
 from imgsvc.api.openapi.schemas import OPTIONS
-from imgsvc.api.urls import MAX_BODY_BYTES
-from imgsvc.formats import FORMATS
+from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
+from imgsvc.api.receive.from_url import MAX_BODY_BYTES
+from imgsvc.api.uploads.list import LIMIT, MAX_LIMIT
+from imgsvc.domain.formats import FORMATS
 
 _TAG = "Uploads"
 _STRUCTURED = ("variants", "metadata")

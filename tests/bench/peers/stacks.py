@@ -11,12 +11,13 @@ from typing import Any
 import aiohttp
 import boto3
 
-from imgsvc.cores import available_cores
-from imgsvc.embedded import Child, free_port
-from tests import images
+from imgsvc.local.ports import free_port
+from imgsvc.local.process import Child
+from imgsvc.runtime.cores import available_cores
 from tests.bench.load import load
 from tests.bench.peers import toolchain
-from tests.service import DEADLINE_S, Servers, Service, settings_of, until
+from tests.support import images
+from tests.support.service import DEADLINE_S, Servers, Service, settings_of, until
 
 LARGE_AND_SMALL = {"resized_compressed": 1024, "thumbnail": 200}
 """The longest side of each variant of a photograph."""

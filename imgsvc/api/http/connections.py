@@ -1,0 +1,89 @@
+"""How many connections there may be, in all and of one client; and what is done about those beyond.
+
+Health checks are answered also then: a balancer that hears nothing would take the process for dead. So a few
+connections beyond the limit are read as far as the head of their first request.
+"""
+
+import logging
+from collections import Counter
+from enum import Enum
+from time import monotonic
+
+from imgsvc.api.http.peer import client_network
+from imgsvc.runtime import logs
+from imgsvc.runtime.api_keys import UNIX_PEER
+from imgsvc.runtime.metrics import ApiMetrics
+from imgsvc.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_RESERVE = 64
+"""Connections beyond the limit that may ask for the process's health at the same time."""
+
+_RESERVE_OF_ONE = 8
+"""How many of them may be one client's, or else one could keep all others from asking."""
+
+_QUIET_S = 60.0
+"""Refusals are logged once in this time, however many there are."""
+
+
+class Verdict(Enum):
+    """What a new connection may be used for."""
+
+    SERVE = "serve"
+    HEALTH_ONLY = "health only"
+    REFUSE = "refuse"
+
+
+class Connections:
+    """Every open connection of this process, counted by client."""
+
+    def __init__(self, settings: Settings, metrics: ApiMetrics) -> None:
+        self._most = settings.max_connections
+        self._most_of_one = max(1, int(settings.max_connections * settings.client_share))
+        self._proxies = settings.known_proxies
+        self._metrics = metrics
+        self._clients: Counter[str] = Counter()
+        self._served = 0
+        self._reserved: Counter[str] = Counter()
+        self._refused = 0
+        self._quiet_until = 0.0
+
+    def open(self, address: str) -> Verdict:
+        """Counts a new connection, which must be closed with its verdict."""
+        client = client_network(address)
+        is_shared = address == UNIX_PEER or address in self._proxies  # many clients behind one address
+        if self._served < self._most and (is_shared or self._clients[client] < self._most_of_one):
+            self._served += 1
+            self._clients[client] += 1
+            return Verdict.SERVE
+        if self._reserved.total() < _RESERVE and (is_shared or self._reserved[client] < _RESERVE_OF_ONE):
+            self._reserved[client] += 1
+            return Verdict.HEALTH_ONLY
+        return Verdict.REFUSE
+
+    def close(self, address: str, verdict: Verdict) -> None:
+        client = client_network(address)
+        if verdict is Verdict.HEALTH_ONLY:
+            _decrement(self._reserved, client)
+        elif verdict is Verdict.SERVE:
+            self._served -= 1
+            _decrement(self._clients, client)
+
+    def refused(self, code: str, address: str) -> None:
+        """Counts a request that is refused below the application; those for want of room are logged once a minute."""
+        self._metrics.problem(code)
+        if code != "overloaded":
+            log.info("refused", extra=logs.fields(code=code, client=address))
+            return
+        self._refused += 1
+        if monotonic() >= self._quiet_until:
+            own = logs.fields(refused=self._refused, open=self._served, client=address)
+            log.warning("too many connections: refusing more, in all or of one client", extra=own)
+            self._refused, self._quiet_until = 0, monotonic() + _QUIET_S
+
+
+def _decrement(counts: Counter[str], client: str) -> None:
+    counts[client] -= 1
+    if not counts[client]:
+        del counts[client]

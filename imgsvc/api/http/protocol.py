@@ -1,0 +1,300 @@
+"""HTTP/1.1 below the application: httptools' strict parser, with deadlines and limits for everything a client does.
+
+    connect ──────▶ head ──────▶ body ──────▶ answer ──────▶ keep-alive, and the next head
+    connections.py  header_timeout_s   body.py     transport.py      keep_alive_s
+                    max_header_bytes   (idle, rate)   (rate)
+
+What is refused here is a problem document too, and the end of its connection: behind bytes that could not be
+understood nothing can be told for sure, least of all where the next request begins.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from imgsvc.api.http.connections import Verdict
+from imgsvc.api.http.context import Services
+from imgsvc.api.http.errors import NOT_KEPT, RETRY_AFTER_S, problem
+from imgsvc.api.http.framing import frame_answers
+from imgsvc.api.http.pace import Pace
+from imgsvc.api.http.peer import peer_address
+from imgsvc.api.http.transport import Transport
+from imgsvc.domain.problems import HTTP_PROBLEMS
+
+LINGER_BYTES = 64 * 1024
+"""How much more than the largest body a client may send that was answered early."""
+
+MAX_URI_BYTES = 16 * 1024
+MAX_HEADERS = 100
+MAX_PIPELINED = 16
+"""Requests of one connection that may wait for the one before them. Each costs some kilobytes, and the parser makes
+thousands of one read."""
+
+_HEADER_OVERHEAD_BYTES = 4  # ": " and CRLF
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"[a-z][a-z0-9+.-]*://([^/?#]*)", re.IGNORECASE)  # a target as clients of a proxy write it
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+
+class _RefusedError(Exception):
+    """Ends a request from within the parser's callbacks, with a code of HTTP_PROBLEMS and a detail."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        services: Services = app_state["services"]
+        self._settings = services.settings
+        self._limits = services.connections
+        self._verdict = Verdict.REFUSE
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._header_count = 0
+        self._header_bytes = 0
+        self._overhead = 0  # bytes since the last that were of use: a head, or some of a body
+        self._deaf = False  # what still comes is not looked at
+        self._discarded = 0
+        self._body_bytes = 0  # of the request whose head came last
+        self._upgrading = False  # the head that came last asks for another protocol
+        self._replaying = False  # the parser is fed a head that was read already
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] (as uvicorn's)
+        super().connection_made(self._transport_of(transport))
+        self._expect_head()
+        self._verdict = self._limits.open(self._peer)
+        if self._verdict is Verdict.REFUSE:
+            self._refuse(*_FULL)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._cancel_head_deadline()
+        self._limits.close(self._peer, self._verdict)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf or self.transport.is_closing() or self.parser is None:
+            self._discard(len(data))
+            return
+        self._unset_keepalive_if_required()
+        if self._latest is None or self._latest.response_complete:
+            self._expect_head()
+        self._overhead += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            reason = error.__context__
+            self._refuse(*(reason.args if isinstance(reason, _RefusedError) else _MALFORMED))
+        else:
+            if self._overhead > self._settings.max_header_bytes:  # a head, or the framing of chunks
+                self._refuse(*_HEADERS_TOO_LARGE)
+
+    def _parse(self, data: bytes) -> None:
+        """Hands bytes to the parser.
+
+        Where a head asks for another protocol (h2c, as the JDK's client and `curl --http2` do), the parser takes all
+        that follows for that protocol. None is spoken here, so the request is the plain one that it is also
+        (RFC 9110, 7.8), its body included: a new parser is told how that is framed, and reads on.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                framing = [header for header in self.headers if header[0] in _FRAMING]
+                self._upgrading, self._replaying = False, True
+                self.parser = cast("Any", httptools.HttpRequestParser(self))
+                self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *_lines(framing), b"\r\n"]))
+                self._replaying = False
+            else:
+                return
+
+    def on_message_begin(self) -> None:
+        if self._replaying:
+            return
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _RefusedError("overloaded", "Too many requests wait on this connection.")
+        super().on_message_begin()
+        self._in_head = True
+        self._header_count = self._header_bytes = self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        if self._replaying:
+            return
+        super().on_url(url)
+        if len(self.url) > MAX_URI_BYTES:
+            raise _RefusedError("uri_too_long", f"The request's target is longer than {MAX_URI_BYTES} bytes.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._replaying:
+            return
+        self._header_count += 1
+        self._header_bytes += len(name) + len(value) + _HEADER_OVERHEAD_BYTES
+        if self._header_count > MAX_HEADERS or self._header_bytes > self._settings.max_header_bytes:
+            raise _RefusedError(*_HEADERS_TOO_LARGE)
+        if self._in_head:  # what trails a body is not let among the headers that the application reads
+            super().on_header(name, value.strip(b" \t"))  # the parser leaves the blanks behind it (RFC 9110, 5.5)
+
+    def on_headers_complete(self) -> None:
+        if self._replaying:
+            return
+        self._cancel_head_deadline()
+        self._in_head = False
+        self._overhead = 0
+        version = self.parser.get_http_version()
+        self._check_framing(version)
+        if self._verdict is Verdict.HEALTH_ONLY and not self._asks_for_health():
+            raise _RefusedError(*_FULL)
+        self._upgrading = self.parser.should_upgrade()
+        super().on_headers_complete()
+        if self._verdict is Verdict.HEALTH_ONLY:
+            self.cycle.keep_alive = False
+        frame_answers(self.cycle, version, self.config.timeout_keep_alive)
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead = 0
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._upgrading:  # or else the body is still to come
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:  # answered before its body had come
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._transport.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._transport.unwatch()
+
+    def _check_framing(self, version: str) -> None:
+        """Refuses what two readers could take for two requests, or for one to two hosts (RFC 9112, 3.2 and 6.1)."""
+        if version not in {"1.0", "1.1"}:
+            raise _RefusedError(*_MALFORMED)
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (version == "1.1" and not hosts):
+            raise _RefusedError("malformed_request", "Send one Host header.")
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise _RefusedError("malformed_request", "The Host header is no host.")
+        absolute = _ABSOLUTE.match(self.url)
+        if absolute and hosts and _authority(absolute[1]) != _authority(hosts[0]):
+            raise _RefusedError("malformed_request", "The request's target and its Host header name different hosts.")
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (version != "1.1" or codings != [b"chunked"]):
+            raise _RefusedError("malformed_request", "The one Transfer-Encoding that is read is chunked, of HTTP/1.1.")
+        if self.parser.get_method() == b"CONNECT":
+            raise _RefusedError("malformed_request", "This is no proxy: there is nothing to CONNECT to.")
+
+    def _asks_for_health(self) -> bool:
+        path = self.url.partition(b"?")[0].decode("latin-1").removeprefix(self._settings.base_path)
+        return path in {"/healthz", "/readyz"}
+
+    def _expect_head(self) -> None:
+        if self._head_deadline is None:
+            self._head_deadline = self.loop.call_later(self._settings.header_timeout_s, self._on_late_head)
+
+    def _cancel_head_deadline(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _on_late_head(self) -> None:
+        if self._in_head:
+            self._refuse("request_timeout", f"No request came within {self._settings.header_timeout_s:g} seconds.")
+        else:
+            self.transport.close()
+
+    def _refuse(self, code: str, detail: str) -> None:
+        """Answers the bytes that just came, unless other answers are due before it; then ends the connection."""
+        self._deaf = True
+        self._cancel_head_deadline()
+        cycle = self._latest
+        if cycle is None or cycle.response_complete:
+            self._answer(code, detail)
+        elif not cycle.more_body or self.pipeline:  # a later request: the ones before it are answered, and no more
+            cycle.keep_alive = False
+        else:  # within the body of the one under way, whose handler is told that its client is gone
+            if not cycle.response_started:
+                self._answer(code, detail)
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if cycle is None or cycle.response_complete or cycle.disconnected:
+            self.transport.close()
+
+    def _answer(self, code: str, detail: str) -> None:
+        self._limits.refused(code, self._peer)
+        request_id = secrets.token_hex(8)
+        status = HTTP_PROBLEMS[code]
+        body = problem(code, detail, "", request_id)
+        headers = {
+            "content-type": "application/problem+json",
+            "content-length": str(len(body)),
+            "x-request-id": request_id,
+            "cache-control": NOT_KEPT,
+            "connection": "close",
+        } | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
+        ours = ((name.encode(), value.encode()) for name, value in headers.items())
+        head = b"".join(_lines([*self.server_state.default_headers, *ours]))
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+
+    def _has_unread(self) -> bool:
+        """Whether a plain close could reset the connection, and so take the answer from its reader."""
+        return self._deaf or (self._latest is not None and self._latest.more_body)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._body_bytes + self._discarded > self._settings.max_upload_bytes + LINGER_BYTES:
+            self.transport.pause_reading()
+
+    def _transport_of(self, transport: asyncio.Transport) -> Transport:
+        pace = Pace(self._settings.send_idle_timeout_s, self._settings.min_send_rate)
+        return Transport(transport, self.loop, pace, self._has_unread, lambda: self._discarded)
+
+    @property
+    def _peer(self) -> str:
+        return peer_address(self.client)
+
+    @property
+    def _latest(self) -> RequestResponseCycle | None:
+        """The request whose head came last: under way, waiting for those before it, or answered."""
+        return self.cycle
+
+    @property
+    def _transport(self) -> Transport:
+        assert isinstance(self.transport, Transport)
+        return self.transport
+
+
+def _authority(host: bytes) -> bytes:
+    return host.lower().removesuffix(b":80")
+
+
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    return (b"%b: %b\r\n" % header for header in headers)
+
+
+_MALFORMED = ("malformed_request", "The request is not valid HTTP/1.1.")
+_HEADERS_TOO_LARGE = (
+    "headers_too_large",
+    f"The request has more headers than the {MAX_HEADERS} that this service reads, or longer ones. Send less of them.",
+)
+_FULL = ("overloaded", "Too many connections are open. Try again shortly.")

@@ -1,0 +1,91 @@
+"""`POST /upload/url`: an upload whose original a worker fetches from a URL."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+import orjson
+from starlette.endpoints import HTTPEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgsvc.api.http.access import owner
+from imgsvc.api.http.context import Services, services
+from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.http.json_input import parse
+from imgsvc.api.receive import options
+from imgsvc.api.receive.admission import admit
+from imgsvc.api.receive.filenames import safe_filename
+from imgsvc.api.receive.options import webhook_url
+from imgsvc.api.receive.upload import OnStore, submitted
+from imgsvc.jobs.record import Submission
+from imgsvc.outbound import UnreachableError, parse_url
+
+MAX_BODY_BYTES = 32 * 1024
+FIELDS = options.FIELDS | {"url", "filename"}
+
+
+class UploadUrl(HTTPEndpoint):
+    """A class, since its route then takes other methods too: they would be asked of an upload whose id is "url"."""
+
+    async def post(self, request: Request) -> Response:
+        """Answers 202 when the job is queued that will fetch the original; of a bad URL what can be told at once."""
+        here, whose = services(request), owner(request)
+        key = options.idempotency_key(request, whose)
+        fields = await _fields(request, here.settings.body_idle_timeout_s)
+
+        async def receive(upload_id: str, _: OnStore | None) -> Submission:
+            return await _submission(upload_id, fields, here)
+
+        # how large it is shows when it is fetched; until then it counts as the largest
+        return await submitted(await admit(here, whose, key, here.settings.max_upload_bytes), receive, here)
+
+
+async def _submission(upload_id: str, fields: Mapping[str, str], here: Services) -> Submission:
+    url = fields.get("url", "")
+    with suppress(UnreachableError):  # its host may be resolved when the job runs, and the URL is judged again then
+        await here.outbound.check(url)
+    preset, variants = options.preset(fields, here.presets)
+    return Submission(
+        id=upload_id,
+        filename=safe_filename(fields.get("filename") or parse_url(url).name),
+        preset=preset,
+        variants=variants,
+        source=None,
+        metadata=options.metadata(fields),
+        expires_in=options.expires_in(fields, here.settings.files_ttl),
+        webhook_url=await webhook_url(fields, here),
+        url=url,
+    )
+
+
+async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
+    """The body's members, each as the text that a form's field would have."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ProblemError("unsupported_media_type", "Send a JSON object as application/json.")
+    options.no_content_encoding(request)
+    options.no_query(request, "Send it as a member of the JSON object.")
+    try:
+        document = parse(await _body(request, timeout_s))
+    except ValueError as error:
+        raise ProblemError("malformed_body", f"The body is no JSON: {error}.") from None
+    if not isinstance(document, dict):
+        raise ProblemError("malformed_body", 'The body is no JSON object such as {"url": "https://…"}.')
+    for name in document:
+        if name not in FIELDS:
+            known = ", ".join(sorted(FIELDS))
+            raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. There are: {known}.")
+    return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in document.items()}
+
+
+async def _body(request: Request, timeout_s: float) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise ProblemError("upload_too_large", f"The body is longer than {MAX_BODY_BYTES} bytes.")
+    except TimeoutError:
+        raise ProblemError("request_timeout", f"The body did not come within {timeout_s:g} seconds.") from None
+    return bytes(body)

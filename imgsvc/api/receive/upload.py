@@ -1,0 +1,228 @@
+"""`POST /upload`: a stream from the client to storage, then one atomic step into the queue."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgsvc.api.http.access import owner
+from imgsvc.api.http.context import Document, Services, services
+from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.http.peer import client_network
+from imgsvc.api.receive import options
+from imgsvc.api.receive.admission import admit
+from imgsvc.api.receive.body import paced
+from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
+from imgsvc.api.receive.options import webhook_url
+from imgsvc.domain.formats import SNIFF_BYTES, Format, sniff
+from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.record import Source, Submission, original_key
+from imgsvc.jobs.types import Admission, Reservation
+from imgsvc.runtime import logs
+from imgsvc.storage import PART_BYTES, Digest, StorageError
+
+log = logging.getLogger(__name__)
+
+LARGEST_BYTES = 2 * PART_BYTES
+"""What one upload may hold in memory at once: the part that is being stored, and the one that comes meanwhile."""
+
+_ABANDON_AGAIN_S = 1.0
+MESSAGE = "File uploaded successfully. Processing started in the background."
+
+Sink = Callable[[AsyncIterator[bytes], str], Awaitable[Digest]]
+"""Takes the file's chunks and its media type."""
+
+OnStore = Callable[[], None]
+"""Called before anything is stored."""
+
+Receive = Callable[[str, OnStore | None], Awaitable[Submission]]
+"""Reads what the client sends as the upload of that id, and stores its file; without an OnStore it only looks at it."""
+
+
+async def upload(request: Request) -> Response:
+    """Answers 202 only when the original is durable and its job is queued.
+
+    Whatever can be refused without the body is refused before it is read.
+    """
+    here, whose = services(request), owner(request)
+    length = _length(request, here.settings.max_upload_bytes)
+    key = options.idempotency_key(request, whose)
+    with here.uploads.lend(min(length, LARGEST_BYTES), *_holders(request, whose)) as loan:
+        body = open_body(request, options.FIELDS, paced(request, here.settings, loan))
+
+        async def receive(upload_id: str, on_store: OnStore | None) -> Submission:
+            sink = _digest
+            if on_store is not None:
+                put = partial(here.storage.put_stream, original_key(upload_id), owner=whose)
+                sink = partial(put, on_begin=on_store, on_stored=loan.give_back)
+            return await _receive(upload_id, body, here, sink)
+
+        with here.metrics.uploads.track_inprogress():
+            return await submitted(await admit(here, whose, key, length), receive, here)
+
+
+async def submitted(reservation: Reservation, receive: Receive, here: Services) -> Response:
+    """Has an admitted upload received, and submits it."""
+    upload_id = reservation.id
+    logs.bind(upload_id=upload_id)
+    replayed = reservation.admission is Admission.REPLAY
+    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, here), here)
+
+
+async def _accept(upload_id: str, receive: Receive, here: Services) -> Submission:
+    begun = asyncio.Event()
+    try:
+        async with _held(upload_id, here):
+            submission = await receive(upload_id, begun.set)
+            await here.queue.submit(submission)
+    except BaseException as error:
+        in_doubt = isinstance(error, StorageError | QueueUnavailableError | asyncio.CancelledError)
+        with anyio.CancelScope(shield=True):
+            await _give_up(upload_id, here, stored=begun.is_set(), in_doubt=in_doubt)
+        raise
+    return submission
+
+
+async def _replay(upload_id: str, receive: Receive, here: Services) -> Submission:
+    """The upload that was accepted under this Idempotency-Key, provided that this one is the same."""
+    submission = await receive(upload_id, None)
+    first = await here.queue.get(upload_id)
+    if first is None or not first.submission.is_repeated_by(submission):
+        raise ProblemError(
+            "idempotency_mismatch",
+            "This Idempotency-Key was used for another file or other options. Use a new key for a new upload.",
+        )
+    return submission
+
+
+async def _receive(upload_id: str, body: RawBody | FormBody, here: Services, sink: Sink) -> Submission:
+    """Streams the file into `sink`; its fields are checked when all of them have come."""
+    async with aclosing(at_most(body.chunks(), here.settings.max_upload_bytes)) as chunks:
+        head, fmt = await _sniff(chunks)
+        digest = await sink(_chain(head, chunks), fmt.media_type)
+    preset, variants = options.preset(body.fields, here.presets)
+    return Submission(
+        id=upload_id,
+        filename=body.filename,
+        preset=preset,
+        variants=variants,
+        source=Source(digest.bytes, digest.sha256, fmt.name),
+        metadata=options.metadata(body.fields),
+        expires_in=options.expires_in(body.fields, here.settings.files_ttl),
+        webhook_url=await webhook_url(body.fields, here),
+    )
+
+
+async def _sniff(chunks: AsyncGenerator[bytes]) -> tuple[bytes, Format]:
+    """The file's beginning, and what it is, before anything of it is stored."""
+    head = b""
+    while len(head) < SNIFF_BYTES and (chunk := await anext(chunks, None)) is not None:
+        head += chunk
+    if not head:
+        raise ProblemError("empty_file", "The file is empty.")
+    fmt = sniff(head)
+    if fmt is None:
+        raise ProblemError(
+            "unsupported_media_type",
+            "The file's content is not an image that this service reads. Send JPEG, PNG, WebP, GIF, AVIF, TIFF or BMP.",
+        )
+    return head, fmt
+
+
+async def _chain(head: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    yield head
+    async for chunk in rest:
+        yield chunk
+
+
+async def _digest(chunks: AsyncIterator[bytes], _: str) -> Digest:
+    size, sha256 = 0, hashlib.sha256()
+    async for chunk in chunks:
+        size += len(chunk)
+        sha256.update(chunk)
+    return Digest(size, sha256.hexdigest())
+
+
+@asynccontextmanager
+async def _held(upload_id: str, here: Services) -> AsyncGenerator[None]:
+    """Keeps the sweeper off while the upload is received, however slowly."""
+
+    async def hold() -> None:
+        while True:
+            await asyncio.sleep(here.settings.reservation_ttl / 3)
+            try:
+                await here.queue.hold(upload_id)
+            except QueueUnavailableError:
+                continue  # should it stay away for too long, submit will find no reservation
+
+    holding = asyncio.create_task(hold())
+    try:
+        yield
+    finally:
+        holding.cancel()
+
+
+async def _give_up(upload_id: str, here: Services, *, stored: bool, in_doubt: bool) -> None:
+    """Leaves nothing of a failed upload. What cannot be removed now is the sweeper's to find.
+
+    Where it is in doubt whether a put or the submit went through after all, that may still leave something behind:
+    the sweeper comes later, and clears everything.
+    """
+    try:
+        await here.queue.abandon(upload_id)
+        if not in_doubt:
+            if stored:
+                await here.storage.clear(original_key(upload_id))
+            await here.queue.swept(upload_id, is_final=True)
+    except StorageError as error:
+        log.warning("%s failed and could not be cleared: %r", upload_id, error.__cause__)
+    except QueueUnavailableError:
+        here.tasks.start_soon(_abandon_at_last, upload_id, here)
+
+
+async def _abandon_at_last(upload_id: str, here: Services) -> None:
+    """Undoes an upload as soon as Redis is back: it may have been submitted without our hearing of it."""
+    while True:
+        await asyncio.sleep(_ABANDON_AGAIN_S)
+        try:
+            await here.queue.abandon(upload_id)
+        except QueueUnavailableError:
+            continue
+        return
+
+
+def _holders(request: Request, owner: str) -> list[str]:
+    """Who is answerable for what an upload holds: its client, and its owner where the service has several."""
+    client = f"client {client_network(request.scope['imgsvc.client'])}"
+    return [client, f"owner {owner}"] if owner else [client]
+
+
+def _length(request: Request, max_bytes: int) -> int:
+    """The body's length as its sender tells it, or else the longest that it may have."""
+    text = request.headers.get("content-length", "")
+    if not text.isdecimal():
+        return max_bytes
+    if int(text) > max_bytes + FORM_OVERHEAD_BYTES:
+        raise too_large(max_bytes)
+    return int(text)
+
+
+def _accepted(submission: Submission, here: Services) -> Response:
+    path = here.urls.upload(submission.id)
+    document = {
+        "id": submission.id,
+        "task_id": submission.id,
+        "filename": submission.filename,
+        "status_url": f"{path}/status",
+        "result_url": f"{path}/result",
+        "events_url": f"{path}/events",
+        "url": path,
+        "message": MESSAGE,
+    }
+    return Document(document, status_code=202, headers={"location": f"{path}/status"})

@@ -1,0 +1,83 @@
+"""The service as a whole: whether it is alive and ready, its metrics, and the presets it offers."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgsvc.api.http.access import owner
+from imgsvc.api.http.context import Document, is_draining, services
+from imgsvc.api.http.errors import RETRY_AFTER_S
+from imgsvc.domain.presets import document
+from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.types import Census
+from imgsvc.runtime.metrics import CONTENT_TYPE, Dependency, Depth
+from imgsvc.storage import StorageError
+
+T = TypeVar("T")
+
+SCRAPE_S = 1.0
+"""How long what is away may hold up /metrics."""
+
+
+async def healthz(_: Request) -> Response:
+    return Document({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """503 while Redis or S3 is away, and while this process stops. That no worker is alive is reported, and no reason
+    to refuse uploads. Strangers learn no more than whether it is ready.
+    """
+    here = services(request)
+    checks = await here.health.checks()
+    status = "ready" if checks["queue"]["ok"] and checks["storage"]["ok"] else "not_ready"
+    if is_draining(request.app):
+        status = "draining"
+    is_stranger = here.settings.api_keys is not None and not owner(request)
+    document: dict[str, Any] = {"status": status} if is_stranger else {"status": status, "checks": checks}
+    if status == "ready":
+        return Document(document)
+    return Document(document, status_code=503, headers={"retry-after": str(RETRY_AFTER_S)})
+
+
+async def metrics(request: Request) -> Response:
+    """Always 200, with what is known."""
+    here = services(request)
+    census, _ = await asyncio.gather(
+        _asked(here.queue.census(), here.metrics.queue), _asked(here.storage.ping(), here.metrics.storage)
+    )
+    here.metrics.depth = census and _depth(census)
+    return Response(here.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+
+
+async def presets(request: Request) -> Response:
+    """Each preset with its variants in full, so that one may be sent back as an upload's own."""
+    known = services(request).presets
+    return Document(
+        {"presets": {name: {variant.name: document(variant) for variant in preset} for name, preset in known.items()}}
+    )
+
+
+async def _asked(question: Awaitable[T], server: Dependency) -> T | None:
+    """The answer, or None where there is none in time."""
+    try:
+        async with asyncio.timeout(SCRAPE_S):
+            return await question
+    except TimeoutError:
+        server.failed()
+    except (QueueUnavailableError, StorageError):  # counted where it was asked
+        pass
+    return None
+
+
+def _depth(census: Census) -> Depth:
+    return Depth(
+        census.waiting,
+        census.leased,
+        census.delayed,
+        census.oldest_waiting_ms / 1000,
+        len(census.workers),
+        census.webhooks,
+    )

@@ -1,0 +1,71 @@
+"""`GET /uploads`: the uploads that there are, newest first, page by page."""
+
+import base64
+import hashlib
+import re
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgsvc.api.http.access import owner
+from imgsvc.api.http.context import Document, services
+from imgsvc.api.http.errors import ProblemError
+from imgsvc.jobs.record import Status
+from imgsvc.jobs.types import Position, Query
+
+LIMIT = 50
+MAX_LIMIT = 200
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_MS_BYTES, _CHECK_BYTES = 6, 8
+_CURSOR_BYTES = _MS_BYTES + 16 + _CHECK_BYTES
+
+
+async def uploads(request: Request) -> Response:
+    page = await services(request).queue.page(_query(request))
+    documents = [record.status_document() for record in page.records]
+    return Document({"uploads": documents, "next": page.last and to_cursor(page.last)})
+
+
+def _query(request: Request) -> Query:
+    asked = request.query_params
+    limit, status, cursor = asked.get("limit", str(LIMIT)), asked.get("status"), asked.get("cursor")
+    if not _NUMBER.fullmatch(limit) or int(limit) > MAX_LIMIT:
+        raise ProblemError("invalid_field", f"'limit' must be a number from 1 to {MAX_LIMIT}.")
+    if status is not None and status not in set(Status):
+        raise ProblemError("invalid_field", f"'status' must be one of {', '.join(Status)}.")
+    return Query(
+        limit=int(limit),
+        statuses=tuple(Status) if status is None else (Status(status),),
+        after=None if cursor is None else from_cursor(cursor),
+        owner=owner(request),
+    )
+
+
+def to_cursor(position: Position) -> str:
+    ms, upload_id = position
+    body = ms.to_bytes(_MS_BYTES) + UUID(upload_id).bytes
+    return base64.urlsafe_b64encode(body + _check(body)).decode()
+
+
+def from_cursor(cursor: str) -> Position:
+    """Where a page ended, from the cursor that was given with it.
+
+    Raises:
+        ProblemError: it was given with none.
+    """
+    try:
+        raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) == _CURSOR_BYTES:
+        position = int.from_bytes(raw[:_MS_BYTES]), str(UUID(bytes=raw[_MS_BYTES:-_CHECK_BYTES]))
+        if to_cursor(position) == cursor:
+            return position
+    raise ProblemError("invalid_field", "'cursor' must be the 'next' of another page, unchanged.")
+
+
+def _check(body: bytes) -> bytes:
+    """Tells a cursor from what was made up or cut. It is no secret: a cursor gives access to nothing."""
+    return hashlib.blake2b(body, digest_size=_CHECK_BYTES, person=b"imgsvc cursor").digest()

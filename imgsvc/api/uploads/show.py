@@ -1,0 +1,85 @@
+"""An upload that was accepted, as a whole, its status and its result."""
+
+import logging
+import re
+from time import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgsvc.api.http.access import owner
+from imgsvc.api.http.context import Document, services
+from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.uploads.wait import Patience, until_done
+from imgsvc.jobs.record import Record, original_key
+
+log = logging.getLogger(__name__)
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+async def show(request: Request) -> Response:
+    """The upload as a whole."""
+    record = await find(request)
+    webhook = {"webhook": record.webhook.document()} if record.webhook else {}
+    return Document(record.document(services(request).urls) | webhook)
+
+
+async def status(request: Request) -> Response:
+    patience = Patience.of(request)
+    record = await _awaited(request, patience)
+    return Document(record.status_document(), headers=patience.headers)
+
+
+async def result(request: Request) -> Response:
+    patience = Patience.of(request)
+    record = await _awaited(request, patience)
+    document = record.result_document(services(request).urls)
+    if record.done:
+        return Document(document, headers=patience.headers)
+    return Document(document, status_code=202, headers={"retry-after": "1"} | patience.headers)
+
+
+async def _awaited(request: Request, patience: Patience) -> Record:
+    """The record once its job has ended, or as it stands when patience does."""
+    found = await find(request)
+    if found.done or not patience.seconds:
+        return found
+    await until_done(request, found.id, patience.seconds)
+    return await find(request)
+
+
+async def find(request: Request) -> Record:
+    """The upload that the request's path names, which is the caller's own: another's is as unknown as none.
+
+    Raises:
+        ProblemError: there is none, or its time is up.
+    """
+    here, upload_id, whose = services(request), upload_id_of(request), owner(request)
+    record = await here.queue.get(upload_id)
+    if record is None:
+        # a record is kept for some days, its files for longer
+        original = await here.storage.head(original_key(upload_id))
+        if original and original.owner == whose and not await here.queue.is_deleted(upload_id):
+            raise _expired()
+        raise unknown_upload()
+    if record.owner != whose:
+        raise unknown_upload()
+    if record.has_expired(time() * 1000):
+        raise _expired()
+    return record
+
+
+def upload_id_of(request: Request) -> str:
+    upload_id = request.path_params["id"]
+    if not _ID.fullmatch(upload_id):
+        raise unknown_upload()
+    return upload_id
+
+
+def unknown_upload() -> ProblemError:
+    return ProblemError("not_found", "There is no such upload. It may have been deleted.")
+
+
+def _expired() -> ProblemError:
+    return ProblemError("expired", "This upload's time is up, and its status is no longer kept.")

@@ -1,0 +1,75 @@
+"""Progress bars on a terminal, by rich."""
+
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+
+from imgsvc.cli.display import Bar, Display
+
+_MAX_NAME_CHARS = 32
+
+
+@contextmanager
+def bars(files: int) -> Generator[Display]:
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[step]}"),
+        console=Console(stderr=True),
+        transient=True,
+        # what is said goes to stdout, whatever stands on stderr
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with progress:
+        yield _Bars(progress, files)
+
+
+class _Bars(Display):
+    def __init__(self, progress: Progress, files: int) -> None:
+        self._progress = progress
+        self._all = progress.add_task("all files", total=files, step="") if files > 1 else None
+
+    @contextmanager
+    def bar(self, name: str, size: int) -> Generator[Bar]:
+        task = self._progress.add_task(escape(_short(name)), total=size, step="sending")
+        try:
+            yield _Bar(self._progress, task)
+        finally:
+            self._progress.remove_task(task)
+            if self._all is not None:
+                self._progress.advance(self._all)
+
+    def say(self, line: str) -> None:
+        # above the bars where both are the same terminal; `out` neither wraps nor colours
+        if sys.stdout.isatty():
+            self._progress.console.out(line, highlight=False)
+        else:
+            super().say(line)
+
+    def complain(self, line: str) -> None:
+        self._progress.console.out(f"imgsvc: {line}", highlight=False)
+
+
+class _Bar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def sent(self, size: int) -> None:
+        self._progress.update(self._task, completed=size)
+
+    def job(self, status: Mapping[str, Any]) -> None:
+        step = status["step"] or status["status"].lower()
+        self._progress.update(self._task, total=100, completed=status["progress"], step=escape(step))
+
+
+def _short(name: str) -> str:
+    name = "".join(char if char.isprintable() else "_" for char in name)
+    return name if len(name) <= _MAX_NAME_CHARS else f"...{name[3 - _MAX_NAME_CHARS :]}"

@@ -1,0 +1,147 @@
+"""The command line: `imgsvc`, or `python -m imgsvc`.
+
+Each command imports what it runs when it runs, so that a server process holds no client, and help comes at once.
+"""
+
+import asyncio
+import errno
+import sys
+from argparse import Namespace
+
+from imgsvc.cli.parser import FAILED, INTERRUPTED, SUCCEEDED, USAGE, parser
+from imgsvc.runtime.loading import load
+from imgsvc.runtime.settings import ClientSettings, LocalSettings, Settings, SettingsError
+from imgsvc.runtime.streams import give_up
+
+_UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+
+
+def main() -> None:
+    args = parser().parse_args()
+    try:
+        code = _COMMANDS[args.command](args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("imgsvc: interrupted", file=sys.stderr)  # noqa: T201
+        code = INTERRUPTED
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        give_up(sys.stdout)  # Python would flush into it once more
+        if error.errno != errno.EPIPE:  # whoever read our output knows that he has left
+            print(f"imgsvc: cannot write what there is to say: {error.strerror}", file=sys.stderr)  # noqa: T201
+        code = FAILED
+    sys.exit(code)
+
+
+def _everything(_: Namespace) -> int:
+    from imgsvc.local import supervisor
+    from imgsvc.local.process import EmbeddedError
+    from imgsvc.runtime import startup
+
+    try:
+        settings = load(LocalSettings)
+        startup.set_up(settings)
+        asyncio.run(supervisor.run(settings))
+    except SettingsError as error:
+        return _cannot_start(error)
+    except EmbeddedError as error:
+        sys.exit(f"imgsvc: {error}")
+    except asyncio.CancelledError:
+        sys.exit("imgsvc: stopped at once; what was under way runs again at the next start")
+    return SUCCEEDED
+
+
+def _api(_: Namespace) -> int:
+    from imgsvc.api.server import serve
+    from imgsvc.runtime import startup
+
+    try:
+        settings = load(Settings)
+        startup.set_up(settings)
+        serve(settings)
+    except SettingsError as error:
+        return _cannot_start(error)
+    return SUCCEEDED
+
+
+def _worker(_: Namespace) -> int:
+    from imgsvc.worker.run import main as work
+
+    work()
+    return SUCCEEDED
+
+
+def _upload(args: Namespace) -> int:
+    from imgsvc.cli.upload import STDIN, Order, upload
+
+    if args.files.count(STDIN) > 1:
+        return _misused("stdin can be read once only: give - once")
+    fields = {"preset": args.preset, "variants": args.variants, "expires_in": args.expires_in}
+    order = Order(
+        fields={name: str(value) for name, value in fields.items() if value is not None},
+        wait=args.wait or args.save is not None,
+        save=args.save,
+        force=args.force,
+        json=args.json,
+    )
+    try:
+        if args.save:
+            args.save.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _misused(f"cannot save there: {error}")
+    return upload(args.files, order, _client_settings(args))
+
+
+def _status(args: Namespace) -> int:
+    from imgsvc.cli.show import status
+
+    return status(args.id, wait=args.wait, json=args.json, settings=_client_settings(args))
+
+
+def _result(args: Namespace) -> int:
+    from imgsvc.cli.show import result
+
+    return result(args.id, wait=args.wait, json=args.json, settings=_client_settings(args))
+
+
+def _doctor(args: Namespace) -> int:
+    from imgsvc.cli.doctor import doctor
+
+    return doctor(json=args.json)
+
+
+def _completion(args: Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(parser(files=shtab.FILE, folders=shtab.DIRECTORY), args.shell))  # noqa: T201
+    return SUCCEEDED
+
+
+_COMMANDS = {
+    None: _everything,
+    "api": _api,
+    "worker": _worker,
+    "upload": _upload,
+    "status": _status,
+    "result": _result,
+    "doctor": _doctor,
+    "completion": _completion,
+}
+
+
+def _client_settings(args: Namespace) -> ClientSettings:
+    given = {name: value for name, value in (("server", args.server), ("key", args.key)) if value is not None}
+    try:
+        return load(ClientSettings, **given)
+    except SettingsError as error:
+        sys.exit(_misused(error))
+
+
+def _cannot_start(error: SettingsError) -> int:
+    sys.exit(f"imgsvc cannot start:\n{error}")
+
+
+def _misused(error: object) -> int:
+    print(f"imgsvc: {error}", file=sys.stderr)  # noqa: T201
+    return USAGE

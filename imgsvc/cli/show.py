@@ -1,0 +1,111 @@
+"""`imgsvc status` and `imgsvc result`: what a service says of one upload, for people or for programs."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from imgsvc.cli.parser import FAILED, SUCCEEDED, UNREACHABLE
+from imgsvc.client.http import Client, ClientError, Document, UnreachableError
+from imgsvc.runtime.settings import ClientSettings
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def status(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) -> int:
+    """Says how far a job is. Returns the exit code: 1 only where there is no such upload."""
+
+    async def ask(client: Client) -> int:
+        document = await (client.ended(upload_id) if wait else client.status(upload_id))
+        if json:
+            _write(document)
+        else:
+            _table(_status_rows(document))
+        return SUCCEEDED
+
+    return _ask(ask, settings)
+
+
+def result(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) -> int:
+    """Says what came of a job. Returns the exit code: 1 unless it succeeded."""
+
+    async def ask(client: Client) -> int:
+        if wait:
+            await client.ended(upload_id)
+        document = await client.result(upload_id)
+        if json:
+            _write(document)
+        else:
+            _table(_result_rows(document, client))
+        return SUCCEEDED if document["status"] == "SUCCESS" else FAILED
+
+    return _ask(ask, settings)
+
+
+def human_bytes(size: float) -> str:
+    """As in "8.1 kB", where a kB has 1000 bytes."""
+    for unit in _UNITS[:-1]:
+        if round(size, 1) < 1000:
+            return f"{size:g} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} {_UNITS[-1]}"
+
+
+def printable(text: str) -> str:
+    """What names and messages say, and nothing that a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def explained(error: ClientError) -> str:
+    """What the service says, and where a command takes what it lacks from."""
+    return f"{error} Set IMGSVC_KEY, or give --key." if error.code == "unauthorized" else str(error)
+
+
+def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> int:
+    async def run() -> int:
+        async with Client.open(settings.server, settings.key.get_secret_value() if settings.key else None) as client:
+            return await ask(client)
+
+    try:
+        return asyncio.run(run())
+    except ClientError as error:
+        print(printable(f"imgsvc: {explained(error)}"), file=sys.stderr)  # noqa: T201 (this is what the user sees)
+        return UNREACHABLE if isinstance(error, UnreachableError) else FAILED
+
+
+def _status_rows(document: Document) -> list[tuple[str, str]]:
+    names = ("id", "status", "progress", "step", "filename", "preset", "attempt")
+    names += ("created_at", "started_at", "finished_at", "expires_at")
+    rows = [(name, str(document[name])) for name in names if document[name] is not None]
+    return rows + _error_rows(document)
+
+
+def _result_rows(document: Document, client: Client) -> list[tuple[str, str]]:
+    rows = [("status", str(document["status"]))]
+    for name, variant in {"original": document.get("original"), **document.get("variants", {})}.items():
+        if variant:
+            rows.append((name, _about(variant)))
+            rows += [("", client.url(variant["url"]))] if "url" in variant else []
+    return rows + _error_rows(document)
+
+
+def _error_rows(document: Document) -> list[tuple[str, str]]:
+    error = document.get("error")
+    return [("error", f"{error['code']}: {error['message']}")] if error else []
+
+
+def _about(image: dict[str, Any]) -> str:
+    return f"{image['width']} x {image['height']}, {human_bytes(image['bytes'])}, {image['content_type']}"
+
+
+def _table(rows: list[tuple[str, str]]) -> None:
+    """Two columns; a URL stays whole, however narrow the terminal is."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(printable(f"{name:<{width}}  {value}"))  # noqa: T201 (this is what the user sees)
+
+
+def _write(document: Document) -> None:
+    print(orjson.dumps(document).decode())  # noqa: T201 (this is what a program reads)

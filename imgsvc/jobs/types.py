@@ -1,0 +1,120 @@
+"""What the queue is asked and answers: admissions, claims, deliveries, lists of uploads, and statistics."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from imgsvc.jobs.record import Record, Status
+
+
+class Admission(Enum):
+    """What became of an upload that wants to begin, or of a job that is to be done again (then RESERVED is queued, and
+    CONFLICT says that the job is in no state for it).
+    """
+
+    RESERVED = "RESERVED"
+    OVERLOADED = "OVERLOADED"
+    RATE_LIMITED = "RATE_LIMITED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    IN_FLIGHT = "IN_FLIGHT"
+    REPLAY = "REPLAY"
+    CONFLICT = "CONFLICT"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """`id` is the upload that the Idempotency-Key stands for, or else the new one. `wait_s` is how long its owner's
+    limits keep it out.
+    """
+
+    admission: Admission
+    id: str
+    wait_s: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """An upload to be cleared from storage: its processed files, and its original too."""
+
+    id: str
+    with_original: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on one job; `token` proves it. `lapsed` is the token of the lease that it took over, "" where the job
+    was free; `request_id` names the request that queued the job, for the log.
+    """
+
+    id: str
+    token: str
+    lapsed: str = ""
+    request_id: str = ""
+
+    @property
+    def attempt(self) -> int:
+        return int(self.token.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One try to tell a webhook that the upload's job ended at `end` (ms since the epoch)."""
+
+    id: str
+    end: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A worker that renewed its leases lately, and how its decoders are locked down."""
+
+    name: str
+    sandbox: str
+
+    @property
+    def heartbeat(self) -> str:
+        return f"{self.name} {self.sandbox}"
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How the queue stands: jobs not yet ended (due, under way, or due later), workers alive, and how long Redis took
+    to say so.
+    """
+
+    waiting: int
+    leased: int
+    delayed: int
+    oldest_waiting_ms: int
+    webhooks: int
+    workers: tuple[Alive, ...]
+    latency_ms: float
+
+    @property
+    def queued(self) -> int:
+        return self.waiting + self.leased + self.delayed
+
+
+Position = tuple[int, str]
+"""Where an upload stands among all: the ms of its creation and its id, the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The first `limit` uploads of an owner behind `after`, of some statuses."""
+
+    limit: int
+    owner: str
+    statuses: Iterable[Status] = tuple(Status)
+    after: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`last` is where the next page goes on, None where there is none. Uploads that have expired are left out, so
+    that a page may have fewer than were asked for, and yet others behind it.
+    """
+
+    records: tuple[Record, ...]
+    last: Position | None

@@ -1,0 +1,386 @@
+"""Every setting of imgsvc, read from `IMGSVC_*` environment variables and checked before anything starts."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from platformdirs import user_data_path
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    model_validator,
+)
+
+from imgsvc.domain.file_urls import FileUrls
+from imgsvc.domain.model import Isolation, Limits, OverFrames, Truncated
+from imgsvc.domain.s3_names import bucket_name, endpoint_url, key_prefix, region_name
+from imgsvc.runtime import checks
+from imgsvc.runtime.api_keys import Keys, Proxies, first_key, parse_keys, parse_proxies
+from imgsvc.runtime.cores import available_cores
+from imgsvc.runtime.environment import PREFIX
+
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting is wrong or missing; the message names it and says what to set."""
+
+
+def _users_folder() -> Path | None:
+    try:
+        return user_data_path("imgsvc")
+    except RuntimeError:  # a user id without a name, and so without a home
+        return None
+
+
+class LocalSettings(BaseModel):
+    """What the one-machine mode needs to know before its own servers give it the rest."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    host: Annotated[str, AfterValidator(checks.host)] = Field(
+        "127.0.0.1", description="Address or name that the API listens on; `::` takes IPv4 too."
+    )
+    port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
+    base_path: Annotated[str, AfterValidator(checks.base_path)] = Field(
+        "",
+        description="Path that the service is published below, such as /images; all its links begin with it.",
+    )
+    unix_socket: Annotated[Path | None, AfterValidator(checks.unix_socket)] = Field(
+        None,
+        description="Path of a Unix socket that the API listens on instead, of mode 0660; "
+        "whoever may open it counts as local.",
+    )
+    allow_open: bool = Field(
+        False,
+        description="Let an API without keys listen beyond loopback, behind something else that guards it.",
+    )
+    allowed_hosts: Annotated[str, AfterValidator(checks.hosts)] = Field(
+        "",
+        description="Names by commas that an API without keys is called by, besides loopback and its own address; "
+        "`*` for any.",
+    )
+    api_keys: Annotated[SecretStr | None, AfterValidator(checks.keys)] = Field(
+        None, description="Keys by commas, each as name:key; without any, whoever reaches the API may use it."
+    )
+    cors_origins: Annotated[str, AfterValidator(checks.origins)] = Field(
+        "", description="Origins by commas, such as https://app.example.com, whose pages may call the API."
+    )
+    files: Literal["public", "signed"] | None = Field(
+        None,
+        description="Whether files are `public` or only reached by `signed` URLs; unset, signed once there are keys.",
+    )
+    signing_secret: SecretStr | None = Field(
+        None, min_length=32, description="Signs file URLs: 32 random characters or more, the same in all processes."
+    )
+    data_dir: Path | None = Field(
+        default_factory=_users_folder,
+        description="Folder where `python -m imgsvc` keeps everything (default: the platform's user data folder).",
+    )
+    presets_file: Path | None = Field(None, description="TOML file of presets, read when the API starts.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="Lines as `text`, as `json`, or `auto`: text on a terminal, JSON elsewhere."
+    )
+    log_filenames: bool = Field(False, description="Let logs name clients' files and the paths of requests.")
+
+    @model_validator(mode="after")
+    def _open_means_loopback(self) -> Self:
+        if self.api_keys is None and not self.allow_open and not self.unix_socket and not checks.is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST={self.host} would open the service to the network, and it has no keys: "
+                f"set {PREFIX}API_KEYS; or set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 where a proxy or "
+                f"firewall guards it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _signed_means_secret(self) -> Self:
+        if self.signs_files and self.signing_secret is None:
+            why = f"{PREFIX}FILES=signed" if self.files else f"{PREFIX}API_KEYS is set"
+            raise ValueError(
+                f"{PREFIX}SIGNING_SECRET is not set, and file URLs are to be signed ({why}): set it to 32 random "
+                f"characters or more, as `openssl rand -hex 32` writes, or set {PREFIX}FILES=public"
+            )
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where the API is called on this machine."""
+        if self.unix_socket:
+            return "http://localhost"
+        return checks.url(self.called_host, self.port)
+
+    @property
+    def called_host(self) -> str:
+        """The host that it is called by; what stands for all addresses can be listened on, and not called."""
+        return "127.0.0.1" if self.host in {"::", "0.0.0.0"} else self.host  # noqa: S104 (it is left)
+
+    @property
+    def where(self) -> str:
+        """Where the API listens."""
+        if self.unix_socket:
+            return f"unix:{self.unix_socket}"
+        return checks.url(self.host, self.port)
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder of everything on this machine.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        if self.data_dir is None:
+            user = f"user {os.geteuid()} has neither a home folder nor {PREFIX}DATA_DIR"
+            raise SettingsError(f"{user}: set {PREFIX}DATA_DIR to a folder that this user may write to")
+        return self.data_dir
+
+    @property
+    def signs_files(self) -> bool:
+        return self.files == "signed" if self.files else self.api_keys is not None
+
+    @property
+    def file_secret(self) -> bytes | None:
+        """What file URLs are signed with; None where files are public."""
+        return self.signing_secret.get_secret_value().encode() if self.signs_files and self.signing_secret else None
+
+    @property
+    def any_key(self) -> str | None:
+        """One of the API's keys, for what asks this service about itself."""
+        return first_key(self.api_keys.get_secret_value()) if self.api_keys else None
+
+    @property
+    def known_keys(self) -> Keys | None:
+        """The API's keys; None while it is open."""
+        return parse_keys(self.api_keys.get_secret_value()) if self.api_keys else None
+
+
+class Settings(LocalSettings):
+    """The settings of one API or worker process."""
+
+    redis_url: Annotated[str, AfterValidator(checks.redis_url)] = Field(
+        description="Redis ≥ 6.2 or Valkey for jobs, such as redis://localhost:6379/0. Must not evict (noeviction)."
+    )
+    redis_timeout_s: PositiveFloat = Field(1.5, description="Deadline in seconds of one Redis call.")
+    redis_prefix: str = Field(
+        "imgsvc",
+        pattern=r"^[A-Za-z0-9:_-]{1,64}$",
+        description="What all keys and channels in Redis begin with, the same in all processes of one service.",
+    )
+
+    s3_bucket: Annotated[str, AfterValidator(bucket_name)] = Field(
+        "imgsvc", description="Bucket, made when it is missing."
+    )
+    s3_prefix: Annotated[str, AfterValidator(key_prefix)] = Field(
+        "",
+        description="What keys in the bucket begin with, such as team/imgsvc, so that several services share it.",
+    )
+    s3_endpoint_url: Annotated[str | None, AfterValidator(endpoint_url)] = Field(
+        None, description="S3 server, such as http://localhost:9000; unset for AWS."
+    )
+    s3_region: Annotated[str, AfterValidator(region_name)] = Field(
+        "us-east-1", description="Region that requests are signed for, and that the bucket is made in."
+    )
+    s3_addressing: Literal["path", "virtual"] | None = Field(
+        None,
+        description="Whether the bucket stands in the `path` or in the host's name (`virtual`); unset, in the path "
+        "where `s3_endpoint_url` is set, and else as AWS wants it.",
+    )
+    s3_ca_file: FilePath | None = Field(
+        None, description="PEM file of who signed the S3 server's certificate; unset, the public authorities."
+    )
+    s3_proxy_url: Annotated[str | None, AfterValidator(checks.http_url)] = Field(
+        None,
+        description="HTTP proxy to S3; unset, none to an endpoint of one's own, and to AWS what `https_proxy` names.",
+    )
+    s3_delete_versions: bool = Field(
+        False, description="Delete all versions of a file where the bucket keeps them, or else they stay."
+    )
+    s3_access_key_id: SecretStr | None = Field(
+        None, description="Access key; unset to use the machine's own AWS credentials."
+    )
+    s3_secret_access_key: SecretStr | None = Field(None, description="Secret that goes with the access key.")
+    s3_timeout_s: PositiveFloat = Field(4.0, description="Deadline in seconds of one S3 call, or of one 8 MiB part.")
+
+    signed_url_ttl: int = Field(
+        3_600, ge=2, description="Seconds that a signed file URL is good for, at most; at least half of them."
+    )
+    rate_limit: NonNegativeInt = Field(
+        0,
+        description="Uploads and retries a minute that each key's owner may begin, or that many at once; 0 means any "
+        "number.",
+    )
+    quota_bytes: NonNegativeInt = Field(
+        0,
+        description="Bytes a day that each key's owner may upload, or that many at once; 0 means any number. Each "
+        "upload counts as its record takes, and as 4 KiB, at least.",
+    )
+
+    max_upload_bytes: PositiveInt = Field(64 * MIB, description="Largest request body in bytes.")
+    max_header_bytes: PositiveInt = Field(32 * 1024, description="Longest head of a request in bytes.")
+    max_connections: PositiveInt = Field(2_000, description="Most connections that the API holds open.")
+    client_share: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="Share of the connections, and of the memory for uploads, that one client's address may hold, and "
+        "one owner of the latter.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(checks.proxies)] = Field(
+        "",
+        description="Addresses or networks of proxies, by commas, whose X-Forwarded-For is believed; `unix` for those "
+        "that come by the Unix socket.",
+    )
+    keep_alive_s: PositiveInt = Field(
+        75, description="Seconds that a connection may be idle between two requests; more than a proxy before it waits."
+    )
+    header_timeout_s: PositiveFloat = Field(8.0, description="Seconds that the head of a request may take to come.")
+    body_idle_timeout_s: PositiveFloat = Field(20.0, description="Longest silence in seconds within a request body.")
+    body_grace_s: PositiveFloat = Field(30.0, description="Seconds that a request body may be waited for at any rate.")
+    min_body_rate: PositiveInt = Field(
+        1024, description="Bytes a second that a request body must bring beyond `body_grace_s`, on average."
+    )
+    send_idle_timeout_s: PositiveFloat = Field(
+        30.0,
+        description="Seconds after which a client that reads nothing of its answer, or less than `min_send_rate`, is "
+        "cut off.",
+    )
+    min_send_rate: PositiveInt = Field(1024, description="Bytes a second of an answer that its client must read.")
+    max_uploads_bytes: PositiveInt = Field(
+        640 * MIB, description="Memory in bytes that uploads under way may hold together; beyond it they are refused."
+    )
+    max_queued: PositiveInt = Field(10_000, description="Most jobs that may wait; beyond them uploads are refused.")
+    max_pixels: PositiveInt = Field(50_000_000, description="Largest image in pixels.")
+    max_side: PositiveInt = Field(16_384, description="Longest side of an image in pixels.")
+    max_frames: PositiveInt = Field(300, description="Most frames of an animation that is asked for in full.")
+    frames_over: OverFrames = Field("refuse", description="`refuse` an animation of more frames, or `cut` it.")
+    max_animation_pixels: PositiveInt = Field(200_000_000, description="Most pixels of all its frames together.")
+    truncated: Truncated = Field("accept", description="`accept` or `refuse` files that lack up to 45 % of the image.")
+
+    lease_s: PositiveFloat = Field(4.0, description="Seconds until the job of a silent worker is given to another.")
+    drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process gives to work under way.")
+    drain_delay_s: NonNegativeFloat = Field(
+        1.0, description="Seconds that a stopping API says so in /readyz before it stops listening."
+    )
+
+    events_comment_s: PositiveFloat = Field(
+        15.0, description="Seconds of silence after which an event stream says that it is still there."
+    )
+
+    record_ttl: PositiveInt = Field(7 * 86_400, description="Seconds that a record lives past its job's end.")
+    files_ttl: NonNegativeInt = Field(
+        0, description="Seconds that an upload and its files are kept, unless it has an `expires_in`; 0 means for good."
+    )
+    tombstone_ttl: PositiveInt = Field(3_600, description="Seconds that DELETE may be repeated.")
+    reservation_ttl: PositiveFloat = Field(
+        30.0, description="Seconds after which an upload whose API process has died is cleared."
+    )
+    sweep_interval_s: PositiveFloat = Field(5.0, description="Seconds between two looks for what is to be cleared.")
+
+    decoders: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Images that a worker decodes at a time; 0 means one per core, or per core of its CPU quota.",
+    )
+    decode_timeout_s: PositiveFloat = Field(20.0, description="Seconds of CPU that one image may take a decoder.")
+    isolation: Isolation = Field(
+        "owner",
+        description="Whether a decoder process is for one `image`, for the images of one `owner`, or for a `batch` of "
+        "anybody's.",
+    )
+    decoder_memory_bytes: PositiveInt = Field(1024 * MIB, description="Memory in bytes that a decoder may use.")
+    decoding_bytes: PositiveInt = Field(
+        1024 * MIB, description="Memory in bytes that a worker's images may take while decoded; further ones wait."
+    )
+    sandbox: Literal["require", "auto", "off"] = Field(
+        "auto",
+        description="Lock decoders down: `require` all of it, `auto` what the kernel can, or `off`.",
+    )
+
+    outbound_allow: Annotated[str, AfterValidator(checks.destinations)] = Field(
+        "",
+        description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
+    )
+    outbound_deny: Annotated[str, AfterValidator(checks.destinations)] = Field(
+        "",
+        description="Hosts, host:port or networks, by commas, that they may not reach, such as a public address of "
+        "one's own that the machine does not know.",
+    )
+
+    fetch_timeout_s: PositiveFloat = Field(
+        60.0, description="Seconds that an image may take to come from a URL, redirects included."
+    )
+    webhook_secret: Annotated[SecretStr | None, AfterValidator(checks.webhook_secret)] = Field(
+        None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; without it there are none."
+    )
+
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port at which a worker tells its metrics; 0 is none. The API has /metrics."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of that port. It asks for no credentials.")
+
+    @model_validator(mode="after")
+    def _credentials_come_in_pairs(self) -> Self:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            missing = "S3_SECRET_ACCESS_KEY" if self.s3_secret_access_key is None else "S3_ACCESS_KEY_ID"
+            raise ValueError(f"{PREFIX}{missing} is not set: set both S3 credentials, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _a_quota_lets_the_largest_upload_in(self) -> Self:
+        if 0 < self.quota_bytes < self.max_upload_bytes:
+            raise ValueError(
+                f"{PREFIX}QUOTA_BYTES={self.quota_bytes} is less than one upload may have: "
+                f"set {PREFIX}MAX_UPLOAD_BYTES to no more than it"
+            )
+        return self
+
+    @property
+    def webhook_key(self) -> bytes | None:
+        """What webhooks are signed with."""
+        return checks.webhook_key(self.webhook_secret) if self.webhook_secret else None
+
+    @property
+    def known_proxies(self) -> Proxies:
+        return parse_proxies(self.trusted_proxies)
+
+    @property
+    def file_urls(self) -> FileUrls:
+        return FileUrls(self.base_path, self.file_secret, self.signed_url_ttl)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            max_pixels=self.max_pixels,
+            max_side=self.max_side,
+            max_frames=self.max_frames,
+            max_animation_pixels=self.max_animation_pixels,
+            frames_over=self.frames_over,
+            truncated=self.truncated,
+            max_bytes=self.decoder_memory_bytes,
+        )
+
+    @property
+    def decoder_processes(self) -> int:
+        return self.decoders or available_cores()
+
+
+class ClientSettings(BaseModel):
+    """What the commands that talk to a service want to know."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    server: Annotated[str, AfterValidator(checks.http_url)] = Field(
+        "http://127.0.0.1:8000", description="Address of the service that `imgsvc upload` and others talk to."
+    )
+    key: SecretStr | None = Field(None, description="Key that they show to it.")

@@ -1,0 +1,244 @@
+"""The fault plan's decoder rows: no file takes more than its share of time or memory, or comes out wrong.
+
+The rows about children that die or are taken over stand in test_hostile_decoder.py, the one about waiting for room in
+test_decoder.py.
+"""
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from time import monotonic
+
+import psutil
+import pytest
+
+from imgsvc.decoder.pool import DecoderError, DecoderPool
+from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.model import Limits, Rendered, Variant
+from imgsvc.domain.presets import PRESETS
+from imgsvc.runtime.settings import MIB
+from tests.support import images, profiles
+from tests.support.decoders import GIB, children_of
+from tests.support.images import LIMITS
+from tests.support.service import DECODER_FDS, Servers, Service, decoders, is_alive, memory_peak
+
+SEED = 20261125
+SMALL = (Variant("small", 100, 100),)
+FILM = (Variant("film", 100, 100, format="webp", frames="all"),)
+DEFAULT = PRESETS["default"]
+TYPED = {"decode_failed", "encode_failed", "image_too_large", "too_many_frames", "unsupported_format"}
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+
+
+def decoder_pool(processes: int = 1, timeout_s: float = 20.0, limits: Limits = LIMITS) -> DecoderPool:
+    return DecoderPool(
+        processes=processes, timeout_s=timeout_s, memory_bytes=GIB, room_bytes=GIB, limits=limits, sandbox="require"
+    )
+
+
+@pytest.fixture(scope="module")
+async def pool() -> AsyncIterator[DecoderPool]:
+    async with decoder_pool(2) as opened:
+        yield opened
+
+
+async def outcome(pool: DecoderPool, source: bytes, variants: tuple[Variant, ...] = DEFAULT) -> Rendered | str:
+    try:
+        return await pool.render(source, variants)
+    except DecoderError as error:
+        return error.code
+
+
+@pytest.mark.parametrize(
+    ("row", "make", "wanted", "within_s", "grows"),
+    [
+        ("d1 a PNG of 1600 MP", images.png_header_bomb, {"image_too_large"}, 0.2, 10 * MIB),
+        ("d1 a WebP of 268 MP", images.webp_header_bomb, {"image_too_large"}, 0.2, 10 * MIB),
+        ("d3 10 000 frames", lambda: images.many_frames(10_000, "GIF"), {"too_many_frames"}, 0.5, 10 * MIB),
+        ("d3 5 000 frames", lambda: images.many_frames(5_000, "WEBP"), {"too_many_frames"}, 0.5, 10 * MIB),
+        ("d4 a huge second frame", lambda: images.growing_gif(16_000, 16_000), {"image_too_large"}, 0.5, 10 * MIB),
+        ("d16 a text of 200 MB", images.png_text_bomb, {"ok"}, 1.0, 64 * MIB),
+        ("d16 100 000 chunks", lambda: images.png_of_chunks(100_000), {"ok", "decode_failed"}, 1.0, 64 * MIB),
+        ("d16 an APNG", lambda: images.animation(300, "PNG"), {"ok"}, 1.0, 64 * MIB),
+    ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
+)
+async def test_what_a_small_file_claims_costs_nearly_nothing(
+    row: str, make: Callable[[], bytes], wanted: set[str], within_s: float, grows: int
+) -> None:
+    source = make()
+    async with decoder_pool() as pool:
+        await pool.render(images.photo(), SMALL)
+        (child,) = children_of(pool)
+        before, begin = memory_peak(child), monotonic()
+        came = await outcome(pool, source, FILM)
+        seconds, grown = monotonic() - begin, memory_peak(child) - before
+    print(f"{row}: {came if isinstance(came, str) else 'ok'} after {seconds:.3f} s, {grown / MIB:.1f} MiB more")
+    assert (came if isinstance(came, str) else "ok") in wanted
+    assert seconds <= 2 * within_s
+    assert grown <= grows
+
+
+async def test_d2_the_largest_legal_images_are_decoded_as_far_as_there_is_room() -> None:
+    def plain(fmt: str, mode: str, **options: object) -> bytes:
+        return images.encoded(images.plain("red", mode, (7000, 7000)), fmt, **options)
+
+    sources = [
+        plain("JPEG", "RGB", progressive=True, subsampling="4:4:4"),
+        plain("PNG", "RGBA", compress_level=1),
+        plain("WEBP", "RGBA", method=0, quality=50),
+        plain("TIFF", "RGBA", compression="tiff_lzw"),
+        plain("AVIF", "RGB", speed=10),
+    ]
+    async with decoder_pool(2) as pool:
+        held = psutil.Process().memory_info().rss
+        rendered = await asyncio.gather(*(pool.render(source, DEFAULT) for source in sources))
+        most = max(memory_peak(child) for child in children_of(pool))
+        grown = psutil.Process().memory_info().rss - held
+    print(f"the largest child held {most / MIB:.0f} MiB, its parent {grown / MIB:.0f} MiB more")
+    assert [one.original.width for one in rendered] == [7000] * 5
+    assert most <= GIB
+    assert grown <= 64 * MIB
+
+
+async def test_d3_the_pixels_of_all_frames_count() -> None:
+    film = images.animation(10)  # of 8 x 8 pixels
+    async with decoder_pool(limits=replace(LIMITS, max_animation_pixels=639)) as pool:
+        assert await outcome(pool, film, FILM) == "too_many_frames"
+        assert isinstance(await outcome(pool, film), Rendered), "one frame is no film"
+    async with decoder_pool(limits=replace(LIMITS, max_animation_pixels=640)) as pool:
+        assert isinstance(await outcome(pool, film, FILM), Rendered)
+
+
+async def test_d4_a_later_frame_is_cut_to_the_first_one_s_size(pool: DecoderPool) -> None:
+    came = await pool.render(images.growing_gif(16, 16), FILM)
+    assert (came.renditions[0].width, came.renditions[0].height) == (8, 8)
+
+
+def test_d5_plugins_for_what_is_never_read_are_never_loaded() -> None:
+    script = """
+import sys
+from imgsvc.imaging.warmup import warm_up
+warm_up()
+loaded = {name.removeprefix("PIL.").removesuffix("ImagePlugin") for name in sys.modules if name.endswith("ImagePlugin")}
+assert not loaded & {"Eps", "Pdf", "Psd", "Icns", "Fits", "Ico", "Mic", "Fpx", "Wmf", "Sgi", "Tga"}, loaded
+"""
+    subprocess.run([sys.executable, "-I", "-c", script], check=True, timeout=30)
+
+
+async def test_d7_a_jpeg_of_very_many_scans_is_stopped_at_its_limit() -> None:
+    source = images.many_scans(8000, (4000, 3000))
+    async with decoder_pool(timeout_s=1.0) as pool:
+        begin = monotonic()
+        assert await outcome(pool, source) == "decode_timeout"
+        seconds = monotonic() - begin
+        assert isinstance(await outcome(pool, images.photo()), Rendered)
+    print(f"stopped after {seconds:.2f} s")
+    assert seconds < 20, "all of it takes a minute"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_d12_a_truncated_image_is_never_taken_for_whole(
+    pool: DecoderPool, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = images.encoded(images.scene(), name.upper())
+    cuts = [whole[: max(20, len(whole) * part // 64)] for part in range(1, 64)]
+    came = await asyncio.gather(*(outcome(pool, cut, SMALL) for cut in cuts))
+    assert "died" not in caplog.text
+    told = [one if isinstance(one, str) else ", ".join(one.warnings) for one in came]
+    assert set(told) <= {"decode_failed", "truncated"}
+    assert set(told[:16]) == {"decode_failed"}, "most of it is missing"
+    assert sorted(told) == told, "the more there is of it, the better"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_d12_a_truncated_image_is_refused_where_the_operator_says_so(name: str) -> None:
+    whole = images.encoded(images.scene(), name.upper())
+    cuts = [whole[: len(whole) * part // 16] for part in range(2, 16)]
+    async with decoder_pool(limits=replace(LIMITS, truncated="refuse")) as pool:
+        assert set(await asyncio.gather(*(outcome(pool, cut, SMALL) for cut in cuts))) == {"decode_failed"}
+
+
+@pytest.mark.slow
+async def test_d13_two_thousand_damaged_files_give_an_image_or_a_typed_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chance = random.Random(SEED)
+    print(f"seed {SEED}")
+    corpus = [make() for make in images.KINDS.values()]
+    corpus += [images.encoded(images.scene(120, 80), name.upper()) for name in FORMATS]
+
+    def damaged() -> bytes:
+        data = bytearray(chance.choice(corpus))
+        for _ in range(chance.choice([1, 2, 8, 64])):
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        return bytes(data[: chance.randrange(len(data))] if chance.random() < 0.2 else data)
+
+    async with decoder_pool(2) as pool:
+        gate = asyncio.Semaphore(8)
+
+        async def one(source: bytes) -> str:
+            async with gate:
+                came = await outcome(pool, source, (*DEFAULT, *FILM))
+            return came if isinstance(came, str) else "ok"
+
+        counted = Counter(await asyncio.gather(*(one(damaged()) for _ in range(2000))))
+    print(f"{dict(counted)}")
+    assert set(counted) <= TYPED | {"ok", "decoder_oom"}
+    assert "died" not in caplog.text
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "TIFF"])
+async def test_d15_a_profile_of_10_mb_is_converted_or_dropped(pool: DecoderPool, fmt: str) -> None:
+    profile = profiles.padded(profiles.rgb(profiles.SRGB, 2.2), 10 * MIB)
+    came = await outcome(pool, images.encoded(images.plain((200, 100, 50)), fmt, icc_profile=profile))
+    if isinstance(came, Rendered):
+        assert images.near(images.pixel(images.opened(came.renditions[0].data)), (200, 100, 50), by=6)
+    else:
+        assert came == "decode_failed"
+
+
+async def test_d17_the_same_input_gives_the_same_bytes_whatever_the_child_and_the_attempt() -> None:
+    variants = (
+        *DEFAULT,
+        *(Variant(fmt, 300, 300, format=fmt, frames="all") for fmt in ("webp", "avif", "png", "gif")),
+        Variant("crop", 200, 200, fit="cover", gravity="entropy", blur=2, sharpen=1),
+    )
+    sources = [images.photo(1200, 800), images.animation(5), images.encoded(images.scene().convert("RGBA"), "PNG")]
+    runs: list[list[Rendered]] = []
+    for _ in range(2):
+        async with decoder_pool(2) as pool:
+            for _ in range(2):
+                runs.append(await asyncio.gather(*(pool.render(source, variants) for source in sources)))
+    assert all(run == runs[0] for run in runs)
+
+
+@pytest.mark.slow
+async def test_d18_five_thousand_mixed_images_leave_a_worker_as_it_was(servers: Servers) -> None:
+    corpus = [make() for make in images.KINDS.values()] + [images.photo(800, 600)[:9000], images.png_header_bomb()]
+    async with Service.start(servers.environment()) as service:
+        worker = psutil.Process(service.workers[0].pid)
+        left = iter(range(5000))
+        samples: list[tuple[int, float, int]] = []
+
+        async def client() -> None:
+            for number in left:
+                upload_id = await service.upload(corpus[number % len(corpus)])
+                await service.ended(upload_id)
+                await service.client.delete(f"/upload/{upload_id}")
+                if number % 250 == 0:
+                    kept = len(worker.net_connections("tcp")) + DECODER_FDS * len(decoders(service.workers[0]))
+                    samples.append((number, worker.memory_info().rss / MIB, worker.num_fds() - kept))
+
+        await asyncio.gather(*(client() for _ in range(6)))
+        assert not [child for child in worker.children(recursive=True) if not is_alive(child)], "none is left unreaped"
+    settled = [sample for sample in samples if sample[0] >= 1000]
+    slope = (settled[-1][1] - settled[0][1]) / (settled[-1][0] - settled[0][0]) * 1000
+    print(f"{slope:+.2f} MiB a thousand jobs; {settled[0]} … {settled[-1]}")
+    assert slope <= 1.0
+    assert settled[-1][2] <= settled[0][2] + 5
