@@ -68,7 +68,7 @@ class TooLongError(CodedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """Seconds that a request may take: all of it, redirects and body included, and between two pieces of an answer."""
 
     total_s: float
@@ -129,7 +129,7 @@ class Outbound:
         self,
         method: str,
         url: str,
-        patience: Patience,
+        timeouts: Timeouts,
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
@@ -142,9 +142,9 @@ class Outbound:
             UnreachableError: there is no answer in time.
         """
         target = parse_url(url)
-        until = asyncio.get_running_loop().time() + patience.total_s
+        until = asyncio.get_running_loop().time() + timeouts.total_s
         while True:
-            async with self._exchange(method, target, until, patience.idle_s, headers, body) as response:
+            async with self._exchange(method, target, until, timeouts.idle_s, headers, body) as response:
                 location = response.headers.get("location", "")
                 if not redirects or response.status not in _REDIRECTS or not location:
                     yield Answer(response.status, response.headers, response.content)

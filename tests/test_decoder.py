@@ -42,7 +42,7 @@ async def pool() -> AsyncIterator[DecoderPool]:
     """Two children of the real kind, for tests that do no harm."""
     sandbox = "require" if LINUX else "auto"
     async with DecoderPool(
-        processes=2, timeout_s=20, memory_bytes=GIB, room_bytes=GIB, limits=LIMITS, sandbox=sandbox
+        processes=2, timeout_s=20, memory_bytes=GIB, total_memory_bytes=GIB, limits=LIMITS, sandbox=sandbox
     ) as opened:
         yield opened
 
@@ -63,7 +63,7 @@ async def test_variants_and_steps_come_from_a_child(pool: DecoderPool) -> None:
 
 @needs_linux
 async def test_the_sandbox_is_whole_here(pool: DecoderPool) -> None:
-    assert pool.posture == "full"
+    assert pool.sandbox_status == "full"
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -292,7 +292,7 @@ async def test_a_child_that_cannot_start_says_why() -> None:
 async def test_a_machine_that_lacks_a_part_of_the_sandbox_is_told_or_refused_at_the_start() -> None:
     command = (*HOSTILE, "without_landlock")
     async with hostile_pool(command=command) as pool:
-        assert pool.posture == "partial: no landlock"
+        assert pool.sandbox_status == "partial: no landlock"
     with pytest.raises(DecoderStartError, match=r"IMGSVC_SANDBOX=require, .* lacks landlock \(.*disabled at boot"):
         await hostile_pool(command=command, sandbox="require").__aenter__()
 

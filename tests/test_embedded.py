@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from imgsvc.local.embedded import Embedded, Services
+from imgsvc.local.embedded import Embedded, ServerAddresses
 from imgsvc.local.folder import Ports, owner
 from imgsvc.local.ports import free_port
 from imgsvc.local.process import LOG_LIMIT_BYTES, Child, EmbeddedError
@@ -51,7 +51,7 @@ asyncio.run(main())
 
 
 @asynccontextmanager
-async def s3_of(services: Services, secret: str | None = None) -> AsyncGenerator[Any]:
+async def s3_of(services: ServerAddresses, secret: str | None = None) -> AsyncGenerator[Any]:
     client = aioboto3.Session().client(  # pyright: ignore[reportCallIssue]
         "s3",
         endpoint_url=services.s3_endpoint_url,
@@ -64,7 +64,7 @@ async def s3_of(services: Services, secret: str | None = None) -> AsyncGenerator
         yield s3
 
 
-async def keep(services: Services) -> None:
+async def keep(services: ServerAddresses) -> None:
     """Write an object and a key."""
     async with s3_of(services) as s3, Redis.from_url(services.redis_url) as redis:
         await s3.create_bucket(Bucket=BUCKET)
@@ -72,7 +72,7 @@ async def keep(services: Services) -> None:
         await redis.set("job", "queued")
 
 
-async def is_kept(services: Services) -> bool:
+async def is_kept(services: ServerAddresses) -> bool:
     async with s3_of(services) as s3, Redis.from_url(services.redis_url) as redis:
         answer = await s3.get_object(Bucket=BUCKET, Key="cat.jpg")
         return await answer["Body"].read() == IMAGE and await redis.get("job") == b"queued"
@@ -122,7 +122,7 @@ async def test_a_killed_parent_leaves_no_process_and_loses_no_acknowledged_write
         sys.executable, "-c", PARENT, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     assert parent.stdout is not None
-    services = Services(**json.loads(await parent.stdout.readline()))
+    services = ServerAddresses(**json.loads(await parent.stdout.readline()))
     servers = servers_below(parent.pid)
     assert len(servers) == 2
     await keep(services)
@@ -137,7 +137,7 @@ async def test_a_killed_parent_leaves_no_process_and_loses_no_acknowledged_write
 
 async def test_a_server_killed_right_after_a_write_has_it_when_restarted_on_its_port(tmp_path: Path) -> None:
     valkey, seaweed = Valkey(tmp_path / "valkey"), Seaweed(tmp_path / "s3")
-    services = Services(valkey.url, seaweed.url, seaweed.access_key_id, seaweed.secret_access_key)
+    services = ServerAddresses(valkey.url, seaweed.url, seaweed.access_key_id, seaweed.secret_access_key)
     try:
         await asyncio.gather(valkey.start(), seaweed.start())
         await keep(services)

@@ -28,11 +28,11 @@ LATE_S = 5.0
 @pytest_asyncio.fixture(scope="module")
 async def impatient(servers: Servers) -> AsyncGenerator[Service]:
     """An API whose deadlines are short, so that a test need not wait for them."""
-    patience = dict.fromkeys(
+    timeouts = dict.fromkeys(
         ("header_timeout_s", "body_idle_timeout_s", "body_grace_s", "send_idle_timeout_s"), PATIENCE_S
     )
     async with Service.start(
-        servers.environment(), workers=0, max_upload_bytes=MIB, max_uploads_bytes=16 * MIB, **patience
+        servers.environment(), workers=0, max_upload_bytes=MIB, max_uploads_bytes=16 * MIB, **timeouts
     ) as service:
         yield service
 

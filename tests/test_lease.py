@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Outcome, Record
-from imgsvc.jobs.types import Admission, Alive, Claim
+from imgsvc.jobs.types import Admission, Claim, WorkerInfo
 from imgsvc.runtime.metrics import WorkerMetrics
 from imgsvc.runtime.settings import Settings
 from imgsvc.worker.lease import LeasedWorker
@@ -92,7 +92,7 @@ async def test_a_retry_is_never_ended_by_what_was_cancelled_before_it(
             upload_id = await submitted(queue)
             await begun.wait()
             assert await queue.cancel(upload_id)
-            await queue.swept(upload_id)
+            await queue.ack_sweep(upload_id)
             retried = await queue.retry(upload_id)
             assert retried is not None
             assert retried.admission is Admission.RESERVED
@@ -118,7 +118,7 @@ async def test_an_old_renewals_answer_takes_no_newer_lease_away(
         renew = queue.renew
         late: list[str] = []
 
-        async def slow(worker: Alive, tokens: Mapping[str, str]) -> list[str]:
+        async def slow(worker: WorkerInfo, tokens: Mapping[str, str]) -> list[str]:
             if not tokens or answered.is_set():
                 return await renew(worker, tokens)
             if late:

@@ -145,7 +145,7 @@ async def test_the_list_can_be_of_one_status(shelf: Shelf) -> None:
 async def test_what_is_deleted_or_given_up_is_on_no_list(shelf: Shelf) -> None:
     deleted, abandoned, *rest = await shelf.submitted(4)
     await shelf.queue.delete(deleted)
-    await shelf.queue.abandon(abandoned)
+    await shelf.queue.abort(abandoned)
     reserved = str(uuid4())
     await shelf.queue.reserve(reserved)
     assert await shelf.ids() == rest

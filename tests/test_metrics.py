@@ -122,7 +122,7 @@ async def test_the_queues_states_are_told_apart(servers: Servers) -> None:
         claims = {claim.id: claim for claim in await queue.claim("w1", 3)}
         await queue.release(claims["waiting"])
         await queue.release(claims["delayed"], delay_s=2)
-        census = await queue.census()
+        census = await queue.stats()
         assert (census.waiting, census.leased, census.delayed, census.queued) == (1, 1, 1, 3)
 
 

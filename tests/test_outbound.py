@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from imgsvc import outbound
 from imgsvc.domain.addresses import is_public, may_reach, parse_allowed
-from imgsvc.outbound import Outbound, Patience, TooLongError, UnreachableError, UrlNotAllowedError
+from imgsvc.outbound import Outbound, Timeouts, TooLongError, UnreachableError, UrlNotAllowedError
 from tests.support.peers import EVIL_URLS, OK, Endless, Listener
 from tests.support.service import settings_of
 
-PATIENCE = Patience(total_s=5, idle_s=5)
+TIMEOUTS = Timeouts(total_s=5, idle_s=5)
 
 
 @pytest_asyncio.fixture
@@ -33,9 +33,9 @@ def opened(allow: str = "") -> AbstractAsyncContextManager[Outbound]:
     return Outbound.open(settings_of({"IMGSVC_REDIS_URL": "redis://localhost", "IMGSVC_OUTBOUND_ALLOW": allow}))
 
 
-async def get(url: str, allow: str = "", *, patience: Patience = PATIENCE, max_bytes: int = 100) -> bytes:
+async def get(url: str, allow: str = "", *, timeouts: Timeouts = TIMEOUTS, max_bytes: int = 100) -> bytes:
     """What a fetch gets there, redirects followed."""
-    async with opened(allow) as out, out.request("GET", url, patience, redirects=3) as answer:
+    async with opened(allow) as out, out.request("GET", url, timeouts, redirects=3) as answer:
         return b"".join([chunk async for chunk in answer.chunks(max_bytes)])
 
 
@@ -46,7 +46,7 @@ async def test_h22_an_evil_url_is_refused_before_any_connection(canary: Listener
         with pytest.raises(UrlNotAllowedError):
             await out.check(evil)
         with pytest.raises(UrlNotAllowedError):
-            async with out.request("GET", evil, PATIENCE):
+            async with out.request("GET", evil, TIMEOUTS):
                 pass
 
 
@@ -108,7 +108,7 @@ async def test_h22_a_slow_drip_ends_with_the_whole_deadline() -> None:
     async with Listener.start(drip) as peer:
         begin = monotonic()
         with pytest.raises(UnreachableError):
-            await get(f"http://127.0.0.1:{peer.port}/", "127.0.0.1", patience=Patience(0.5, 0.4), max_bytes=1000)
+            await get(f"http://127.0.0.1:{peer.port}/", "127.0.0.1", timeouts=Timeouts(0.5, 0.4), max_bytes=1000)
         assert monotonic() - begin < 10, "1000 drops take 50 s"
 
 
@@ -119,7 +119,7 @@ async def test_a_silent_peer_costs_only_the_idle_deadline() -> None:
     async with Listener.start(silent) as peer:
         begin = monotonic()
         with pytest.raises(UnreachableError):
-            await get(f"http://127.0.0.1:{peer.port}/", "127.0.0.1", patience=Patience(20, 0.2))
+            await get(f"http://127.0.0.1:{peer.port}/", "127.0.0.1", timeouts=Timeouts(20, 0.2))
         assert monotonic() - begin < 10
 
 
@@ -146,7 +146,7 @@ async def test_three_redirects_are_followed_and_no_fourth() -> None:
     async with Listener.start(shorten) as peer:
         for hops, status in ((3, 200), (4, 302)):
             url = f"http://127.0.0.1:{peer.port}/{hops}"
-            async with opened("127.0.0.1") as out, out.request("GET", url, PATIENCE, redirects=3) as answer:
+            async with opened("127.0.0.1") as out, out.request("GET", url, TIMEOUTS, redirects=3) as answer:
                 assert answer.status == status
 
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from imgsvc.domain.model import Placeholder
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Source, Status, Success
-from imgsvc.jobs.types import Admission, Alive, Claim
+from imgsvc.jobs.types import Admission, Claim, WorkerInfo
 from tests.support.service import Servers, settings_of, until
 from tests.support.submissions import submission
 
@@ -104,7 +104,7 @@ async def test_every_step_may_be_repeated(world: World) -> None:
         await world.queue.reserve(upload_id)
     for _ in range(2):
         await world.queue.submit(submission(upload_id))
-    assert (await world.queue.census()).queued == 1
+    assert (await world.queue.stats()).queued == 1
     claim = await world.claimed()
     await world.queue.submit(submission(upload_id))  # its first answer was lost, say
     assert await world.status(upload_id) == Status.PROGRESS
@@ -116,22 +116,22 @@ async def test_every_step_may_be_repeated(world: World) -> None:
 async def test_without_its_reservation_an_upload_becomes_no_job(world: World) -> None:
     unknown, abandoned = str(uuid4()), str(uuid4())
     await world.queue.reserve(abandoned)
-    await world.queue.abandon(abandoned)
+    await world.queue.abort(abandoned)
     for upload_id in (unknown, abandoned):
         with pytest.raises(QueueUnavailableError):
             await world.queue.submit(submission(upload_id))
         assert await world.queue.get(upload_id) is None
-    assert (await world.queue.census()).queued == 0
-    await world.queue.swept(abandoned)
+    assert (await world.queue.stats()).queued == 0
+    await world.queue.ack_sweep(abandoned)
 
 
 async def test_a_submitted_upload_that_its_client_was_refused_is_undone(world: World) -> None:
     upload_id = await world.submitted()
-    await world.queue.abandon(upload_id)
+    await world.queue.abort(upload_id)
     assert await world.queue.claim("w1", 1) == []
-    await world.queue.swept(upload_id)
+    await world.queue.ack_sweep(upload_id)
     assert await world.redis.zscore("imgsvc:sweep", upload_id), "somebody may still write to it"
-    await world.queue.swept(upload_id, is_final=True)
+    await world.queue.ack_sweep(upload_id, is_final=True)
     assert not await world.redis.exists(f"imgsvc:upload:{upload_id}")
     assert await world.redis.zscore("imgsvc:sweep", upload_id) is None
 
@@ -144,7 +144,7 @@ async def test_a_lapsed_lease_goes_to_another_and_fences_its_first_owner(fleetin
     assert not await fleeting.queue.finish(first, FAILURE)
     assert not await fleeting.queue.release(first)
     await fleeting.queue.progress(first, 99, "late")
-    assert await fleeting.queue.renew(Alive("w1", "full"), {first.id: first.token}) == [upload_id]
+    assert await fleeting.queue.renew(WorkerInfo("w1", "full"), {first.id: first.token}) == [upload_id]
     assert await fleeting.queue.finish(second, SUCCESS)
     record = await fleeting.queue.get(upload_id)
     assert record is not None
@@ -166,7 +166,7 @@ async def test_a_lease_that_is_renewed_does_not_lapse(servers: Servers) -> None:
         claim = await world.claimed("w1")
         for _ in range(4):  # together longer than a lease
             await asyncio.sleep(RENEWED_S / 3)
-            assert await world.queue.renew(Alive("w1", "full"), {claim.id: claim.token}) == []
+            assert await world.queue.renew(WorkerInfo("w1", "full"), {claim.id: claim.token}) == []
             assert await world.queue.claim("w2", 1) == []
         assert await world.queue.finish(claim, SUCCESS)
 
@@ -266,7 +266,7 @@ async def test_an_original_that_was_never_had_counts_as_its_record_alone(servers
         assert retried is not None
         assert retried.admission == Admission.RESERVED
         (claim,) = await queue.claim("w1", 1)
-        assert await queue.fetched(claim, Source(50_000, "ab", "jpeg"))
+        assert await queue.set_source(claim, Source(50_000, "ab", "jpeg"))
         refused = await queue.reserve(str(uuid4()), announced=50_000)
         assert refused.admission == Admission.QUOTA_EXCEEDED, "the retry's does count"
 
@@ -275,7 +275,7 @@ async def test_a_queue_entry_without_an_upload_is_dropped(world: World) -> None:
     await world.submitted()
     await world.redis.zadd("imgsvc:queue", {"nobody": 1})
     assert len(await world.queue.claim("w1", 5)) == 1
-    assert (await world.queue.census()).queued == 1
+    assert (await world.queue.stats()).queued == 1
 
 
 async def test_scripts_are_loaded_again_when_redis_forgot_them(world: World) -> None:

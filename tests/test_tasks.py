@@ -115,7 +115,7 @@ async def test_an_upload_that_cannot_be_cleared_keeps_no_other(hands: Hands) -> 
     uploads = sorted(str(uuid4()) for _ in range(4))
     for upload_id in uploads:
         await hands.queue.reserve(upload_id)
-        await hands.queue.abandon(upload_id)
+        await hands.queue.abort(upload_id)
     await hands.redis.zadd("imgsvc:sweep", dict.fromkeys(uploads, 1))
     cleared: list[str] = []
 

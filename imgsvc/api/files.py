@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from imgsvc.api.http.context import services
+from imgsvc.api.http.context import services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.receive.filenames import content_disposition
 from imgsvc.domain.file_urls import Verdict, file_path, verify
@@ -46,7 +46,7 @@ async def serve(request: Request) -> Response:
     if not _KEY.fullmatch(key):
         raise _missing()
     until_s = _signed_until(request, key)
-    storage = services(request).storage
+    storage = services_of(request).storage
     disposition = _disposition(request, key)
     if request.method == "GET" and not any(name in request.headers for name in _CONDITIONS):
         return ObjectResponse(storage, key, until_s, disposition)  # one call to storage where one is enough
@@ -131,7 +131,7 @@ def _fresh(info: ObjectInfo | None) -> ObjectInfo:
 
 def _signed_until(request: Request, key: str) -> int | None:
     """When the URL's signature ends, in seconds since the epoch; None where files are public."""
-    secret = services(request).settings.file_secret
+    secret = services_of(request).settings.file_secret
     if secret is None:
         return None
     exp, sig = (request.query_params.get(name, "") for name in ("exp", "sig"))

@@ -14,7 +14,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.context import services
+from imgsvc.api.http.context import services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.openapi import document
 
@@ -94,7 +94,7 @@ async def docs_asset(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    settings, presets = services(request).settings, services(request).presets
+    settings, presets = services_of(request).settings, services_of(request).presets
     return _openapi(settings.max_upload_bytes, tuple(presets), settings.base_path).answer(request)
 
 

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner
-from imgsvc.api.http.context import Document, is_draining, services
+from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.context import Document, is_draining, services_of
 from imgsvc.api.http.errors import RETRY_AFTER_S
 from imgsvc.domain.presets import document
 from imgsvc.jobs.queue import QueueUnavailableError
-from imgsvc.jobs.types import Census
+from imgsvc.jobs.types import QueueStats
 from imgsvc.runtime.metrics import CONTENT_TYPE, Dependency, Depth
 from imgsvc.storage import StorageError
 
@@ -30,12 +30,12 @@ async def readyz(request: Request) -> Response:
     """503 while Redis or S3 is away, and while this process stops. That no worker is alive is reported, and no reason
     to refuse uploads. Strangers learn no more than whether it is ready.
     """
-    here = services(request)
-    checks = await here.health.checks()
+    services = services_of(request)
+    checks = await services.health.checks()
     status = "ready" if checks["queue"]["ok"] and checks["storage"]["ok"] else "not_ready"
     if is_draining(request.app):
         status = "draining"
-    is_stranger = here.settings.api_keys is not None and not owner(request)
+    is_stranger = services.settings.api_keys is not None and not owner_of(request)
     document: dict[str, Any] = {"status": status} if is_stranger else {"status": status, "checks": checks}
     if status == "ready":
         return Document(document)
@@ -44,17 +44,18 @@ async def readyz(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Always 200, with what is known."""
-    here = services(request)
-    census, _ = await asyncio.gather(
-        _asked(here.queue.census(), here.metrics.queue), _asked(here.storage.ping(), here.metrics.storage)
+    services = services_of(request)
+    stats, _ = await asyncio.gather(
+        _asked(services.queue.stats(), services.metrics.queue),
+        _asked(services.storage.ping(), services.metrics.storage),
     )
-    here.metrics.depth = census and _depth(census)
-    return Response(here.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+    services.metrics.depth = stats and _depth(stats)
+    return Response(services.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
 
 async def presets(request: Request) -> Response:
     """Each preset with its variants in full, so that one may be sent back as an upload's own."""
-    known = services(request).presets
+    known = services_of(request).presets
     return Document(
         {"presets": {name: {variant.name: document(variant) for variant in preset} for name, preset in known.items()}}
     )
@@ -72,12 +73,12 @@ async def _asked(question: Awaitable[T], server: Dependency) -> T | None:
     return None
 
 
-def _depth(census: Census) -> Depth:
+def _depth(stats: QueueStats) -> Depth:
     return Depth(
-        census.waiting,
-        census.leased,
-        census.delayed,
-        census.oldest_waiting_ms / 1000,
-        len(census.workers),
-        census.webhooks,
+        stats.waiting,
+        stats.leased,
+        stats.delayed,
+        stats.oldest_waiting_ms / 1000,
+        len(stats.workers),
+        stats.webhooks,
     )

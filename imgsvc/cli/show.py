@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from imgsvc.cli.parser import FAILED, SUCCEEDED, UNREACHABLE
-from imgsvc.client.http import Client, ClientError, Document, UnreachableError
+from imgsvc.client.http import Client, ClientError, Document, ServerUnreachableError
 from imgsvc.runtime.settings import ClientSettings
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -72,7 +72,7 @@ def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> i
         return asyncio.run(run())
     except ClientError as error:
         print(printable(f"imgsvc: {explained(error)}"), file=sys.stderr)  # noqa: T201 (this is what the user sees)
-        return UNREACHABLE if isinstance(error, UnreachableError) else FAILED
+        return UNREACHABLE if isinstance(error, ServerUnreachableError) else FAILED
 
 
 def _status_rows(document: Document) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ import orjson
 from imgsvc.cli.display import Bar, Display
 from imgsvc.cli.parser import FAILED, SUCCEEDED, UNREACHABLE
 from imgsvc.cli.show import explained, human_bytes, printable
-from imgsvc.client.form import Source
+from imgsvc.client.form import LocalFile
 from imgsvc.client.http import Client, ClientError
 from imgsvc.client.saving import NotSavedError, save
 from imgsvc.runtime.settings import ClientSettings
@@ -94,12 +94,12 @@ class _Uploads:
         async with self._turns:
             try:
                 with self._open(file) as opened, self._shown.bar(file, _size(opened)) as bar:
-                    await self._send(client, Source(_name(file), opened), outcome, bar)
+                    await self._send(client, LocalFile(_name(file), opened), outcome, bar)
             except (ClientError, NotSavedError, OSError) as error:
                 outcome.error = _explain(error, file)
         return outcome
 
-    async def _send(self, client: Client, source: Source, outcome: Outcome, bar: Bar) -> None:
+    async def _send(self, client: Client, source: LocalFile, outcome: Outcome, bar: Bar) -> None:
         answer = await client.upload(source, self._order.fields, bar.sent)
         outcome.id, outcome.status, outcome.status_url = answer["id"], "PENDING", answer["status_url"]
         if not self._order.wait:
@@ -169,7 +169,7 @@ def _name(file: str) -> str:
 
 
 def _size(file: BinaryIO) -> int:
-    return Source("", file).size
+    return LocalFile("", file).size
 
 
 @contextmanager

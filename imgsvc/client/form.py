@@ -14,7 +14,7 @@ _CHUNK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LocalFile:
     """A file to upload, open for reading from its start."""
 
     name: str
@@ -25,7 +25,7 @@ class Source:
         return os.fstat(self.file.fileno()).st_size
 
 
-def form(source: Source, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> FormData:
+def form(source: LocalFile, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> FormData:
     """The form that `POST /upload` takes. Its length is known, so that a server can refuse it before it comes."""
     data = FormData(quote_fields=False, default_to_multipart=True)  # names go as UTF-8, as browsers send them
     for name, value in fields.items():
@@ -40,7 +40,7 @@ def _sendable(name: str) -> str:
 
 
 class _FilePart(Payload):
-    def __init__(self, source: Source, on_sent: Callable[[int], None]) -> None:
+    def __init__(self, source: LocalFile, on_sent: Callable[[int], None]) -> None:
         super().__init__(source.file, content_type="application/octet-stream")
         self._file = source.file
         self._size = source.size

@@ -5,7 +5,7 @@ carries an Idempotency-Key, so that one which arrived without our hearing of it 
 
     ClientError
      ├── RefusedError       the service said no; its problem document tells why
-     └── UnreachableError   nobody answered, or nobody that speaks our contract
+     └── ServerUnreachableError   nobody answered, or nobody that speaks our contract
 """
 
 import asyncio
@@ -22,7 +22,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from imgsvc.client.form import Source, form
+from imgsvc.client.form import LocalFile, form
 
 SILENCE_S = 60.0
 """How long a server may neither take anything of an upload nor answer."""
@@ -63,7 +63,7 @@ class RefusedError(ClientError):
         self.retry_after_s = retry_after_s
 
 
-class UnreachableError(ClientError):
+class ServerUnreachableError(ClientError):
     """Nobody answered in time, or somebody who does not speak our contract."""
 
     def __init__(self, message: str) -> None:
@@ -94,7 +94,7 @@ class Client:
         """Where a path is that a document of the service names: it holds the service's base path already."""
         return self._origin + path
 
-    async def upload(self, source: Source, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> Document:
+    async def upload(self, source: LocalFile, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> Document:
         """Uploads a file, chunk by chunk; the answer of `POST /upload`.
 
         `on_sent` is told how many bytes of the file are sent; where it is sent again, that begins anew.
@@ -117,7 +117,7 @@ class Client:
                     expect100=True,
                 )
 
-        return await self._patiently(post)
+        return await self._with_retries(post)
 
     async def status(self, upload_id: str) -> Document:
         return await self._get(f"/upload/{quote(upload_id, safe='')}/status")
@@ -141,7 +141,7 @@ class Client:
 
     async def download(self, path: str) -> AsyncGenerator[bytes]:
         """The bytes of a file that a result names."""
-        answer = await self._patiently(lambda: self._open(path))
+        answer = await self._with_retries(lambda: self._open(path))
         try:
             while chunk := await self._read(answer):
                 yield chunk
@@ -153,7 +153,7 @@ class Client:
             async with asyncio.timeout(SILENCE_S):
                 return await self._request("GET", path, params=query)
 
-        return await self._patiently(get)
+        return await self._with_retries(get)
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
         # its own signature is in the path, character by character
@@ -179,7 +179,7 @@ class Client:
                 raise _refused(answer, body)
             return _document(answer, body)
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _with_retries(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What `ask` returns, at the first try that works."""
         for attempt in range(1, _TRIES + 1):
             try:
@@ -197,9 +197,9 @@ class Client:
             await asyncio.sleep(pause_s * random.uniform(1, 1.2))  # noqa: S311 (no secret)
         raise AssertionError
 
-    def _unreachable(self, error: BaseException) -> UnreachableError:
+    def _unreachable(self, error: BaseException) -> ServerUnreachableError:
         why = "it does not answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
-        return UnreachableError(f"cannot reach {self._server}: {why}")
+        return ServerUnreachableError(f"cannot reach {self._server}: {why}")
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
@@ -216,18 +216,20 @@ def _document(answer: aiohttp.ClientResponse, body: bytes) -> Document:
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict):
-        raise UnreachableError(f"{answer.url.origin()} answers, but not as imgsvc does: is this the right address?")
+        raise ServerUnreachableError(f"{answer.url.origin()} is no imgsvc server: check the address")
     return document
 
 
 def _refused(answer: aiohttp.ClientResponse, body: bytes) -> ClientError:
     if answer.status in range(300, 400):
-        return UnreachableError(f"the server redirects to {answer.headers.get('location')}: name that one instead")
+        return ServerUnreachableError(
+            f"the server redirects to {answer.headers.get('location')}: use that address instead"
+        )
     retry_after_s = _retry_after_s(answer)
     try:
         problem = _document(answer, body)
         code, detail = str(problem["code"]), str(problem["detail"])
-    except (UnreachableError, KeyError):  # a proxy in front of it
+    except (ServerUnreachableError, KeyError):  # a proxy in front of it
         return RefusedError("http_error", f"the server answers {answer.status} {answer.reason}", retry_after_s)
     return RefusedError(code, detail, retry_after_s)
 

@@ -69,8 +69,8 @@ def main(render: Render = render) -> None:
 def decode(greeting: wire.Greeting, render: Render) -> None:
     """Be a decoder: lock this process down, and serve the parent at stdin and stdout until it hangs up."""
     channel = Channel()
-    posture = lockdown.lock(greeting.sandbox, memory_bytes=greeting.memory_bytes, cpu_s=greeting.cpu_s)
-    channel.send(wire.Hello(posture))
+    sandbox_status = lockdown.lock(greeting.sandbox, memory_bytes=greeting.memory_bytes, cpu_s=greeting.cpu_s)
+    channel.send(wire.Hello(sandbox_status))
     while (raw := channel.receive_header()) is not None:
         _serve(channel, wire.read_request(raw), greeting.limits, render)
 

@@ -65,7 +65,7 @@ def lock(sandbox: str, *, memory_bytes: int, cpu_s: int) -> str:
         cpu_s: CPU time that it may use in all its life.
 
     Returns:
-        The posture: `full`, `partial: no …` or `off`.
+        The sandbox status: `full`, `partial: no …` or `off`.
 
     Raises:
         LockdownError: `require`, and a part of the sandbox cannot be had.

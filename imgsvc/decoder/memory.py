@@ -1,4 +1,4 @@
-"""Memory that several decoders share: whoever finds too little left waits its turn."""
+"""Memory that the decoders share: an image for which too little is left waits its turn."""
 
 import asyncio
 from collections import deque
@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 
-class Room:
-    """`size` bytes, lent in the order they are asked for, so that a large image is not overtaken for ever."""
+class MemoryLimiter:
+    """`size` bytes, granted in the order of the requests, so that a large image is not overtaken for ever."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -15,31 +15,31 @@ class Room:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def guest(self) -> AsyncGenerator["Guest"]:
-        """Someone who may take a part of the room once, and gives it back on leaving."""
-        guest = Guest(self)
+    async def share(self) -> AsyncGenerator["MemoryShare"]:
+        """A share of the memory that grows as it is acquired, and is released at the end."""
+        share = MemoryShare(self)
         try:
-            yield guest
+            yield share
         finally:
-            self._free += guest.held
-            self._let_in()
+            self._free += share.held
+            self._grant()
 
-    async def take(self, size: int) -> int:
+    async def acquire(self, size: int) -> int:
         """Waits for `size` bytes, or for all there are where that is less. Returns what was taken."""
         size = min(size, self._size)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
-        self._let_in()
+        self._grant()
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # let in at the moment of leaving
+            if turn.done() and not turn.cancelled():  # granted in the moment of cancellation
                 self._free += size
-            self._let_in()
+            self._grant()
             raise
         return size
 
-    def _let_in(self) -> None:
+    def _grant(self) -> None:
         while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
             size, turn = self._waiting.popleft()
             if not turn.done():
@@ -47,11 +47,11 @@ class Room:
                 turn.set_result(None)
 
 
-class Guest:
-    def __init__(self, room: Room) -> None:
-        self._room = room
+class MemoryShare:
+    def __init__(self, limiter: MemoryLimiter) -> None:
+        self._limiter = limiter
         self.held = 0
 
-    async def take(self, size: int) -> None:
-        """Waits for `size` bytes of the room."""
-        self.held += await self._room.take(size)
+    async def acquire(self, size: int) -> None:
+        """Waits for `size` more bytes."""
+        self.held += await self._limiter.acquire(size)

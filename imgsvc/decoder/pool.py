@@ -14,7 +14,7 @@ from typing import Self
 from imgsvc.decoder import wire
 from imgsvc.decoder.clock import WALL_FACTOR, ImageClock
 from imgsvc.decoder.fork_server import ForkServer
-from imgsvc.decoder.memory import Room
+from imgsvc.decoder.memory import MemoryLimiter
 from imgsvc.decoder.process import COMMAND, Decoder, DecoderError, DecoderGoneError, DecoderStartError, OnStep
 from imgsvc.domain.model import Isolation, Limits, Rendered, Variant
 from imgsvc.runtime.cores import available_cores
@@ -73,7 +73,7 @@ class DecoderPool:
         processes: int,
         timeout_s: float,
         memory_bytes: int,
-        room_bytes: int,
+        total_memory_bytes: int,
         limits: Limits,
         sandbox: str,
         isolation: Isolation = "owner",
@@ -91,8 +91,8 @@ class DecoderPool:
         self._on_death = on_death or _ignore
         cpu_s = int(2 * timeout_s * MAX_IMAGES_PER_CHILD) + 1
         self._greeting = wire.Greeting(os.getpid(), memory_bytes, cpu_s, sandbox, limits)
-        self._room = Room(room_bytes)
-        self._posture = ""
+        self._memory = MemoryLimiter(total_memory_bytes)
+        self._sandbox_status = ""
         self._server: ForkServer | None = None
         self._decoders: dict[Decoder, asyncio.Task[None]] = {}
         self._idle: dict[Decoder, float] = {}
@@ -108,9 +108,9 @@ class DecoderPool:
         self._closing = asyncio.Event()
 
     @property
-    def posture(self) -> str:
+    def sandbox_status(self) -> str:
         """What the children said of their sandbox: `full`, `partial: no …` or `off`."""
-        return self._posture
+        return self._sandbox_status
 
     @property
     def is_broken(self) -> bool:
@@ -169,11 +169,11 @@ class DecoderPool:
     async def _render_on(self, decoder: Decoder, request: wire.Request, source: bytes, on_step: OnStep) -> Rendered:
         clock = ImageClock(decoder.cpu_s, self._timeout_s, self._wall_s)
         try:
-            async with self._room.guest() as guest, clock:
+            async with self._memory.share() as share, clock:
 
                 async def admit(size_bytes: int) -> None:
                     clock.pause_wall()  # waiting for others is no fault of this image
-                    await guest.take(size_bytes)
+                    await share.acquire(size_bytes)
                     clock.restart_wall()
 
                 return await decoder.render(request, source, on_step, admit)
@@ -311,11 +311,11 @@ class DecoderPool:
         if self._server is None or not self._server.is_alive:
             self._server = ForkServer(self._command, self._greeting)
         decoder = await self._server.fork()
-        self._posture = decoder.posture
-        self._decoders[decoder] = asyncio.create_task(self._bury_once_dead(decoder))
+        self._sandbox_status = decoder.sandbox_status
+        self._decoders[decoder] = asyncio.create_task(self._reap(decoder))
         self._idle[decoder] = monotonic()
 
-    async def _bury_once_dead(self, decoder: Decoder) -> None:
+    async def _reap(self, decoder: Decoder) -> None:
         await decoder.wait_dead()
         del self._decoders[decoder]
         self._idle.pop(decoder, None)

@@ -69,7 +69,7 @@ class Decoder:
         self._killed_for = ""
         self._bytes_at_start = 0
         self._watcher = asyncio.create_task(self._watch())
-        self.posture = ""
+        self.sandbox_status = ""
         self.asked = 0
         self.owner: str | None = None
         """The only one whose images it is given; None before the first."""
@@ -82,7 +82,7 @@ class Decoder:
         """
         try:
             async with self._in_use, asyncio.timeout(START_TIMEOUT_S):
-                self.posture = wire.read_hello(await self._header()).posture
+                self.sandbox_status = wire.read_hello(await self._header()).sandbox_status
         except (HungUpError, wire.WireError, TimeoutError) as error:
             await self._settle()
             raise DecoderStartError(f"a decoder did not start: {self.exit_report()}") from error

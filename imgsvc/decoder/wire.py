@@ -40,7 +40,7 @@ DECODER_CODES = frozenset(
 )
 """The error codes that a child may report; how it died is for its parent to judge."""
 
-_MAX_POSTURE_CHARS = 200
+_MAX_STATUS_CHARS = 200
 _ENCODER_OVERHEAD_BYTES = 64 * 1024
 MAX_RESULTS_BYTES = 256 * 1024 * 1024
 """What the files made of one image may have together: the parent holds them all."""
@@ -90,7 +90,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    posture: str
+    sandbox_status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +203,10 @@ def read_hello(raw: bytes) -> Hello:
         WireError: it is something else.
     """
     kind, body = _kind_and_body(raw)
-    posture = body.get("posture")
-    if kind != "Hello" or not isinstance(posture, str) or len(posture) > _MAX_POSTURE_CHARS:
+    sandbox_status = body.get("sandbox_status")
+    if kind != "Hello" or not isinstance(sandbox_status, str) or len(sandbox_status) > _MAX_STATUS_CHARS:
         raise WireError("no hello")
-    return Hello(posture)
+    return Hello(sandbox_status)
 
 
 def read_reply(raw: bytes, request: Request) -> Step | Need | Done | Failed:

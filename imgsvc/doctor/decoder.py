@@ -18,26 +18,26 @@ async def check_decoder(settings: Settings) -> list[Finding]:
         processes=1,
         timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
-        room_bytes=settings.decoding_bytes,
+        total_memory_bytes=settings.decoding_bytes,
         limits=settings.limits,
         sandbox=settings.sandbox,
     )
     try:
         async with pool:
-            return [_sandbox(pool.posture), _read(), await _written(pool)]
+            return [_sandbox(pool.sandbox_status), _read(), await _written(pool)]
     except DecoderStartError as error:
         return [fail("sandbox", str(error), "Workers cannot start like this: mend what it names.")]
 
 
-def _sandbox(posture: str) -> Finding:
-    match posture:
+def _sandbox(sandbox_status: str) -> Finding:
+    match sandbox_status:
         case "full":
-            return ok("sandbox", posture)
+            return ok("sandbox", sandbox_status)
         case "off":
             return warn("sandbox", "decoders are not locked down", "Set IMGSVC_SANDBOX to auto or require.")
         case _:
             advice = "Run on Linux 5.13 or later with Landlock and seccomp, and let the container use them."
-            return warn("sandbox", posture, advice)
+            return warn("sandbox", sandbox_status, advice)
 
 
 def _read() -> Finding:

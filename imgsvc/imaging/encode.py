@@ -32,7 +32,7 @@ Options = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class Encoder:
     """How a format is written: the quality it has by itself, and the options that a quality gives."""
 
     quality: int
@@ -66,12 +66,12 @@ def _gif(_quality: int) -> Options:
     return {}
 
 
-OUTPUTS: dict[FileFormat, Format] = {
-    "jpeg": Format(85, _jpeg),
-    "webp": Format(80, _webp),
-    "avif": Format(60, _avif),
-    "png": Format(100, _png),
-    "gif": Format(100, _gif),
+OUTPUTS: dict[FileFormat, Encoder] = {
+    "jpeg": Encoder(85, _jpeg),
+    "webp": Encoder(80, _webp),
+    "avif": Encoder(60, _avif),
+    "png": Encoder(100, _png),
+    "gif": Encoder(100, _gif),
 }
 
 _MOST_PLAYS = 65_535  # GIF and WebP count them in 16 bits

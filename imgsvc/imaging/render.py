@@ -20,7 +20,7 @@ from imgsvc.imaging.memory import BASE_BYTES, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.placeholder import placeholder
 from imgsvc.imaging.saliency import busiest
-from imgsvc.imaging.source import Picture, Source, decode, frames, open_source
+from imgsvc.imaging.source import ImageSource, Picture, decode, frames, open_source
 from imgsvc.imaging.steps import Plan, Step, background, blur, grayscale, scale, sharpen, to_srgb, upright
 
 # The costly steps work on few pixels: turning and converting come after the scaling
@@ -86,19 +86,19 @@ def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step:
     return Rendered(opened[0].original, in_order, stand_in, notes)
 
 
-def _plans(source: Source, variants: Sequence[Variant]) -> list[Plan]:
+def _plans(source: ImageSource, variants: Sequence[Variant]) -> list[Plan]:
     """What is made of one picture, the largest first."""
     return sorted((_plan(source, variant) for variant in variants), key=lambda plan: plan.place.scaled, reverse=True)
 
 
-def _studio(source: Source, plans: Sequence[Plan], variants: Sequence[Variant]) -> "_Studio":
+def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Variant]) -> "_Studio":
     exif = None
     if not all(variant.strip for variant in variants):
         exif = safe_exif(source.image)
     return _Studio(source, exif, [decode(source, _need(plans))])
 
 
-def _plan(source: Source, variant: Variant) -> Plan:
+def _plan(source: ImageSource, variant: Variant) -> Plan:
     placed = place(source.whole, variant)
     width, height = placed.canvas
     if width * height > _MAX_OUTPUT_PIXELS or max(width, height) > _MAX_OUTPUT_SIDE:
@@ -112,7 +112,7 @@ def _plan(source: Source, variant: Variant) -> Plan:
     return Plan(variant, placed, fmt, _frames(source, max(width * height, source.whole[0] * source.whole[1])))
 
 
-def _frames(source: Source, pixels: int) -> int:
+def _frames(source: ImageSource, pixels: int) -> int:
     """How many frames of an animation are made, each of so many pixels.
 
     Raises:
@@ -128,12 +128,12 @@ def _frames(source: Source, pixels: int) -> int:
     return most
 
 
-def _memory(source: Source, plans: Sequence[Plan]) -> int:
+def _memory(source: ImageSource, plans: Sequence[Plan]) -> int:
     """About how many bytes a picture and the largest of its variants take."""
     return source.decoding_bytes(_need(plans)) + max((output_bytes(plan) for plan in plans), default=0)
 
 
-def _check_memory(source: Source, plans: Sequence[Plan]) -> None:
+def _check_memory(source: ImageSource, plans: Sequence[Plan]) -> None:
     """Refuse now what would run out of memory later whatever the picture shows.
 
     Raises:
@@ -155,7 +155,7 @@ def _need(plans: Sequence[Plan]) -> Size:
 class _Studio:
     """One image, and the pictures made of it so far, from the decoded one down."""
 
-    source: Source
+    source: ImageSource
     exif: bytes | None
     made: list[Picture]
 

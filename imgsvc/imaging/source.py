@@ -43,7 +43,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ImageSource:
     """An opened image within its limits, not decoded yet: picture `number` of a file that may have several."""
 
     opened: Opened
@@ -102,7 +102,7 @@ def damage_is_typed() -> Generator[None]:
         raise JobError("decode_failed") from error
 
 
-def open_source(source: bytes, limits: Limits, number: int = 0) -> Source:
+def open_source(source: bytes, limits: Limits, number: int = 0) -> ImageSource:
     """Read the header of `source` and hold it against `limits`; no pixel is decoded.
 
     `number` is the page or frame wanted, from 0; where there are fewer, the last one is taken, and noted.
@@ -127,10 +127,10 @@ def open_source(source: bytes, limits: Limits, number: int = 0) -> Source:
         opened.notes.add("frame_missing")
         number = opened.frames - 1
     width, height = turned(opened.size, orientation)
-    return Source(opened, Original(width, height, fmt.name, opened.frames), orientation, limits, number)
+    return ImageSource(opened, Original(width, height, fmt.name, opened.frames), orientation, limits, number)
 
 
-def decode(source: Source, need: Size) -> Picture:
+def decode(source: ImageSource, need: Size) -> Picture:
     """Decode the picture with at least `need` pixels (upright), where the file has as many.
 
     Raises:
@@ -147,7 +147,7 @@ def decode(source: Source, need: Size) -> Picture:
         return _picture(source, opened.load(), drafted[1][2:] if drafted else None)
 
 
-def frames(source: Source, count: int) -> Generator[tuple[Picture, int]]:
+def frames(source: ImageSource, count: int) -> Generator[tuple[Picture, int]]:
     """Decode the first `count` pictures of an animation, one at a time, each with its duration in milliseconds.
 
     Raises:
@@ -165,7 +165,7 @@ def frames(source: Source, count: int) -> Generator[tuple[Picture, int]]:
         yield picture, shown[1]
 
 
-def _picture(source: Source, image: Image.Image, extent: tuple[float, float] | None) -> Picture:
+def _picture(source: ImageSource, image: Image.Image, extent: tuple[float, float] | None) -> Picture:
     width, height = extent or image.size
     canvas = ceil(width), ceil(height)
     shown = image if canvas == image.size else image.crop((0, 0, *canvas))

@@ -22,7 +22,7 @@ from imgsvc.domain.problems import JOB_FAILURES, CodedError
 from imgsvc.jobs import scripts
 from imgsvc.jobs.connections import Pool, is_elsewhere, is_lost, reason_of, subscribe
 from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
-from imgsvc.jobs.types import Admission, Alive, Census, Claim, Delivery, Page, Query, Reservation, Swept
+from imgsvc.jobs.types import Admission, Claim, Delivery, Page, Query, QueueStats, Reservation, SweepItem, WorkerInfo
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import Dependency, Metrics
 from imgsvc.runtime.settings import Settings
@@ -33,10 +33,10 @@ T = TypeVar("T")
 
 MAX_DELIVERIES = 5
 IDEMPOTENCY_TTL_S = 24 * 3600
-SWEEP_HOLD_S = 60.0
+SWEEP_CLAIM_S = 60.0
 """How long one sweeper has for what it took, before another may take it."""
 
-DISPATCH_HOLD_S = 20.0
+WEBHOOK_CLAIM_S = 20.0
 """How long a worker has for one try of a webhook delivery, before another may take it."""
 
 _LISTEN_AGAIN_S = 0.5
@@ -44,8 +44,8 @@ _DEADLINE = 1.5
 """How long a call may take, its second try too, in deadlines of one exchange."""
 
 _REPEATED = {
-    *("reserve", "hold", "submit", "abandon", "delete"),
-    *("renew", "progress", "fetched", "swept", "list", "census", "echo"),
+    *("reserve", "extend", "submit", "abort", "delete"),
+    *("renew", "progress", "set_source", "ack_sweep", "list", "stats", "echo"),
 }
 """Scripts that are tried once more where no answer came: the first call may or may not have worked."""
 
@@ -95,13 +95,13 @@ class Queue:
         admission, found, *wait_ms = await self._run("reserve", upload_id, *args, *limits)
         return Reservation(Admission(admission.decode()), found.decode(), sum(wait_ms) / 1000)
 
-    async def hold(self, upload_id: str) -> None:
+    async def extend(self, upload_id: str) -> None:
         """Keeps the sweeper off an upload that is still being received, for another `reservation_ttl`."""
-        await self._run("hold", upload_id, self._reservation_ms)
+        await self._run("extend", upload_id, self._reservation_ms)
 
-    async def abandon(self, upload_id: str) -> None:
+    async def abort(self, upload_id: str) -> None:
         """Makes sure that the upload never becomes a job; say `swept` once its objects are gone."""
-        await self._run("abandon", upload_id)
+        await self._run("abort", upload_id)
 
     async def submit(self, submission: Submission) -> None:
         """Queues the job of a reserved upload."""
@@ -140,21 +140,21 @@ class Queue:
             given_up(name.decode())
         return [Claim(*(part.decode() for part in row)) for row in rows]
 
-    async def renew(self, worker: Alive, tokens: Mapping[str, str]) -> list[str]:
+    async def renew(self, worker: WorkerInfo, tokens: Mapping[str, str]) -> list[str]:
         """Renews the leases of `tokens` (id → token); the ids that come back are lost."""
         flat = [part for pair in tokens.items() for part in pair]
         return [name.decode() for name in await self._run("renew", worker.heartbeat, self._lease_ms, *flat)]
 
-    async def leave(self, worker: Alive) -> None:
+    async def leave(self, worker: WorkerInfo) -> None:
         """The worker no longer counts as alive."""
         await self._ask(lambda: self._redis.zrem(self._name("workers"), worker.heartbeat))
 
     async def progress(self, claim: Claim, progress: int, step: str) -> None:
         await self._run("progress", claim.id, claim.token, progress, step)
 
-    async def fetched(self, claim: Claim, source: Source) -> bool:
+    async def set_source(self, claim: Claim, source: Source) -> bool:
         """Notes what an original is that the job has fetched. False where the claim no longer owns it."""
-        return bool(await self._run("fetched", claim.id, claim.token, orjson.dumps(astuple(source)), source.bytes))
+        return bool(await self._run("set_source", claim.id, claim.token, orjson.dumps(astuple(source)), source.bytes))
 
     async def finish(self, claim: Claim, outcome: Success | Failure) -> bool:
         """Ends the job. False where the claim no longer owns it."""
@@ -189,29 +189,29 @@ class Queue:
     async def is_deleted(self, upload_id: str) -> bool:
         return bool(await self._ask(lambda: self._redis.exists(self._name(f"deleted:{upload_id}"))))
 
-    async def sweep(self, limit: int) -> list[Swept]:
-        """Uploads to be cleared now; each is the caller's for SWEEP_HOLD_S."""
-        args = (round(SWEEP_HOLD_S * 1000), limit, self._settings.record_ttl)
-        return [Swept(name.decode(), what == b"all") for name, what in await self._run("sweep", *args)]
+    async def sweep(self, limit: int) -> list[SweepItem]:
+        """Uploads to be cleared now; each is the caller's for SWEEP_CLAIM_S."""
+        args = (round(SWEEP_CLAIM_S * 1000), limit, self._settings.record_ttl)
+        return [SweepItem(name.decode(), what == b"all") for name, what in await self._run("sweep", *args)]
 
-    async def swept(self, upload_id: str, *, is_final: bool = False) -> None:
+    async def ack_sweep(self, upload_id: str, *, is_final: bool = False) -> None:
         """Says that the upload is cleared. The sweeper looks again later, unless that `is_final`: nobody can still be
         writing to it.
         """
-        await self._run("swept", upload_id, int(is_final))
+        await self._run("ack_sweep", upload_id, int(is_final))
 
-    async def dispatch(self, limit: int) -> list[Delivery]:
-        """Webhook deliveries that are due; each is the caller's for DISPATCH_HOLD_S."""
-        rows = await self._run("dispatch", round(DISPATCH_HOLD_S * 1000), limit)
+    async def claim_webhooks(self, limit: int) -> list[Delivery]:
+        """Webhook deliveries that are due; each is the caller's for WEBHOOK_CLAIM_S."""
+        rows = await self._run("claim_webhooks", round(WEBHOOK_CLAIM_S * 1000), limit)
         return [Delivery(name.decode(), int(end), attempt) for name, end, attempt in rows]
 
-    async def settle(
+    async def ack_webhook(
         self, delivery: Delivery, state: str, status: int | None, error: str | None, delay_s: float = 0
     ) -> bool:
         """Says what came of a delivery; one that is still pending is due again. False where it was not the last."""
         last = orjson.dumps([status, error])
         args = (delivery.id, delivery.end, delivery.attempt, state, last, round(delay_s * 1000))
-        return bool(await self._run("settle", *args))
+        return bool(await self._run("ack_webhook", *args))
 
     async def get(self, upload_id: str) -> Record | None:
         (values,) = await self.read([upload_id])
@@ -236,14 +236,14 @@ class Queue:
         records = (Record.from_hash(upload_id, values) for upload_id, values in hashes.items())
         return Page(tuple(record for record in records if record), last and (last[0], last[1].decode()))
 
-    async def census(self, *, writes: bool = False) -> Census:
+    async def stats(self, *, writes: bool = False) -> QueueStats:
         """How the queue stands. One that `writes` fails where Redis takes no writes, for whatever reason."""
         begin = perf_counter()
-        answer = await self._run("census", self._lease_ms, int(writes))
+        answer = await self._run("stats", self._lease_ms, int(writes))
         waiting, leased, delayed, oldest_ms, webhooks, beats = answer
-        workers = tuple(Alive(*beat.decode().split(" ", 1)) for beat in beats)
+        workers = tuple(WorkerInfo(*beat.decode().split(" ", 1)) for beat in beats)
         latency_ms = round((perf_counter() - begin) * 1000, 2)
-        return Census(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms)
+        return QueueStats(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms)
 
     def signals(self) -> AsyncGenerator[str | None]:
         """What a worker must hear at once: None when a job may be due, the id of one that is no longer to be done.

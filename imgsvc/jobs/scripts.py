@@ -12,10 +12,10 @@ from redis.exceptions import NoScriptError
 from imgsvc.runtime.settings import Settings
 
 NAMES = (
-    *("reserve", "hold", "abandon", "submit"),
-    *("claim", "renew", "progress", "fetched", "finish", "release"),
-    *("cancel", "retry", "delete", "sweep", "swept"),
-    *("dispatch", "settle", "list", "census", "echo"),
+    *("reserve", "extend", "abort", "submit"),
+    *("claim", "renew", "progress", "set_source", "finish", "release"),
+    *("cancel", "retry", "delete", "sweep", "ack_sweep"),
+    *("claim_webhooks", "ack_webhook", "list", "stats", "echo"),
 )
 
 NOBODY = b".probe"

@@ -33,7 +33,7 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepItem:
     """An upload to be cleared from storage: its processed files, and its original too."""
 
     id: str
@@ -66,7 +66,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
+class WorkerInfo:
     """A worker that renewed its leases lately, and how its decoders are locked down."""
 
     name: str
@@ -78,7 +78,7 @@ class Alive:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class QueueStats:
     """How the queue stands: jobs not yet ended (due, under way, or due later), workers alive, and how long Redis took
     to say so.
     """
@@ -88,7 +88,7 @@ class Census:
     delayed: int
     oldest_waiting_ms: int
     webhooks: int
-    workers: tuple[Alive, ...]
+    workers: tuple[WorkerInfo, ...]
     latency_ms: float
 
     @property

@@ -12,27 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
-from imgsvc.local.folder import DataFolder, owner
-from imgsvc.local.ports import free_port
-from imgsvc.local.process import Child, EmbeddedError
-from imgsvc.local.servers import Seaweed, SeaweedPorts, Server, Valkey, find_programs
-
-__all__ = [
-    "Child",
-    "Embedded",
-    "EmbeddedError",
-    "Seaweed",
-    "SeaweedPorts",
-    "Services",
-    "Valkey",
-    "find_programs",
-    "free_port",
-    "owner",
-]
+from imgsvc.local.folder import DataFolder
+from imgsvc.local.process import EmbeddedError
+from imgsvc.local.servers import Seaweed, Server, Valkey
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class ServerAddresses:
     """Where the servers are and what they let one in with, named as in `Settings`."""
 
     redis_url: str
@@ -55,7 +41,7 @@ class Embedded:
         self.data_dir = data_dir.absolute()
         self._folder: DataFolder | None = None
         self.servers: tuple[Server, ...] = ()
-        self.services: Services
+        self.services: ServerAddresses
 
     async def start(self) -> None:
         """Lock the folder, start both servers and return once both do their work.
@@ -113,7 +99,7 @@ class Embedded:
         self.servers = (valkey, seaweed)
         await _start_together(self.servers)
         folder.note_pids(valkey.pid, seaweed.pid)
-        self.services = Services(valkey.url, seaweed.url, seaweed.access_key_id, seaweed.secret_access_key)
+        self.services = ServerAddresses(valkey.url, seaweed.url, seaweed.access_key_id, seaweed.secret_access_key)
 
     async def __aenter__(self) -> Self:
         await self.start()

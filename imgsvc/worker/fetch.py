@@ -12,7 +12,7 @@ from imgsvc.domain.problems import JobError
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Source, original_key
 from imgsvc.jobs.types import Claim
-from imgsvc.outbound import Answer, Outbound, Patience, TooLongError, UnreachableError, UrlNotAllowedError
+from imgsvc.outbound import Answer, Outbound, Timeouts, TooLongError, UnreachableError, UrlNotAllowedError
 from imgsvc.storage import Storage
 
 REDIRECTS = 3
@@ -57,15 +57,15 @@ class Fetcher:
             raise JobError("unsupported_format", "What the URL leads to is not an image that this service reads.")
         source = Source(len(data), hashlib.sha256(data).hexdigest(), fmt.name)
         await self.storage.put(original_key(claim.id), data, fmt.media_type, owner=owner)
-        await self.queue.fetched(claim, source)
+        await self.queue.set_source(claim, source)
         return data
 
     async def _get(self, url: str) -> bytes:
         """What the URL leads to. It is held whole, as an original is while its job runs, so it is stored in one put."""
-        patience = Patience(self.timeout_s, _IDLE_S)
+        timeouts = Timeouts(self.timeout_s, _IDLE_S)
         head, parts = b"", list[bytes]()
         try:
-            async with self.outbound.request("GET", url, patience, redirects=REDIRECTS) as answer:
+            async with self.outbound.request("GET", url, timeouts, redirects=REDIRECTS) as answer:
                 _check_status(answer)
                 async for chunk in answer.chunks(self.max_bytes):
                     parts.append(chunk)

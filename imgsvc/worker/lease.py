@@ -27,7 +27,7 @@ from arq.worker import Worker, func
 from imgsvc.domain.problems import JOB_FAILURES
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, Outcome, Postponed
-from imgsvc.jobs.types import Alive, Claim
+from imgsvc.jobs.types import Claim, WorkerInfo
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
 from imgsvc.runtime.settings import Settings
@@ -72,7 +72,7 @@ class LeasedWorker(Worker):
         self._perform = perform
         self._can_perform = can_perform
         self._metrics = metrics
-        self._me = Alive(secrets.token_hex(4), sandbox)
+        self._me = WorkerInfo(secrets.token_hex(4), sandbox)
         self._claims: dict[str, Claim] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._ending: set[str] = set()  # their outcome is on its way to the queue, which alone judges it

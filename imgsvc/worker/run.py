@@ -22,7 +22,7 @@ from imgsvc.worker.fetch import Fetcher
 from imgsvc.worker.lease import LeasedWorker
 from imgsvc.worker.sweep import Sweeper
 from imgsvc.worker.tasks import Processor
-from imgsvc.worker.webhooks import Messenger
+from imgsvc.worker.webhooks import WebhookSender
 
 log = logging.getLogger("imgsvc.worker")
 
@@ -39,7 +39,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         processes=settings.decoder_processes,
         timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
-        room_bytes=settings.decoding_bytes,
+        total_memory_bytes=settings.decoding_bytes,
         limits=settings.limits,
         sandbox=settings.sandbox,
         isolation=settings.isolation,
@@ -66,30 +66,32 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
             processor,
             can_process,
             slots=slots,
-            sandbox=decoders.posture,
+            sandbox=decoders.sandbox_status,
             settings=settings,
             metrics=metrics,
         )
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
-        _warn_of_sandbox(decoders.posture)
-        log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.posture)
+        _warn_about_sandbox(decoders.sandbox_status)
+        log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.sandbox_status)
         async with asyncio.TaskGroup() as group:  # one that breaks ends the worker, where all can see it
             beside = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
             if settings.webhook_key:
-                messenger = Messenger(queue, outbound, settings.webhook_key, settings.file_urls)
-                beside.append(group.create_task(messenger.run()))
+                sender = WebhookSender(queue, outbound, settings.webhook_key, settings.file_urls)
+                beside.append(group.create_task(sender.run()))
             await worker.main()
             for task in beside:
                 task.cancel()
     log.info("stopped")
 
 
-def _warn_of_sandbox(posture: str) -> None:
+def _warn_about_sandbox(sandbox_status: str) -> None:
     if sys.platform != "linux":
         log.warning("decoders run without their sandbox on this system, which has none: for development only")
-    elif posture != "full":
-        log.warning("decoders run without all of their sandbox (%s): do not point this at strangers' images", posture)
+    elif sandbox_status != "full":
+        log.warning(
+            "decoders run without all of their sandbox (%s): do not point this at strangers' images", sandbox_status
+        )
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import files_prefix, original_key
-from imgsvc.jobs.types import Swept
+from imgsvc.jobs.types import SweepItem
 from imgsvc.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)
@@ -48,11 +48,11 @@ class Sweeper:
                 if not await self.storage.is_there():
                     break
             else:
-                await self.queue.swept(upload.id)
+                await self.queue.ack_sweep(upload.id)
                 cleared += 1
         return cleared
 
-    async def _clear(self, upload: Swept) -> None:
+    async def _clear(self, upload: SweepItem) -> None:
         log.info("%s: clearing %s", upload.id, "all of it" if upload.with_original else "its files")
         await self.storage.clear(files_prefix(upload.id))
         if upload.with_original:

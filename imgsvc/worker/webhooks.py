@@ -26,7 +26,7 @@ from imgsvc.domain.problems import CodedError
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Record, Status, timestamp
 from imgsvc.jobs.types import Delivery
-from imgsvc.outbound import Outbound, Patience
+from imgsvc.outbound import Outbound, Timeouts
 from imgsvc.runtime import logs
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ MAX_RETRY_AFTER_S = 3600
 
 AT_ONCE = 32
 POLL_S = 0.5
-PATIENCE = Patience(total_s=10, idle_s=10)
-"""Well within the queue's DISPATCH_HOLD_S."""
+TIMEOUTS = Timeouts(total_s=10, idle_s=10)
+"""Well within the queue's WEBHOOK_CLAIM_S."""
 
 _TYPES = {Status.SUCCESS: "upload.succeeded", Status.FAILURE: "upload.failed", Status.CANCELLED: "upload.cancelled"}
 
@@ -79,7 +79,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Messenger:
+class WebhookSender:
     queue: Queue
     outbound: Outbound
     key: bytes
@@ -101,7 +101,7 @@ class Messenger:
 
     async def _due(self, limit: int) -> list[Delivery]:
         try:
-            return await self.queue.dispatch(limit)
+            return await self.queue.claim_webhooks(limit)
         except QueueUnavailableError:  # the queue logs its own outages
             return []
 
@@ -114,7 +114,7 @@ class Messenger:
             reply = await self._post(record, record.webhook.url)
             state = reply.state(delivery.attempt)
             delay_s = backoff_s(delivery.attempt, reply.retry_after_s) if state == "pending" else 0
-            await self.queue.settle(delivery, state, reply.status, reply.error, delay_s)
+            await self.queue.ack_webhook(delivery, state, reply.status, reply.error, delay_s)
         except QueueUnavailableError:
             return  # it is handed out again: better told twice than never
         except Exception:  # a bug, which must not end the others' deliveries; this one is handed out again too
@@ -127,7 +127,7 @@ class Messenger:
         try:
             # a redirect is an answer like any other, and no body is read
             async with self.outbound.request(
-                "POST", url, PATIENCE, headers=message.headers(self.key, int(time())), body=message.body
+                "POST", url, TIMEOUTS, headers=message.headers(self.key, int(time())), body=message.body
             ) as answer:
                 return Reply(answer.status, retry_after_s=retry_after_s(answer.headers.get("retry-after", "")))
         except CodedError as error:

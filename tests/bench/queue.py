@@ -64,7 +64,7 @@ class Ours:
         return submission.id, begin
 
     async def queued(self) -> int:
-        return (await self.queue.census()).queued
+        return (await self.queue.stats()).queued
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ async def pooled(
         processes=1,
         timeout_s=WALL_S,
         memory_bytes=MEMORY_BYTES,
-        room_bytes=MEMORY_BYTES,
+        total_memory_bytes=MEMORY_BYTES,
         limits=LIMITS,
         sandbox=sandbox,
         isolation=isolation,

@@ -37,7 +37,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc"
 
 def decoder_pool(processes: int = 1, timeout_s: float = 20.0, limits: Limits = LIMITS) -> DecoderPool:
     return DecoderPool(
-        processes=processes, timeout_s=timeout_s, memory_bytes=GIB, room_bytes=GIB, limits=limits, sandbox="require"
+        processes=processes,
+        timeout_s=timeout_s,
+        memory_bytes=GIB,
+        total_memory_bytes=GIB,
+        limits=limits,
+        sandbox="require",
     )
 
 

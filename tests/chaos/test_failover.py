@@ -14,7 +14,7 @@ from redis import Redis
 
 from imgsvc.jobs import connections
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.types import Admission, Alive
+from imgsvc.jobs.types import Admission, WorkerInfo
 from imgsvc.local.ports import free_port
 from imgsvc.local.servers import Valkey
 from tests.support.chaos_valkey import (
@@ -282,14 +282,14 @@ async def test_r14_whatever_waits_is_due_however_the_clock_of_redis_moves(
 
             dead, told, swept = await submitted(), await submitted("http://localhost/"), await submitted()
             claims = {claim.id: claim for claim in await queue.claim("dies", 3)}
-            await queue.renew(Alive("dies", "full"), {})
+            await queue.renew(WorkerInfo("dies", "full"), {})
             assert await queue.finish(claims[told], SUCCESS)
             assert await queue.cancel(swept)
             waiting = [await submitted() for _ in range(3)]
             for step in range(1, 11):
                 valkey.set_clock(MOVES[move](step))
-                await queue.census()
-            stood = await queue.census()
+                await queue.stats()
+            stood = await queue.stats()
             assert stood.waiting >= 3, stood
 
             found: dict[str, set[str]] = {"claimed": set(), "swept": set(), "told": set()}
@@ -297,7 +297,7 @@ async def test_r14_whatever_waits_is_due_however_the_clock_of_redis_moves(
             async def all_came() -> bool:
                 found["claimed"] |= {claim.id for claim in await queue.claim("w1", 10)}
                 found["swept"] |= {item.id for item in await queue.sweep(10)}
-                found["told"] |= {delivery.id for delivery in await queue.dispatch(10)}
+                found["told"] |= {delivery.id for delivery in await queue.claim_webhooks(10)}
                 return found == {"claimed": {dead, *waiting}, "swept": {swept}, "told": {told}}
 
             seconds = await until(all_came)

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from imgsvc.local.embedded import Services
+from imgsvc.local.embedded import ServerAddresses
 from imgsvc.local.servers import Seaweed, Valkey
 from tests.support import images
 from tests.support.ledger import Ledger
@@ -20,7 +20,7 @@ PHOTO = images.photo()
 @pytest.mark.parametrize("valkey_first", [True, False], ids=["valkey first", "s3 first"])
 async def test_c4_started_before_its_servers_the_service_waits_for_them(tmp_path: Path, valkey_first: bool) -> None:
     valkey, seaweed = Valkey(tmp_path / "valkey"), Seaweed(tmp_path / "s3")
-    services = Services(valkey.url, seaweed.url, seaweed.access_key_id, seaweed.secret_access_key)
+    services = ServerAddresses(valkey.url, seaweed.url, seaweed.access_key_id, seaweed.secret_access_key)
     service = Service(services.environment())
     first, last = (valkey, seaweed) if valkey_first else (seaweed, valkey)
     try:

@@ -37,7 +37,7 @@ def hostile_pool(
         timeout_s=timeout_s,
         wall_s=wall_s,
         memory_bytes=memory,
-        room_bytes=GIB,
+        total_memory_bytes=GIB,
         limits=LIMITS,
         sandbox=sandbox,
         isolation=isolation,

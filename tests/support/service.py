@@ -16,7 +16,7 @@ import httpx
 import psutil
 from redis import Redis
 
-from imgsvc.local.embedded import Services
+from imgsvc.local.embedded import ServerAddresses
 from imgsvc.local.ports import free_port
 from imgsvc.local.process import Child
 from imgsvc.local.servers import Seaweed, SeaweedPorts, Valkey
@@ -57,7 +57,7 @@ class Servers:
         url = self.valkey.url.rpartition("/")[0] + f"/{0 if lasting else number % 15 + 1}"
         with closing(Redis.from_url(url)) as redis:
             redis.flushdb()
-        services = Services(url, self.seaweed.url, self.seaweed.access_key_id, self.seaweed.secret_access_key)
+        services = ServerAddresses(url, self.seaweed.url, self.seaweed.access_key_id, self.seaweed.secret_access_key)
         return services.environment() | {"IMGSVC_S3_BUCKET": f"imgsvc-{number}"}
 
 

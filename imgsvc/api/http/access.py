@@ -49,7 +49,7 @@ class Access:
         await self._app(scope, receive, send)
 
 
-def owner(request: Request) -> str:
+def owner_of(request: Request) -> str:
     """Whose uploads the request may see: the name of its key, "" while the service is open."""
     return request.scope["imgsvc.caller"].owner
 
@@ -91,13 +91,13 @@ class WhileOpen:
             raise ProblemError("forbidden", detail)
         return _ANYBODY
 
-    def _is_known(self, host: str, here: IPv4Address | IPv6Address | None) -> bool:
-        """`here` is the address that the connection has reached, of those that the service listens on."""
+    def _is_known(self, host: str, services: IPv4Address | IPv6Address | None) -> bool:
+        """`services` is the address that the connection has reached, of those that the service listens on."""
         match = _HOST.fullmatch(host.lower())
         if match is None:
             return False
         name = match[1]
-        return ANY_HOST in self._hosts or name in self._hosts or _is_here(name.strip("[]"), here)
+        return ANY_HOST in self._hosts or name in self._hosts or _is_here(name.strip("[]"), services)
 
     def _is_foreign(self, request: Request) -> bool:
         origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
@@ -108,13 +108,13 @@ class WhileOpen:
         return origin is not None and origin.partition("://")[2].lower() != request.headers["host"].lower()
 
 
-def _is_here(host: str, here: IPv4Address | IPv6Address | None) -> bool:
+def _is_here(host: str, services: IPv4Address | IPv6Address | None) -> bool:
     """Whether it is loopback, or the address that was reached. No foreign page has an address for its name."""
     try:
         address = _plain(ip_address(host))
     except ValueError:
         return host == "localhost"
-    return address.is_loopback or address == here
+    return address.is_loopback or address == services
 
 
 def _reached(scope: Scope) -> IPv4Address | IPv6Address | None:

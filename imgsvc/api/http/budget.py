@@ -20,17 +20,17 @@ class Budget:
         self._held: Counter[str] = Counter()
 
     @contextmanager
-    def lend(self, expected: int, *holders: str) -> Generator["Loan"]:
+    def allocate(self, expected: int, *holders: str) -> Generator["Allocation"]:
         """Raises ProblemError overloaded where there is not as much left as an upload is expected to hold.
 
         Nothing is taken for it yet: else a few clients who announce much and send nothing would have it all.
         """
         self._check(expected, holders, "Try again shortly.")
-        loan = Loan(self, expected, holders)
+        allocation = Allocation(self, expected, holders)
         try:
-            yield loan
+            yield allocation
         finally:
-            self.give_back(loan.held, holders)
+            self.give_back(allocation.held, holders)
 
     def take(self, bytes_: int, holders: Iterable[str]) -> None:
         self._check(bytes_, holders, "This one came too late: try again shortly.")
@@ -53,7 +53,7 @@ class Budget:
                 del self._held[holder]
 
 
-class Loan:
+class Allocation:
     """What one upload holds now: what has come of it and is not stored yet, at most what it may ever hold at once."""
 
     def __init__(self, budget: Budget, most: int, holders: Iterable[str]) -> None:

@@ -39,7 +39,7 @@ class Services:
     metrics: ApiMetrics
 
 
-def services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
     return request.state.services
 
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
-from imgsvc.jobs.types import Census
+from imgsvc.jobs.types import QueueStats
 from imgsvc.storage import Storage, StorageError
 
 _FRESH_S = 0.25
@@ -30,22 +30,22 @@ class Health:
         return await asyncio.shield(self._asking)  # whoever asked first may leave first
 
     async def _ask(self) -> Checks:
-        (queue, census), storage = await asyncio.gather(self._ask_queue(), self._ask_storage())
+        (queue, stats), storage = await asyncio.gather(self._ask_queue(), self._ask_storage())
         self._stands_until = asyncio.get_running_loop().time() + _FRESH_S
         workers = {
-            "ok": bool(census and census.workers),
-            "alive": len(census.workers) if census else None,
-            "queued": census and census.queued,
-            "sandbox": census and _weakest({worker.sandbox for worker in census.workers}),
+            "ok": bool(stats and stats.workers),
+            "alive": len(stats.workers) if stats else None,
+            "queued": stats and stats.queued,
+            "sandbox": stats and _weakest({worker.sandbox for worker in stats.workers}),
         }
         return {"queue": queue, "storage": storage, "workers": workers}
 
-    async def _ask_queue(self) -> tuple[dict[str, Any], Census | None]:
+    async def _ask_queue(self) -> tuple[dict[str, Any], QueueStats | None]:
         try:
-            census = await self._queue.census(writes=True)
+            stats = await self._queue.stats(writes=True)
         except QueueUnavailableError as error:
             return _failed(error.reason), None
-        return {"ok": True, "latency_ms": census.latency_ms}, census
+        return {"ok": True, "latency_ms": stats.latency_ms}, stats
 
     async def _ask_storage(self) -> dict[str, Any]:
         try:

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
 
-from imgsvc.api.http.budget import Loan
+from imgsvc.api.http.budget import Allocation
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.http.pace import Pace
 from imgsvc.runtime.settings import Settings
 
 
-async def paced(request: Request, settings: Settings, loan: Loan) -> AsyncGenerator[bytes]:
+async def paced(request: Request, settings: Settings, allocation: Allocation) -> AsyncGenerator[bytes]:
     """The body's bytes, as long as its client is neither silent nor slow for too long.
 
     Only the time spent waiting for it counts: it is not to blame for what storage takes.
@@ -32,5 +32,5 @@ async def paced(request: Request, settings: Settings, loan: Loan) -> AsyncGenera
         if not chunk:  # the stream ends with an empty chunk
             return
         pace.record(len(chunk), loop.time() - begin)
-        loan.take(len(chunk))
+        allocation.take(len(chunk))
         yield chunk

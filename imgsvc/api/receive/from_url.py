@@ -9,8 +9,8 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner
-from imgsvc.api.http.context import Services, services
+from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.context import Services, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.http.json_input import parse
 from imgsvc.api.receive import options
@@ -30,22 +30,22 @@ class UploadUrl(HTTPEndpoint):
 
     async def post(self, request: Request) -> Response:
         """Answers 202 when the job is queued that will fetch the original; of a bad URL what can be told at once."""
-        here, whose = services(request), owner(request)
-        key = options.idempotency_key(request, whose)
-        fields = await _fields(request, here.settings.body_idle_timeout_s)
+        services, owner = services_of(request), owner_of(request)
+        key = options.idempotency_key(request, owner)
+        fields = await _fields(request, services.settings.body_idle_timeout_s)
 
         async def receive(upload_id: str, _: OnStore | None) -> Submission:
-            return await _submission(upload_id, fields, here)
+            return await _submission(upload_id, fields, services)
 
         # how large it is shows when it is fetched; until then it counts as the largest
-        return await submitted(await admit(here, whose, key, here.settings.max_upload_bytes), receive, here)
+        return await submitted(await admit(services, owner, key, services.settings.max_upload_bytes), receive, services)
 
 
-async def _submission(upload_id: str, fields: Mapping[str, str], here: Services) -> Submission:
+async def _submission(upload_id: str, fields: Mapping[str, str], services: Services) -> Submission:
     url = fields.get("url", "")
     with suppress(UnreachableError):  # its host may be resolved when the job runs, and the URL is judged again then
-        await here.outbound.check(url)
-    preset, variants = options.preset(fields, here.presets)
+        await services.outbound.check(url)
+    preset, variants = options.preset(fields, services.presets)
     return Submission(
         id=upload_id,
         filename=safe_filename(fields.get("filename") or parse_url(url).name),
@@ -53,8 +53,8 @@ async def _submission(upload_id: str, fields: Mapping[str, str], here: Services)
         variants=variants,
         source=None,
         metadata=options.metadata(fields),
-        expires_in=options.expires_in(fields, here.settings.files_ttl),
-        webhook_url=await webhook_url(fields, here),
+        expires_in=options.expires_in(fields, services.settings.files_ttl),
+        webhook_url=await webhook_url(fields, services),
         url=url,
     )
 

@@ -94,16 +94,16 @@ def idempotency_key(request: Request, owner: str) -> str:
     return hashlib.blake2b(f"{owner} {given[0]}".encode(), digest_size=16).hexdigest()
 
 
-async def webhook_url(fields: Mapping[str, str], here: Services) -> str | None:
+async def webhook_url(fields: Mapping[str, str], services: Services) -> str | None:
     """The `webhook_url`, refused at once where it can be told that it would never be called."""
     url = fields.get("webhook_url")
     if url is None:
         return None
-    if here.settings.webhook_key is None:
+    if services.settings.webhook_key is None:
         detail = "This service has no secret to sign webhooks with. Its operator must set IMGSVC_WEBHOOK_SECRET."
         raise ProblemError("invalid_webhook_url", detail)
     try:
-        await here.outbound.check(url)
+        await services.outbound.check(url)
     except UrlNotAllowedError as error:
         raise ProblemError("invalid_webhook_url", error.detail) from None
     except UnreachableError as error:  # there is time until the job ends, and the URL is judged again then

@@ -11,8 +11,8 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner
-from imgsvc.api.http.context import Document, Services, services
+from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.http.peer import client_network
 from imgsvc.api.receive import options
@@ -50,49 +50,49 @@ async def upload(request: Request) -> Response:
 
     Whatever can be refused without the body is refused before it is read.
     """
-    here, whose = services(request), owner(request)
-    length = _length(request, here.settings.max_upload_bytes)
-    key = options.idempotency_key(request, whose)
-    with here.uploads.lend(min(length, LARGEST_BYTES), *_holders(request, whose)) as loan:
-        body = open_body(request, options.FIELDS, paced(request, here.settings, loan))
+    services, owner = services_of(request), owner_of(request)
+    length = _length(request, services.settings.max_upload_bytes)
+    key = options.idempotency_key(request, owner)
+    with services.uploads.allocate(min(length, LARGEST_BYTES), *_holders(request, owner)) as allocation:
+        body = open_body(request, options.FIELDS, paced(request, services.settings, allocation))
 
         async def receive(upload_id: str, on_store: OnStore | None) -> Submission:
             sink = _digest
             if on_store is not None:
-                put = partial(here.storage.put_stream, original_key(upload_id), owner=whose)
-                sink = partial(put, on_begin=on_store, on_stored=loan.give_back)
-            return await _receive(upload_id, body, here, sink)
+                put = partial(services.storage.put_stream, original_key(upload_id), owner=owner)
+                sink = partial(put, on_begin=on_store, on_stored=allocation.give_back)
+            return await _receive(upload_id, body, services, sink)
 
-        with here.metrics.uploads.track_inprogress():
-            return await submitted(await admit(here, whose, key, length), receive, here)
+        with services.metrics.uploads.track_inprogress():
+            return await submitted(await admit(services, owner, key, length), receive, services)
 
 
-async def submitted(reservation: Reservation, receive: Receive, here: Services) -> Response:
+async def submitted(reservation: Reservation, receive: Receive, services: Services) -> Response:
     """Has an admitted upload received, and submits it."""
     upload_id = reservation.id
     logs.bind(upload_id=upload_id)
     replayed = reservation.admission is Admission.REPLAY
-    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, here), here)
+    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, services), services)
 
 
-async def _accept(upload_id: str, receive: Receive, here: Services) -> Submission:
+async def _accept(upload_id: str, receive: Receive, services: Services) -> Submission:
     begun = asyncio.Event()
     try:
-        async with _held(upload_id, here):
+        async with _held(upload_id, services):
             submission = await receive(upload_id, begun.set)
-            await here.queue.submit(submission)
+            await services.queue.submit(submission)
     except BaseException as error:
         in_doubt = isinstance(error, StorageError | QueueUnavailableError | asyncio.CancelledError)
         with anyio.CancelScope(shield=True):
-            await _give_up(upload_id, here, stored=begun.is_set(), in_doubt=in_doubt)
+            await _give_up(upload_id, services, stored=begun.is_set(), in_doubt=in_doubt)
         raise
     return submission
 
 
-async def _replay(upload_id: str, receive: Receive, here: Services) -> Submission:
+async def _replay(upload_id: str, receive: Receive, services: Services) -> Submission:
     """The upload that was accepted under this Idempotency-Key, provided that this one is the same."""
     submission = await receive(upload_id, None)
-    first = await here.queue.get(upload_id)
+    first = await services.queue.get(upload_id)
     if first is None or not first.submission.is_repeated_by(submission):
         raise ProblemError(
             "idempotency_mismatch",
@@ -101,12 +101,12 @@ async def _replay(upload_id: str, receive: Receive, here: Services) -> Submissio
     return submission
 
 
-async def _receive(upload_id: str, body: RawBody | FormBody, here: Services, sink: Sink) -> Submission:
+async def _receive(upload_id: str, body: RawBody | FormBody, services: Services, sink: Sink) -> Submission:
     """Streams the file into `sink`; its fields are checked when all of them have come."""
-    async with aclosing(at_most(body.chunks(), here.settings.max_upload_bytes)) as chunks:
+    async with aclosing(at_most(body.chunks(), services.settings.max_upload_bytes)) as chunks:
         head, fmt = await _sniff(chunks)
         digest = await sink(_chain(head, chunks), fmt.media_type)
-    preset, variants = options.preset(body.fields, here.presets)
+    preset, variants = options.preset(body.fields, services.presets)
     return Submission(
         id=upload_id,
         filename=body.filename,
@@ -114,8 +114,8 @@ async def _receive(upload_id: str, body: RawBody | FormBody, here: Services, sin
         variants=variants,
         source=Source(digest.bytes, digest.sha256, fmt.name),
         metadata=options.metadata(body.fields),
-        expires_in=options.expires_in(body.fields, here.settings.files_ttl),
-        webhook_url=await webhook_url(body.fields, here),
+        expires_in=options.expires_in(body.fields, services.settings.files_ttl),
+        webhook_url=await webhook_url(body.fields, services),
     )
 
 
@@ -150,14 +150,14 @@ async def _digest(chunks: AsyncIterator[bytes], _: str) -> Digest:
 
 
 @asynccontextmanager
-async def _held(upload_id: str, here: Services) -> AsyncGenerator[None]:
+async def _held(upload_id: str, services: Services) -> AsyncGenerator[None]:
     """Keeps the sweeper off while the upload is received, however slowly."""
 
     async def hold() -> None:
         while True:
-            await asyncio.sleep(here.settings.reservation_ttl / 3)
+            await asyncio.sleep(services.settings.reservation_ttl / 3)
             try:
-                await here.queue.hold(upload_id)
+                await services.queue.extend(upload_id)
             except QueueUnavailableError:
                 continue  # should it stay away for too long, submit will find no reservation
 
@@ -168,30 +168,30 @@ async def _held(upload_id: str, here: Services) -> AsyncGenerator[None]:
         holding.cancel()
 
 
-async def _give_up(upload_id: str, here: Services, *, stored: bool, in_doubt: bool) -> None:
+async def _give_up(upload_id: str, services: Services, *, stored: bool, in_doubt: bool) -> None:
     """Leaves nothing of a failed upload. What cannot be removed now is the sweeper's to find.
 
     Where it is in doubt whether a put or the submit went through after all, that may still leave something behind:
     the sweeper comes later, and clears everything.
     """
     try:
-        await here.queue.abandon(upload_id)
+        await services.queue.abort(upload_id)
         if not in_doubt:
             if stored:
-                await here.storage.clear(original_key(upload_id))
-            await here.queue.swept(upload_id, is_final=True)
+                await services.storage.clear(original_key(upload_id))
+            await services.queue.ack_sweep(upload_id, is_final=True)
     except StorageError as error:
         log.warning("%s failed and could not be cleared: %r", upload_id, error.__cause__)
     except QueueUnavailableError:
-        here.tasks.start_soon(_abandon_at_last, upload_id, here)
+        services.tasks.start_soon(_abandon_at_last, upload_id, services)
 
 
-async def _abandon_at_last(upload_id: str, here: Services) -> None:
+async def _abandon_at_last(upload_id: str, services: Services) -> None:
     """Undoes an upload as soon as Redis is back: it may have been submitted without our hearing of it."""
     while True:
         await asyncio.sleep(_ABANDON_AGAIN_S)
         try:
-            await here.queue.abandon(upload_id)
+            await services.queue.abort(upload_id)
         except QueueUnavailableError:
             continue
         return
@@ -213,8 +213,8 @@ def _length(request: Request, max_bytes: int) -> int:
     return int(text)
 
 
-def _accepted(submission: Submission, here: Services) -> Response:
-    path = here.urls.upload(submission.id)
+def _accepted(submission: Submission, services: Services) -> Response:
+    path = services.urls.upload(submission.id)
     document = {
         "id": submission.id,
         "task_id": submission.id,

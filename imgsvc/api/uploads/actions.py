@@ -5,8 +5,8 @@ import logging
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner
-from imgsvc.api.http.context import Document, Services, services
+from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.options import no_query
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 async def cancel(request: Request) -> Response:
     """The job is over at once for its readers; its worker hears of it, and its files are removed."""
     no_query(request)
-    here, upload_id = services(request), upload_id_of(request)
-    cancelled = await here.queue.cancel(upload_id, owner(request))
+    services, upload_id = services_of(request), upload_id_of(request)
+    cancelled = await services.queue.cancel(upload_id, owner_of(request))
     if cancelled:
-        here.metrics.cancelled()
-        await _clear_files(upload_id, here)
+        services.metrics.cancelled()
+        await _clear_files(upload_id, services)
     record = await find(request)
     if not cancelled:
         raise ProblemError("conflict", f"The job has ended in {record.status} already: there is nothing to cancel.")
@@ -35,10 +35,10 @@ async def cancel(request: Request) -> Response:
 async def retry(request: Request) -> Response:
     """The same limits hold for it as for an upload."""
     no_query(request)
-    here = services(request)
-    answer = await here.queue.retry(upload_id_of(request), owner(request))
+    services = services_of(request)
+    answer = await services.queue.retry(upload_id_of(request), owner_of(request))
     if answer is not None and answer.admission is not Admission.CONFLICT:
-        check_limits(here, answer)
+        check_limits(services, answer)
     record = await find(request)
     if answer is None or answer.admission is Admission.CONFLICT:
         detail = (
@@ -54,22 +54,22 @@ async def delete(request: Request) -> Response:
     """Record first: from then on no worker can finish the job. Repeating it clears what a failure left."""
     no_query(request)
     upload_id = upload_id_of(request)
-    here, whose = services(request), owner(request)
-    if not await here.queue.delete(upload_id, whose):
+    services, owner = services_of(request), owner_of(request)
+    if not await services.queue.delete(upload_id, owner):
         # its record may have expired before its files
-        found = await here.storage.head(original_key(upload_id))
-        is_theirs = found is not None and found.owner == whose
-        if not is_theirs or not await here.queue.delete(upload_id, whose, has_files=True):
+        found = await services.storage.head(original_key(upload_id))
+        is_theirs = found is not None and found.owner == owner
+        if not is_theirs or not await services.queue.delete(upload_id, owner, has_files=True):
             raise unknown_upload()
-    await here.storage.clear(original_key(upload_id))
-    await here.storage.clear(files_prefix(upload_id))
-    await here.queue.swept(upload_id)
+    await services.storage.clear(original_key(upload_id))
+    await services.storage.clear(files_prefix(upload_id))
+    await services.queue.ack_sweep(upload_id)
     return Response(status_code=204)
 
 
-async def _clear_files(upload_id: str, here: Services) -> None:
+async def _clear_files(upload_id: str, services: Services) -> None:
     try:
-        await here.storage.clear(files_prefix(upload_id))
-        await here.queue.swept(upload_id)
+        await services.storage.clear(files_prefix(upload_id))
+        await services.queue.ack_sweep(upload_id)
     except StorageError as error:
         log.warning("%s is cancelled; the sweeper will clear its files: %r", upload_id, error.__cause__)

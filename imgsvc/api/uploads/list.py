@@ -8,8 +8,8 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner
-from imgsvc.api.http.context import Document, services
+from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.context import Document, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.jobs.record import Status
 from imgsvc.jobs.types import Position, Query
@@ -23,7 +23,7 @@ _CURSOR_BYTES = _MS_BYTES + 16 + _CHECK_BYTES
 
 
 async def uploads(request: Request) -> Response:
-    page = await services(request).queue.page(_query(request))
+    page = await services_of(request).queue.page(_query(request))
     documents = [record.status_document() for record in page.records]
     return Document({"uploads": documents, "next": page.last and to_cursor(page.last)})
 
@@ -39,7 +39,7 @@ def _query(request: Request) -> Query:
         limit=int(limit),
         statuses=tuple(Status) if status is None else (Status(status),),
         after=None if cursor is None else from_cursor(cursor),
-        owner=owner(request),
+        owner=owner_of(request),
     )
 
 

@@ -7,10 +7,10 @@ from time import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner
-from imgsvc.api.http.context import Document, services
+from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.context import Document, services_of
 from imgsvc.api.http.errors import ProblemError
-from imgsvc.api.uploads.wait import Patience, until_done
+from imgsvc.api.uploads.wait import WaitPreference, until_done
 from imgsvc.jobs.record import Record, original_key
 
 log = logging.getLogger(__name__)
@@ -22,30 +22,30 @@ async def show(request: Request) -> Response:
     """The upload as a whole."""
     record = await find(request)
     webhook = {"webhook": record.webhook.document()} if record.webhook else {}
-    return Document(record.document(services(request).urls) | webhook)
+    return Document(record.document(services_of(request).urls) | webhook)
 
 
 async def status(request: Request) -> Response:
-    patience = Patience.of(request)
-    record = await _awaited(request, patience)
-    return Document(record.status_document(), headers=patience.headers)
+    preference = WaitPreference.of(request)
+    record = await _awaited(request, preference)
+    return Document(record.status_document(), headers=preference.headers)
 
 
 async def result(request: Request) -> Response:
-    patience = Patience.of(request)
-    record = await _awaited(request, patience)
-    document = record.result_document(services(request).urls)
+    preference = WaitPreference.of(request)
+    record = await _awaited(request, preference)
+    document = record.result_document(services_of(request).urls)
     if record.done:
-        return Document(document, headers=patience.headers)
-    return Document(document, status_code=202, headers={"retry-after": "1"} | patience.headers)
+        return Document(document, headers=preference.headers)
+    return Document(document, status_code=202, headers={"retry-after": "1"} | preference.headers)
 
 
-async def _awaited(request: Request, patience: Patience) -> Record:
+async def _awaited(request: Request, preference: WaitPreference) -> Record:
     """The record once its job has ended, or as it stands when patience does."""
     found = await find(request)
-    if found.done or not patience.seconds:
+    if found.done or not preference.seconds:
         return found
-    await until_done(request, found.id, patience.seconds)
+    await until_done(request, found.id, preference.seconds)
     return await find(request)
 
 
@@ -55,15 +55,15 @@ async def find(request: Request) -> Record:
     Raises:
         ProblemError: there is none, or its time is up.
     """
-    here, upload_id, whose = services(request), upload_id_of(request), owner(request)
-    record = await here.queue.get(upload_id)
+    services, upload_id, owner = services_of(request), upload_id_of(request), owner_of(request)
+    record = await services.queue.get(upload_id)
     if record is None:
         # a record is kept for some days, its files for longer
-        original = await here.storage.head(original_key(upload_id))
-        if original and original.owner == whose and not await here.queue.is_deleted(upload_id):
+        original = await services.storage.head(original_key(upload_id))
+        if original and original.owner == owner and not await services.queue.is_deleted(upload_id):
             raise _expired()
         raise unknown_upload()
-    if record.owner != whose:
+    if record.owner != owner:
         raise unknown_upload()
     if record.has_expired(time() * 1000):
         raise _expired()

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from imgsvc.api.http.context import services
+from imgsvc.api.http.context import services_of
 from imgsvc.api.uploads.show import find
 from imgsvc.api.uploads.wait import while_connected
 from imgsvc.jobs.events import Changes, Events
@@ -48,8 +48,8 @@ async def events(request: Request) -> Response:
     found = await find(request)
     if found.done and request.headers.get("last-event-id") == Event.of(found).id:
         return Response(status_code=204)
-    here = services(request)
-    return EventStream(found, here.events, here.settings.events_comment_s)
+    services = services_of(request)
+    return EventStream(found, services.events, services.settings.events_comment_s)
 
 
 class EventStream(Response):

@@ -10,7 +10,7 @@ import anyio
 from starlette.requests import Request
 from starlette.types import Receive
 
-from imgsvc.api.http.context import services
+from imgsvc.api.http.context import services_of
 from imgsvc.api.http.errors import ProblemError
 
 MAX_WAIT_S = 60
@@ -20,7 +20,7 @@ _PREFERENCE = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(;.*)?', re.IGNORECA
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitPreference:
     """How long a client would wait for its job's end; `headers` tell it what of that is heeded."""
 
     seconds: float = 0
@@ -47,7 +47,7 @@ class Patience:
 
 async def until_done(request: Request, upload_id: str, seconds: float) -> None:
     """Returns when the upload's job has ended, or when it is gone, the time is up, or this process stops."""
-    with services(request).events.follow(upload_id) as changes:
+    with services_of(request).events.follow(upload_id) as changes:
         async with while_connected(request.receive):
             with anyio.move_on_after(seconds):
                 while (record := await changes.next()) and not record.done:

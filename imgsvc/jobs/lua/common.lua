@@ -272,7 +272,7 @@ end
 
 -- Makes sure that an upload never becomes a job, and stops the one that it may have become. It stays known until
 -- its objects are gone from storage.
-local function abandon(id)
+local function abort(id)
   free_idempotency_key(id)
   unqueue(id)
   unannounce(id)
@@ -298,7 +298,7 @@ local function next_look(id)
 end
 
 -- What there was to clear of an upload is cleared. It is looked at again while somebody may still write to it.
-local function swept(id)
+local function ack_sweep(id)
   local at_ms = next_look(id)
   redis.call('HDEL', record(id), 'sweeping')
   if at_ms then redis.call('ZADD', SWEEP, at_ms, id) else redis.call('ZREM', SWEEP, id) end

@@ -19,7 +19,7 @@ if first then
   if is_visible(status) then return {'REPLAY', first} end
   if status == 'RESERVED' then
     if tonumber(redis.call('ZSCORE', SWEEP, first) or 0) > now then return {'IN_FLIGHT', first} end
-    abandon(first)
+    abort(first)
   end
 end
 if redis.call('ZCARD', QUEUE) >= max_queued then return {'OVERLOADED', id} end

@@ -14,7 +14,7 @@ local now = now_ms()
 
 local function what_to_clear(id)
   local status, expires_at = unpack(redis.call('HMGET', record(id), 'status', 'expires_at'))
-  if status == 'RESERVED' then abandon(id) end
+  if status == 'RESERVED' then abort(id) end
   if not is_visible(status) then return 'all' end
   if tonumber(expires_at or math.huge) <= now then
     if not is_terminal(status) then cancel(id, record_ttl_s) end
@@ -34,7 +34,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', SWEEP, '-inf', now, 'LIMIT', 0, 
     redis.call('ZADD', SWEEP, now + hold_ms, id)
     found[#found + 1] = {id, what}
   else
-    swept(id)
+    ack_sweep(id)
   end
 end
 return found

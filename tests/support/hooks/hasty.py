@@ -2,7 +2,7 @@
 
 from unittest.mock import patch
 
-from imgsvc.outbound import Patience
+from imgsvc.outbound import Timeouts
 from imgsvc.worker.__main__ import main
 
 BACKOFF_S = (0.2, 0.4, 0.8)
@@ -11,7 +11,7 @@ FETCH_DEADLINE_S = 2.0
 
 if __name__ == "__main__":
     patch("imgsvc.worker.webhooks.BACKOFF_S", BACKOFF_S).start()
-    patch("imgsvc.worker.webhooks.PATIENCE", Patience(total_s=3, idle_s=3)).start()
-    patch("imgsvc.jobs.queue.DISPATCH_HOLD_S", HOLD_S).start()
+    patch("imgsvc.worker.webhooks.TIMEOUTS", Timeouts(total_s=3, idle_s=3)).start()
+    patch("imgsvc.jobs.queue.WEBHOOK_CLAIM_S", HOLD_S).start()
     patch("imgsvc.worker.tasks.FETCH_DEADLINE_S", FETCH_DEADLINE_S).start()
     main()

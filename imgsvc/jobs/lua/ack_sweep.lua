@@ -4,5 +4,5 @@
 -- ARGV: id, 1 where the caller knows that nobody can
 local id, is_final = ARGV[1], ARGV[2] == '1'
 if is_final then redis.call('ZREM', SETTLING, id) end
-swept(id)
+ack_sweep(id)
 return redis.status_reply('OK')
