@@ -85,8 +85,8 @@ async def test_a_child_killed_from_outside_counts_as_out_of_memory() -> None:
 async def test_a_childs_last_words_reach_the_log_and_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     async with hostile_pool() as pool:
         assert await code_of(pool, b"speak_its_last") == "decoder_crashed"
-        await until(lambda: "last words" in caplog.text)
-    record = next(record for record in caplog.records if "last words" in record.getMessage())
+        await until(lambda: "stderr tail" in caplog.text)
+    record = next(record for record in caplog.records if "stderr tail" in record.getMessage())
     assert record.levelno == logging.WARNING
     assert len(record.getMessage()) < 6000
 

@@ -22,7 +22,7 @@ _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class ForkServer:
-    """The server and what it says of its decoders.
+    """The server and its reports about its decoders.
 
     The kernel kills the server when the thread that started it ends, and the decoders when the server does: start it
     from a thread that stays.
@@ -90,7 +90,7 @@ class ForkServer:
         await asyncio.shield(self._watcher)
 
     def _exit_report(self) -> str:
-        return f"exit status {self._process.returncode}; its last words: {self._stderr.tail!r}"
+        return f"exit status {self._process.returncode}; stderr tail: {self._stderr.tail!r}"
 
     def _send(self, frame: bytes, *fds: int) -> None:
         """The few bytes that it is ever sent always fit into the socket: it is asked for one decoder at a time."""
@@ -107,7 +107,7 @@ class ForkServer:
         except subprocess.TimeoutExpired:  # it is stopped, or gone wrong; the kernel ends its decoders with it
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
-        await stderr  # for what it said last
+        await stderr  # for its last lines
         for exit_status in self._exits.values():
             exit_status.set_result(None)
         self._exits.clear()
@@ -116,7 +116,7 @@ class ForkServer:
         self._process.stderr.close()
 
     async def _listen(self) -> None:
-        """Hear what it says until it hangs up."""
+        """Read its reports until it closes the pipe."""
         received, handles = b"", list[int]()
         while True:
             await wait_readable(self._control)

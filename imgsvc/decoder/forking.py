@@ -1,4 +1,4 @@
-"""The fork server's own side: it forks a decoder whenever it is asked to, and tells how each one ended.
+"""The fork server's own side: it forks a decoder on request, and reports each exit.
 
 It never sees an image, so whoever takes a decoder over has nothing of it but a copy of what it was before the first.
 """
@@ -52,7 +52,7 @@ class Control:
         return pipes
 
     def send(self, message: wire.Message, fds: Sequence[int] = ()) -> None:
-        with suppress(ConnectionError):  # the parent has hung up, which the next read tells
+        with suppress(ConnectionError):  # the parent has closed it, which the next read shows
             socket.send_fds(self._socket, [wire.frame(message)], fds)
 
 
@@ -120,7 +120,7 @@ class _Server:
             os.close(fd)
 
     def _reap(self) -> None:
-        """Tell how those ended that have. A number is free for another process only now, which the parent relies on."""
+        """Report the exits so far. A pid is free for another process only now, which the parent relies on."""
         with suppress(BlockingIOError):
             while os.read(self._woken, _READ_BYTES):
                 pass

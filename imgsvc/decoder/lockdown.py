@@ -88,7 +88,7 @@ def lock(sandbox: str, *, memory_bytes: int, cpu_s: int) -> str:
 def _limit(memory_bytes: int, cpu_s: int) -> dict[str, Exception]:
     limits: dict[str, Callable[[], None]] = {
         "memory limit": partial(_set_limit, resource.RLIMIT_AS, memory_bytes),
-        # the soft limit's SIGXCPU tells the parent why; a stopped parent cannot keep the wall clock
+        # the soft limit's SIGXCPU shows the parent why; a stopped parent cannot keep the wall clock
         "cpu limit": partial(_set_limit, resource.RLIMIT_CPU, cpu_s, grace=1),
         "file size limit": partial(_set_limit, resource.RLIMIT_FSIZE, 0),
         "open files limit": partial(_set_limit, resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),

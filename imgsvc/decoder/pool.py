@@ -62,7 +62,7 @@ class DecoderPool:
         isolation: whether a child is for one `image`, for the images of one `owner`, or for a `batch` of anybody's.
         command: what to run as a fork server; another one in tests only.
         idle_s: seconds after which a child that nobody needed ends.
-        on_death: hears what ended each child that has to be replaced, in one word.
+        on_death: called with the cause of death, one word, of each child that has to be replaced.
 
     Enter it on a thread that lives as long as the pool (children die with the thread that started them).
     """
@@ -109,7 +109,7 @@ class DecoderPool:
 
     @property
     def sandbox_status(self) -> str:
-        """What the children said of their sandbox: `full`, `partial: no …` or `off`."""
+        """The sandbox status that the children reported: `full`, `partial: no …` or `off`."""
         return self._sandbox_status
 
     @property
@@ -156,7 +156,7 @@ class DecoderPool:
             DecoderStartError: no child comes up any more, which is no fault of this image.
         """
         request = wire.Request(tuple(variants), len(source))
-        for _ in range(self._processes + 2):  # all that are idle may be dead, and not buried yet
+        for _ in range(self._processes + 2):  # all that are idle may be dead, and not reaped yet
             decoder = await self._check_out("" if self._isolation == "batch" else owner)
             try:
                 return await self._render_on(decoder, request, source, on_step or _ignore)

@@ -25,7 +25,7 @@ COMMAND = tuple(command("imgsvc.decoder.child", flags=("-I", "-S", "-W", "ignore
 START_TIMEOUT_S = 30.0
 _END_GRACE_S = 1.0  # between hanging up and being dead
 _CAUSES = {-signal.SIGXCPU: "cpu_limit", -signal.SIGKILL: "oom"}
-"""Besides us, who says why, it is the kernel that kills."""
+"""Only this process, which records why, and the kernel kill a child."""
 
 
 class DecoderError(JobError):
@@ -46,7 +46,7 @@ class Decoder:
     Args:
         pid: its number, which it keeps until `exit_status` is set.
         pidfd: a handle on it where the platform has such.
-        exit_status: what the fork server says of its end: as subprocess's returncode, or None if it cannot tell.
+        exit_status: its exit status as the fork server reports it: as subprocess's returncode, or None where unknown.
         requests, replies, errors: our ends of its pipes; closed once it is dead.
     """
 
@@ -72,7 +72,7 @@ class Decoder:
         self.sandbox_status = ""
         self.asked = 0
         self.owner: str | None = None
-        """The only one whose images it is given; None before the first."""
+        """The only owner that it gets images of; None before the first image."""
 
     async def greet(self) -> None:
         """Wait until it is locked down.
@@ -107,11 +107,11 @@ class Decoder:
         return self._exit_status.result() if self._exit_status.done() else None
 
     def growth_bytes(self) -> int:
-        """How much memory it has come to hold since it started; 0 where the platform does not tell."""
+        """How much memory it has come to hold since it started; 0 where the platform does not report it."""
         return _resident_bytes(self.pid) - self._bytes_at_start
 
     def cpu_s(self) -> float:
-        """CPU time that it has used, all its threads together; 0 where the platform does not tell, or once dead."""
+        """CPU time of all its threads together; 0 where the platform does not report it, or once dead."""
         if sys.platform != "linux" or self._exit_status.done():
             return 0.0
         with suppress(OSError):
@@ -140,7 +140,7 @@ class Decoder:
         """How it ended, and the end of its stderr, fit for a log."""
         status = self._status
         how = signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
-        return f"{how}; its last words: {self._stderr.tail!r}"
+        return f"{how}; stderr tail: {self._stderr.tail!r}"
 
     async def render(self, request: wire.Request, source: bytes, on_step: OnStep, admit: Admit) -> Rendered:
         """Have the child make the variants of one image.
@@ -169,7 +169,7 @@ class Decoder:
         return Rendered(reply.original, renditions, reply.placeholder, reply.warnings)
 
     async def _ask(self, request: wire.Request, source: bytes) -> bytes:
-        """Hand the image over; the header that comes back first tells that the child has it."""
+        """Hand the image over; the first header that comes back shows that the child has it."""
         try:
             self._expect_silence()
             await pipes.write(self._requests, wire.frame(request))
@@ -180,7 +180,7 @@ class Decoder:
             raise DecoderGoneError from error
 
     def _expect_silence(self) -> None:
-        """What it says unasked must not be taken for the reply to what comes next."""
+        """Unsolicited output must not be taken for the reply to the next request."""
         if self._dead.is_set() or not pipes.is_silent(self._replies):
             self.kill("bad_reply")
             raise HungUpError
@@ -227,7 +227,7 @@ class Decoder:
         return "decoder_crashed"
 
     async def _settle(self) -> None:
-        """Wait until it is dead; it gets a moment to die by itself, so that its exit status tells the cause."""
+        """Wait until it is dead; it gets a moment to end by itself, so that its exit status shows the cause."""
         try:
             async with asyncio.timeout(_END_GRACE_S):
                 await self._dead.wait()
@@ -236,7 +236,7 @@ class Decoder:
             await self._dead.wait()
 
     async def _watch(self) -> None:
-        """Listen to stderr until the child is dead; it is the one pipe that is always read, so it tells first."""
+        """Listen to stderr until the child is dead; it is the one pipe that is always read, so it closes first."""
         if not await self._stderr.read():
             self.kill("bad_reply")
         if not self._killed_for:

@@ -1,7 +1,7 @@
-"""What the pool, its fork server and the decoders say to each other, and how it is framed.
+"""The messages between the pool, its fork server and the decoders, and their framing.
 
 A frame is the length of its header (4 bytes, big-endian), the header (a JSON object), and whatever raw bytes the
-header announces. A decoder lives on the outside's bytes, so its parent believes nothing it says: every length is
+header announces. A decoder works on untrusted bytes, so its parent trusts nothing that it sends: every length is
 bounded before anything is allocated, and every value checked. The fork server sees no image, and is believed.
 
     pool                            fork server
@@ -172,7 +172,7 @@ def split_frame(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 def read_notice(raw: bytes) -> Forked | NotForked | Exited:
-    """What a fork server says."""
+    """A message of the fork server."""
     match orjson.loads(raw):
         case {"Forked": {"pid": pid}}:
             return Forked(pid)
@@ -213,7 +213,7 @@ def read_reply(raw: bytes, request: Request) -> Step | Need | Done | Failed:
     """A child's frame in answer to `request`.
 
     Raises:
-        WireError: anything in it is not what an honest child would say.
+        WireError: anything in it is not what an uncompromised child would send.
     """
     kind, body = _kind_and_body(raw)
     match kind:

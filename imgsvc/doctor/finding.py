@@ -12,7 +12,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`about` names what was looked at; `advice` says what to do, where something is to be done."""
+    """`about` names what was checked; `advice` is what to do, where something is to be done."""
 
     about: str
     level: Level

@@ -56,7 +56,7 @@ def _persistence(facts: RedisFacts) -> Finding:
     if not facts.appendonly:
         return warn(about, "without an append-only file a crash loses acknowledged jobs", advice)
     if facts.appendfsync is None:
-        return ok(about, "append-only file; it does not tell its appendfsync")
+        return ok(about, "append-only file; its appendfsync cannot be read")
     if facts.appendfsync != "always":
         return warn(about, f"with appendfsync {facts.appendfsync} a crash can lose the last jobs", advice)
     return ok(about, "append-only file, synced always")

@@ -1,6 +1,6 @@
 """May we do with the bucket what uploads and their results need?
 
-Each right is tried on an object of its own, under a prefix of its own, which is cleared behind it.
+Each right is tried on an object of its own, under a prefix of its own, which is cleared afterwards.
 """
 
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def check_s3(settings: Settings) -> list[Finding]:
 
 
 def no_bucket(error: StorageError, settings: Settings) -> Finding:
-    if "(404)" in (reason := root(error)):  # as botocore says it; a port or a host may have these digits too
+    if "(404)" in (reason := root(error)):  # as botocore words it; a port or a host may have these digits too
         detail = f"there is no bucket {settings.s3_bucket} yet"
         return warn("s3", detail, "Make it; or start the API, which makes it where its credentials may.")
     return fail("s3", reason, _advice(error, "Check IMGSVC_S3_ENDPOINT_URL, IMGSVC_S3_REGION and the credentials."))
@@ -100,7 +100,7 @@ async def _clear(storage: Storage, prefix: str) -> Finding:
 
 
 async def _versions(storage: Storage) -> list[Finding]:
-    """Says so where the bucket keeps what is deleted; nothing where it does not, or where S3 does not tell."""
+    """A warning where the bucket keeps what is deleted; None where it does not, or where S3 does not report it."""
     try:
         if not await storage.is_versioned():
             return []

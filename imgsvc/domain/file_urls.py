@@ -56,7 +56,7 @@ _EXP = re.compile(r"[1-9][0-9]{0,11}")
 
 
 class Verdict(Enum):
-    """What a signature is worth. EXPIRED was once VALID: who asks may be told to fetch a new URL."""
+    """The result of checking a signature. EXPIRED was once VALID: the client can fetch a new URL."""
 
     VALID = auto()
     EXPIRED = auto()

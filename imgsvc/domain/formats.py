@@ -1,6 +1,6 @@
 """Image formats: magic bytes, media types and file extensions.
 
-What a file is gets judged by its first bytes alone; names and declared types are hearsay.
+A file's format is determined by its first bytes alone; names and declared types are not trusted.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The words of the domain: what is asked of an image, and what comes of it.
+"""The types of the domain: what is requested for an image, and its result.
 
 Plain frozen dataclasses without behaviour, so that every room, the decoder's child too, can share them.
 Dimensions are pixels, sizes bytes.
@@ -50,7 +50,7 @@ class Limits:
     """What an image may be at most; judged from its header, before any pixel is decoded.
 
     `max_frames` and `max_animation_pixels` (those of all frames together) hold where a variant asks for all frames;
-    `frames_over` says whether a longer animation is refused or cut. `truncated` says whether a file is accepted that
+    `frames_over` is whether a longer animation is refused or cut. `truncated` is whether a file is accepted that
     lacks its end. `max_bytes` is the memory that an image with its variants may take.
     """
 
@@ -65,7 +65,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The uploaded image as its header tells, with its sides as an upright viewer sees them."""
+    """The uploaded image by its header, with its sides as an upright viewer sees them."""
 
     width: int
     height: int

@@ -47,7 +47,7 @@ _CSS_COLOURS = {
 _NEED_BOTH_SIDES = {"cover", "contain", "fill"}
 _CAN_MOVE = {"webp", "gif", "keep"}
 
-# every field of a variant but its name, and what it is where nothing is said
+# every field of a variant but its name, and its default
 _DEFAULTS: dict[str, Any] = {
     item.name: None if item.default is MISSING else item.default for item in fields(Variant) if item.name != "name"
 }
@@ -156,7 +156,7 @@ def read(where: str, written: object) -> Preset:
     A field that is None is the same as one that is left out.
 
     Raises:
-        PresetError: it is none; the message names variant and field, and says what is allowed.
+        PresetError: it is not valid; the message names variant and field, and what is allowed.
     """
     if not isinstance(written, dict) or not 1 <= len(written) <= MAX_VARIANTS:
         raise PresetError(f"{where} must have 1 to {MAX_VARIANTS} variants, each with a name and fields of its own")
@@ -192,7 +192,7 @@ def schema() -> dict[str, Any]:
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, or null: that is as good as left out."""
+    """The same, or null, which means the default."""
     nullable = dict(schema) | {"type": [schema["type"], "null"]}
     return nullable | {"enum": [*schema["enum"], None]} if "enum" in schema else nullable
 

@@ -1,4 +1,4 @@
-"""The error catalogue: every code that imgsvc ever says, over HTTP or in a job.
+"""The error catalogue: every code that imgsvc reports, over HTTP or in a job.
 
 A code is a stable name that programs may rely on; titles and details are for people.
 """
@@ -43,7 +43,7 @@ HTTP_PROBLEMS: dict[str, HTTPStatus] = {
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-# code: what a job that failed with it tells its reader. Never an HTTP status.
+# code: the `detail` of a job that failed with it. Never an HTTP status.
 JOB_FAILURES: dict[str, str] = {
     "decode_failed": "The file is damaged, or is not the image that it claims to be.",
     "image_too_large": "The image or one of its variants has more pixels than this service accepts.",
@@ -75,7 +75,7 @@ WARNINGS: dict[str, str] = {
 class CodedError(Exception):
     """An error that carries a code of this catalogue; each layer raises its own subclass.
 
-    `detail` is for the client: it says what to do next, and never names a host, a key or a library.
+    `detail` is for the client: what to do next; and never names a host, a key or a library.
     """
 
     def __init__(self, code: str, detail: str) -> None:

@@ -1,6 +1,6 @@
 """What S3 calls its things, checked before a client is made of them: endpoints, buckets, regions, prefixes of keys.
 
-Each function returns what it was given, in its normal form, or raises a ValueError that says what it must look like.
+Each function returns what it was given, in its normal form, or raises a ValueError that describes the allowed form.
 """
 
 import ipaddress

@@ -28,7 +28,7 @@ LARGE_WEBP_PIXELS = 16 * 1024 * 1024
 """From here on a WebP is written in one pass, in a third of the memory."""
 
 Options = dict[str, Any]
-"""What a format's encoder is told, in Pillow's words."""
+"""The options of a format's encoder, as Pillow names them."""
 
 
 @dataclass(frozen=True, slots=True)

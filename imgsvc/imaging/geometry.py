@@ -1,6 +1,6 @@
 """Where things go: sizes and boxes of a variant, as plain arithmetic.
 
-Everything is told as an upright viewer sees it; `stored` translates to pixels that are still turned.
+All coordinates are those of an upright viewer; `stored` translates to pixels that are still turned.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Placement:
 def place(whole: Size, variant: Variant, focus: tuple[float, float] | None = None) -> Placement:
     """How an image of the size `whole` goes into a variant's box; every side has at least 1 pixel.
 
-    `focus` is where a crop is centred, as fractions of the space that it can move in; without it `gravity` says.
+    `focus` is where a crop is centred, as fractions of the space that it can move in; without it `gravity` decides.
     """
     x, y = focus or _FOCUS[variant.gravity]
     width, height = whole

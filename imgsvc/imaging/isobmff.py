@@ -12,7 +12,7 @@ _VISUAL_ENTRY_BYTES = 78
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is said of a file's picture, as far as it is."""
+    """The properties of a file's picture, as far as they are given."""
 
     code_points: tuple[int, int] | None = None
     aperture: tuple[int, int, int, int] | None = None
@@ -20,7 +20,7 @@ class Facts:
 
 
 def facts(data: bytes) -> Facts:
-    """Reads what a file says of its picture; what makes no sense counts as not said."""
+    """Reads the properties of a file's picture; what makes no sense counts as not given."""
     try:
         return _facts(memoryview(data))
     except (struct.error, ValueError, IndexError, ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Metadata that may stay with an image whose uploader asks for it: what was taken how, never where or by whose camera.
+"""Metadata that may stay with an image whose uploader asks for it: how it was taken, never where or by which camera.
 
 A list of what is safe, so that what nobody has thought of stays out: positions, serial numbers, owners' names, maker
 notes, embedded thumbnails, XMP and IPTC among it.

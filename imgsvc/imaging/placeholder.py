@@ -15,7 +15,7 @@ from PIL import Image
 
 from imgsvc.domain.model import Placeholder
 
-_SIDE = 32  # the hash tells 7 frequencies a side: more pixels cost time and change nothing
+_SIDE = 32  # the hash holds 7 frequencies a side: more pixels cost time and change nothing
 _COLOURS = 8
 
 Channel = Sequence[float]

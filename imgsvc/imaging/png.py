@@ -203,7 +203,7 @@ def unpacked_profile(packed: Part) -> bytes | None:
 
 
 def with_16_bit_key(png: Png, file: bytes, pixels: Image.Image) -> Image.Image:
-    """`pixels`, decoded from `file`, transparent where the PNG's 16-bit key says; Pillow keeps 8 of the 16 bits."""
+    """`pixels`, decoded from `file`, transparent where the PNG's 16-bit key matches; Pillow keeps 8 of the 16 bits."""
     assert png.transparency is not None
     if png.header[3] == _GREY:
         raw = pixels.tobytes()

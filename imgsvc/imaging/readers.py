@@ -26,7 +26,7 @@ Notes = set[str]
 Film = Callable[[], Generator[tuple[Image.Image, int]]]
 """Gives each frame, and its duration in milliseconds."""
 
-_RGB_OF_FULL_RANGE = (0, 1)  # what a cICP chunk says of matrix and range, or it says nothing
+_RGB_OF_FULL_RANGE = (0, 1)  # what a cICP chunk must have as matrix and range to be valid
 _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I", "F"})
 
 
@@ -208,18 +208,18 @@ def _open_webp(data: bytes, limits: Limits) -> Opened:
 
 def _open_isobmff(fmt: str, data: bytes, limits: Limits) -> Opened:
     image = _pillow(fmt, data)
-    told = isobmff.facts(data)
+    properties = isobmff.facts(data)
     opened = _of(image)
     opened.profile = image.info.get("icc_profile")
-    if opened.profile is None and told.code_points is not None:
-        space = spaces.of_video(*told.code_points, grey=image.mode in _GREY_MODES)
+    if opened.profile is None and properties.code_points is not None:
+        space = spaces.of_video(*properties.code_points, grey=image.mode in _GREY_MODES)
         if space is not None:
             opened.profile = space.profile
             if not space.exact:
                 opened.notes.add("colour_assumed")
     crop = _same
-    if told.aperture is not None and fmt == "AVIF":
-        box = told.aperture
+    if properties.aperture is not None and fmt == "AVIF":
+        box = properties.aperture
         opened.size = box[2] - box[0], box[3] - box[1]
 
         def crop(pixels: Image.Image) -> Image.Image:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-_SIDE = 96  # enough to tell a face from a wall; each position costs a histogram
+_SIDE = 96  # enough to distinguish a face from a wall; each position costs a histogram
 _STEPS = 24
 
 

@@ -182,7 +182,7 @@ def _picture(source: ImageSource, image: Image.Image, extent: tuple[float, float
 def _orientation(image: ImageFile.ImageFile) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
     if image.format == "TIFF":
-        return 1  # Pillow turns TIFF itself when it decodes, and tells the upright size
+        return 1  # Pillow turns TIFF itself when it decodes, and reports the upright size
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except OUR_FAULT:

@@ -1,4 +1,4 @@
-"""Colour spaces that are told by numbers, made into ICC profiles: gamma and chromaticities, or the code points of
+"""Colour spaces that are given as numbers, made into ICC profiles: gamma and chromaticities, or the code points of
 ITU-T H.273, which PNG (cICP), AVIF and HEIF (nclx) carry.
 """
 
@@ -44,7 +44,7 @@ _PQ_PEAK, _HLG_PEAK = 10_000 / 203, 1_000 / 203  # in terms of the white of text
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A space as an ICC profile; `exact` unless it holds more light than a profile can say."""
+    """A space as an ICC profile; `exact` unless it holds more light than a profile can describe."""
 
     profile: bytes
     exact: bool = True
@@ -152,7 +152,7 @@ def of_video(primaries: int, transfer: int, *, grey: bool) -> Space | None:
 def of_gamma(gamma: int | None, chromaticities: tuple[int, ...] | None, *, grey: bool) -> Space | None:
     """The space of a PNG's gAMA and cHRM, in their units of 1/100 000; None for sRGB, and for what makes no sense."""
     if gamma is None or not 1_000 <= gamma <= 1_000_000:
-        return None  # chromaticities alone say nothing, to browsers neither
+        return None  # chromaticities alone mean nothing, to browsers neither
     space = SRGB
     if chromaticities is not None and not grey:
         values = [value / 100_000 for value in chromaticities]
@@ -182,7 +182,7 @@ def _profile(chromaticities: Chromaticities, curve: Curve, *, grey: bool) -> byt
 
 
 def _hdr_profile(chromaticities: Chromaticities, transfer: int, *, grey: bool) -> bytes:
-    """An ICC profile (version 2) of a table, since no curve of a single colour can tell what is shown of it."""
+    """An ICC profile (version 2) of a table, since no curve of a single colour can describe it."""
     curve = _CURVES[transfer]
     if grey:
         return _profile(SRGB, lambda level: _shown([curve(level)] * 3, (0, 1, 0), transfer)[0], grey=True)

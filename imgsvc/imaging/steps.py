@@ -54,7 +54,7 @@ def scale(picture: Picture, plan: Plan) -> Picture:
 
 
 def upright(picture: Picture, _plan: Plan) -> Picture:
-    """Turn and flip as the EXIF orientation says."""
+    """Turn and flip by the EXIF orientation."""
     turn = _TURNS.get(picture.orientation)
     if turn is None:
         return picture

@@ -56,7 +56,7 @@ class Tiff:
         count = min(count, _MAX_TAGS)
         directory, at = offset + 8, len(data) + len(data) % 2
         entries, more = struct.pack(order + "H", count), b""
-        behind = at + 2 + 12 * count + 4
+        after = at + 2 + 12 * count + 4
         for place in range(directory, directory + 20 * count, 20):
             tag, kind, values = struct.unpack_from(order + "HHQ", data, place)
             value = self._value(data, kind, values, data[place + 12 : place + 20])
@@ -65,7 +65,7 @@ class Tiff:
                 (where,) = struct.unpack_from(order + "Q", data, place + 12)
                 value = struct.pack(order + "I", where)
             elif len(value) > 4:
-                where = behind + len(more)
+                where = after + len(more)
                 more += value + bytes(len(value) % 2)
                 value = struct.pack(order + "I", where)
             entries += struct.pack(order + "HHI", tag, kind, values) + value.ljust(4, b"\x00")
@@ -151,7 +151,7 @@ def _is_sensor(tags: dict[int, tuple[int, ...]]) -> bool:
 
 
 def has_pixels(data: bytes) -> bool:
-    """Whether the first page says how large it is and where its pixels are."""
+    """Whether the first page has its size and the position of its pixels."""
     tiff = Tiff.of(data)
     try:
         tags = tiff.tags(data, tiff.first(data))
@@ -186,7 +186,7 @@ def mend(image: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def can_be_read(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Whether Pillow gets the pixels of an opened page right, as far as its tags tell."""
+    """Whether Pillow gets the pixels of an opened page right, as far as its tags show."""
     # the planes of grey with alpha come out as one
     return not (image.tag_v2.get(_PLANAR) == 2 and image.mode in {"LA", "La", "PA"})
 

@@ -4,7 +4,7 @@
 - credentials.json: passwords and keys of the servers, made once
 - ports.json: where the servers listened last
 - valkey/, s3/: their data
-- logs/: what they said
+- logs/: their output
 """
 
 import asyncio

@@ -104,7 +104,7 @@ class Child:
             return await self.wait()
 
     def ended(self) -> EmbeddedError:
-        """Say how it ended, with the last lines that it wrote."""
+        """Describe how it ended, with the last lines that it wrote."""
         code = self._process.returncode
         how = "is still running" if code is None else f"ended with {_exit_name(code)}"
         return EmbeddedError(f"{self.name} (pid {self.pid}) {how}{self._last_words()}")

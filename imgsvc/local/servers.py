@@ -117,7 +117,7 @@ class Server(ABC):
 
     async def _until_ready(self, child: Child, timeout_s: float) -> None:
         hint = asyncio.get_running_loop().call_later(
-            HINT_S, log.warning, "%s is not ready yet; what it says is in %s", self.name, self._log_file
+            HINT_S, log.warning, "%s is not ready yet; its log is %s", self.name, self._log_file
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -263,7 +263,7 @@ class Seaweed(Server):
             "-master.resumeState=false",
             "-master.volumeSizeLimitMB=256",  # a vacuum needs this much room
             "-volume.max=16384",  # 4 TB; by default a nearly full disk gets no volume at all
-            "-volume.preStopSeconds=0",  # nobody to tell: this is the only volume server
+            "-volume.preStopSeconds=0",  # nobody to notify: this is the only volume server
         ]
 
     def _configure(self) -> None:
@@ -294,7 +294,7 @@ def _is_anothers(path: Path) -> bool:
 
 
 def _try_sockets(count: int) -> None:
-    """See whether SeaweedFS will get its sockets: without them it would go on trying, and say nothing.
+    """See whether SeaweedFS will get its sockets: without them it would retry without a message.
 
     Raises:
         EmbeddedError: it will not; says what to do.

@@ -41,7 +41,7 @@ async def run(settings: LocalSettings) -> None:
         EmbeddedError, SettingsError: with a line that says what to do, when something cannot start or go on.
     """
     begin = perf_counter()
-    # before anything starts, say that a preset is wrong, or the port taken
+    # report a wrong preset or an occupied port before anything starts
     load_presets(settings)
     with listening(settings):
         pass
@@ -86,7 +86,7 @@ class Role:
         self._child = await Child.start(self.name, self._argv, self._env)
 
     async def keep_running(self) -> None:
-        """Raises EmbeddedError when the process gives up by itself: it has said why, and would do so again."""
+        """Raises EmbeddedError when the process ends by itself: it has logged why, and would do so again."""
         while self._child is not None:
             code = await self._child.wait()
             if code >= 0:
@@ -125,11 +125,11 @@ async def _until_signal(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> None:
-    """Says where everything is, as soon as an upload would be taken and worked on."""
+    """Prints where everything is, as soon as an upload would be accepted and processed."""
     deadline = perf_counter() + READY_TIMEOUT_S
     while (checks := await readiness(settings)) is None or not all(check["ok"] for check in checks.values()):
         if perf_counter() > deadline:
-            raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {settings.url}/readyz says: {checks}")
+            raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {settings.url}/readyz answers: {checks}")
         await asyncio.sleep(_PROBE_S)
     socket = f"--unix-socket {shlex.quote(str(settings.unix_socket))} " if settings.unix_socket else ""
     key = "-H 'Authorization: Bearer <key>' " if settings.api_keys else ""
@@ -145,7 +145,7 @@ async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> N
 
 
 async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None:
-    """What /readyz says, or None while nobody does."""
+    """The checks of /readyz, or None while it does not answer."""
     with suppress(OSError, TimeoutError, orjson.JSONDecodeError, KeyError):  # a problem document has no checks
         async with asyncio.timeout(1):
             if settings.unix_socket:

@@ -38,7 +38,7 @@ class Keys:
     hashes: tuple[tuple[str, bytes], ...]
 
     def caller(self, key: str) -> Caller | None:
-        """Whose key this is. It takes the same time for every wrong one, however near it comes."""
+        """The owner of this key. Every wrong key takes the same time, however near it comes."""
         given, found = _hash(key), None
         for caller, (_, known) in zip(self.callers, self.hashes, strict=True):
             if hmac.compare_digest(given, known):
@@ -69,7 +69,7 @@ def parse_keys(text: str) -> Keys:
 
 
 def first_key(text: str) -> str:
-    """The first key of `IMGSVC_API_KEYS`, of which `parse_keys` has said that it is well written."""
+    """The first key of `IMGSVC_API_KEYS`, which `parse_keys` has accepted."""
     return _entries(text)[0].partition(":")[2]
 
 

@@ -35,7 +35,7 @@ def redis_url(value: str) -> str:
     parts = urlsplit(value)
     try:
         port = parts.port
-    except ValueError:  # what Python says of it has a piece of the password in it, where that is not escaped
+    except ValueError:  # Python's message has a piece of the password in it, where that is not escaped
         raise ValueError("its port is none; write / ? # @ : in a password as %2F %3F %23 %40 %3A") from None
     if parts.scheme not in {"redis", "rediss", "unix"} or port == 0:
         raise ValueError("must look like redis://[[user]:password@]host:6379/0, rediss://… or unix://…")

@@ -59,7 +59,7 @@ def _below(group: str, top: str) -> Path:
     """The group's folder within a mount that shows the hierarchy from `top` on.
 
     What lies beyond the mount cannot be seen: a container without a namespace of its own has its group mounted alone,
-    and one whose namespace begins further down is told a path that goes up.
+    and one whose namespace begins further down gets a path that goes up.
     """
     path, root = Path(group), Path(top)
     if ".." in path.parts or not path.is_relative_to(root):

@@ -1,7 +1,7 @@
 """Where settings come from: `IMGSVC_*` variables, and for secrets the files that `IMGSVC_*_FILE` name.
 
-An empty variable is none. What Kubernetes and Docker tell every container of a Service or a link that happens to be
-called `imgsvc…` is none either; the operator has not written it.
+An empty variable counts as unset. The variables that Kubernetes and Docker set in every container for a Service or link
+that happens to be called `imgsvc…` are ignored: the operator has not written them.
 """
 
 import difflib
@@ -29,7 +29,7 @@ _LINK = re.compile(r"IMGSVC(?:_[A-Z0-9_]+)?_(?:NAME|ENV_.+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the environment says of some settings: a value each, and what is wrong with the rest of it."""
+    """The values of some settings in the environment, and what is wrong with the rest of it."""
 
     values: Mapping[str, str] = field(default_factory=dict[str, str])
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -77,13 +77,13 @@ def read(settings: Collection[str], secrets: Collection[str], known: Collection[
 
 
 def without(settings: Collection[str]) -> dict[str, str]:
-    """This process's environment without what it says of `settings`, for a child that is to have others."""
+    """This process's environment without `settings`, for a child that is to have others."""
     names = {PREFIX + setting.upper() + suffix for setting in settings for suffix in ("", _FILE)}
     return {name: value for name, value in os.environ.items() if name not in names}
 
 
 def _variables() -> dict[str, str]:
-    """Ours that say something. What surrounds a value is left from pasting."""
+    """Our variables that are not empty. White space round a value is left from pasting."""
     return {
         name: value.strip()
         for name, value in os.environ.items()
@@ -112,7 +112,7 @@ def _secret(path: Path) -> str:
     """The text of a file without what surrounds it.
 
     Raises:
-        ValueError: says what is wrong with the file, and nothing of what is in it.
+        ValueError: the message names what is wrong with the file, and nothing of its content.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # what is no file may have no end, or keep us waiting for one

@@ -1,4 +1,4 @@
-"""What runs as PID 1 where a container has no init: it hands signals on, and buries what is left to it.
+"""What runs as PID 1 where a container has no init: it forwards signals, and reaps orphans.
 
 The kernel drops a signal to PID 1 that has no handler, so SIGTERM would do nothing while Python imports; and orphans
 become children of PID 1, which nobody here waits for. So PID 1 is this loop, and all else its child.
@@ -27,10 +27,10 @@ def stay_behind() -> None:
         return
     status = None
     while status is None:
-        told = signal.sigwaitinfo(_HANDED_ON | {signal.SIGCHLD})
-        if told.si_signo != signal.SIGCHLD:
-            if told.si_code != _FROM_THE_KERNEL:
-                os.kill(child, told.si_signo)  # it is ours until we have waited for it, so the number is its own
+        received = signal.sigwaitinfo(_HANDED_ON | {signal.SIGCHLD})
+        if received.si_signo != signal.SIGCHLD:
+            if received.si_code != _FROM_THE_KERNEL:
+                os.kill(child, received.si_signo)  # it is ours until we have waited for it, so the number is its own
         else:
             status = _reap(child)
     code = os.waitstatus_to_exitcode(status)

@@ -1,7 +1,7 @@
 """How a Python process of this package is started so that it runs the very code that its parent runs.
 
 The package may be installed for the system, in a venv, for one user, in a folder that PYTHONPATH names, in a zip
-archive, or not at all. A child with an empty environment or in another folder sees none of that unless it is told.
+archive, or not at all. A child with an empty environment or in another folder sees none of that unless it is passed on.
 """
 
 import os

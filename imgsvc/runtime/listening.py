@@ -26,7 +26,7 @@ def listening(settings: LocalSettings) -> Generator[list[socket.socket]]:
     """The API's listening sockets, which are gone when this is left.
 
     Raises:
-        SettingsError: with one line that says what to set, when the address cannot be had.
+        SettingsError: with one line that names what to set, when the address is not available.
     """
     if settings.unix_socket is None:
         listeners = _listen(settings.host, settings.port, "PORT")
@@ -42,7 +42,7 @@ def listening(settings: LocalSettings) -> Generator[list[socket.socket]]:
 
 
 def listen_for_metrics(settings: Settings) -> socket.socket | None:
-    """The socket at which a worker tells its metrics, where it is to have one.
+    """The socket of a worker's /metrics, where it is to have one.
 
     Raises:
         SettingsError: as above.
@@ -78,7 +78,7 @@ def _listen(host: str, port: int, setting: str) -> list[socket.socket]:
 
 
 def _addresses(host: str, port: int) -> Sequence[tuple[int, tuple[str, int] | tuple[str, int, int, int]]]:
-    if host == "localhost":  # whatever a resolver says: it is what makes an API without keys safe
+    if host == "localhost":  # whatever a resolver answers: it is what makes an API without keys safe
         return [(socket.AF_INET6 if ":" in address else socket.AF_INET, (address, port)) for address in _LOOPBACK]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))  # pyright: ignore[reportReturnType] (no AF_PACKET)
@@ -102,7 +102,7 @@ def _refused(host: str, port: int, setting: str, error: OSError) -> SettingsErro
 
 
 def _listen_unix(path: Path) -> socket.socket:
-    """A socket that takes the place of one whose process is gone, and of nothing else."""
+    """A socket that replaces one that a dead process left, and nothing else."""
     try:
         with _locked(path.parent):
             _make_way(path)

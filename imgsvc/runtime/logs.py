@@ -1,8 +1,8 @@
-"""What a process says of itself on standard error: text for a person at a terminal, JSON lines for machines.
+"""The log of a process on standard error: text for a person at a terminal, JSON lines for machines.
 
 A line has a message, its own fields (`extra=fields(status=202)`), and the ids of what it is about, which `bind` gives
-to all lines of a task and of those that it starts. No line can break what it tells of: one that cannot be written is
-lost, one that cannot be formatted says so.
+to all lines of a task and of those that it starts. No line can break the code that logs it: one that cannot be
+written is lost, one that cannot be formatted is replaced.
 """
 
 import json
@@ -58,7 +58,7 @@ def clear() -> None:
 
 
 def bound(name: str) -> object:
-    """What `bind` said of `name`, or None."""
+    """The value that `bind` gave `name`, or None."""
     return _bound.get().get(name)
 
 
@@ -74,7 +74,7 @@ def set_up(settings: LocalSettings) -> None:
     formatter = Text if as_text else Json
     handler.setFormatter(formatter(show_names=settings.log_filenames, secrets=_secrets(settings)))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    # what these tell at info level, our own lines say already
+    # what these log at info level, our own lines have already
     for name in _TOLD_BY_US:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     # nothing here shows them, and each line would look them up
@@ -83,7 +83,7 @@ def set_up(settings: LocalSettings) -> None:
 
 class _Handler(logging.StreamHandler[Any]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        """Standard error is closed or full: there is nowhere left to say so."""
+        """Standard error is closed or full: there is nowhere left to report it."""
 
 
 class _Formatter(logging.Formatter, ABC):

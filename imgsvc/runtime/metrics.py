@@ -59,11 +59,11 @@ class Dependency:
         self._seconds = seconds
         self._failures = failures
         self._up = up
-        up.set(1)  # until a call says otherwise
+        up.set(1)  # until a call fails
 
     @contextmanager
     def call(self, failure: type[Exception], *, timed: bool = True) -> Generator[None]:
-        """One exchange with it, which has failed where it raises `failure`. Other exceptions say nothing of it."""
+        """One exchange with it, which has failed where it raises `failure`. Other exceptions are not its failures."""
         begin = perf_counter()
         try:
             yield
@@ -83,7 +83,7 @@ class Metrics:
     """What every process has."""
 
     def __init__(self, role: str = "") -> None:
-        values.ValueClass = values.MutexValue  # whatever PROMETHEUS_MULTIPROC_DIR says to the machine's programs
+        values.ValueClass = values.MutexValue  # whatever PROMETHEUS_MULTIPROC_DIR is set to for the machine's programs
         disable_created_metrics()  # when a count began is of no use here, and doubles the lines
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -166,7 +166,7 @@ class WorkerMetrics(Metrics):
         steps = self._histogram("job_step_seconds", "Seconds that a job spent in a step.", _STEP_S, "step")
         self._steps = {name: steps.labels(name) for name in STEPS}
         self._starts = self._counter(
-            "job_starts", "Jobs begun: for the first time, or again behind a worker's end or an outage.", "attempt"
+            "job_starts", "Jobs begun: for the first time, or again after a worker's end or an outage.", "attempt"
         )
         self._ends = self._job_ends(*JOB_ENDS)
         self._decoders = self._counter("decoder_restarts", "Decoders that were replaced, by what ended them.", "cause")
@@ -188,7 +188,7 @@ class WorkerMetrics(Metrics):
 
 
 class _DepthCollector(Collector):
-    """Tells the newest depth, or nothing: an old one would look like a queue that stands still."""
+    """Exports the newest depth, or nothing: an old one would look like a queue that stands still."""
 
     def __init__(self, metrics: ApiMetrics) -> None:
         self._metrics = metrics
@@ -207,7 +207,7 @@ class _DepthCollector(Collector):
             depth.oldest_waiting_s,
         )
         yield GaugeMetricFamily("imgsvc_workers", "Workers that renewed their leases lately.", depth.workers)
-        yield GaugeMetricFamily("imgsvc_webhooks", "Ends of jobs that are yet to be told to a webhook.", depth.webhooks)
+        yield GaugeMetricFamily("imgsvc_webhooks", "Webhook deliveries that are due or waiting.", depth.webhooks)
 
 
 def _known(counter: Counter, values: tuple[str, ...]) -> None:

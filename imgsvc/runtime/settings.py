@@ -31,7 +31,7 @@ MIB = 1024 * 1024
 
 
 class SettingsError(Exception):
-    """A setting is wrong or missing; the message names it and says what to set."""
+    """A setting is wrong or missing; the message names it and the values that are allowed."""
 
 
 def _users_folder() -> Path | None:
@@ -61,7 +61,7 @@ class LocalSettings(BaseModel):
     )
     allow_open: bool = Field(
         False,
-        description="Let an API without keys listen beyond loopback, behind something else that guards it.",
+        description="Let an API without keys listen beyond loopback, where something else restricts access.",
     )
     allowed_hosts: Annotated[str, AfterValidator(checks.hosts)] = Field(
         "",
@@ -72,7 +72,8 @@ class LocalSettings(BaseModel):
         None, description="Keys by commas, each as name:key; without any, whoever reaches the API may use it."
     )
     cors_origins: Annotated[str, AfterValidator(checks.origins)] = Field(
-        "", description="Origins by commas, such as https://app.example.com, whose pages may call the API."
+        "",
+        description="Origins that may call the API from web pages, separated by commas, such as https://app.example.com.",
     )
     files: Literal["public", "signed"] | None = Field(
         None,
@@ -237,7 +238,7 @@ class Settings(LocalSettings):
     )
     trusted_proxies: Annotated[str, AfterValidator(checks.proxies)] = Field(
         "",
-        description="Addresses or networks of proxies, by commas, whose X-Forwarded-For is believed; `unix` for those "
+        description="Addresses or networks of proxies, by commas, whose X-Forwarded-For is trusted; `unix` for those "
         "that come by the Unix socket.",
     )
     keep_alive_s: PositiveInt = Field(
@@ -269,11 +270,12 @@ class Settings(LocalSettings):
     lease_s: PositiveFloat = Field(4.0, description="Seconds until the job of a silent worker is given to another.")
     drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process gives to work under way.")
     drain_delay_s: NonNegativeFloat = Field(
-        1.0, description="Seconds that a stopping API says so in /readyz before it stops listening."
+        1.0, description="Seconds that a stopping API answers 503 at /readyz before it stops listening."
     )
 
     events_comment_s: PositiveFloat = Field(
-        15.0, description="Seconds of silence after which an event stream says that it is still there."
+        15.0,
+        description="Seconds without an event after which an event stream sends a comment to keep the connection open.",
     )
 
     record_ttl: PositiveInt = Field(7 * 86_400, description="Seconds that a record lives past its job's end.")
@@ -325,7 +327,7 @@ class Settings(LocalSettings):
     )
 
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port at which a worker tells its metrics; 0 is none. The API has /metrics."
+        0, ge=0, le=65535, description="Port of a worker's /metrics; 0 is none. The API has /metrics."
     )
     metrics_host: str = Field("127.0.0.1", description="Address of that port. It asks for no credentials.")
 

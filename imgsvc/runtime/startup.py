@@ -9,7 +9,7 @@ from imgsvc.runtime import logs
 from imgsvc.runtime.settings import PREFIX, LocalSettings, SettingsError
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
-_DARWIN_FILES = 10_240  # OPEN_MAX: macOS allows no more where it says that any number is allowed
+_DARWIN_FILES = 10_240  # OPEN_MAX: macOS allows no more where it reports no limit
 
 
 def set_up(settings: LocalSettings) -> None:
@@ -21,7 +21,7 @@ def _keep_big_buffers_apart() -> None:
     """Makes glibc give each buffer of 1 MiB and more its own mapping, which returns to the system when freed.
 
     Left alone, glibc raises that threshold with each such buffer that is freed, and parts of uploads then
-    fragment the heap: twenty uploads of 64 MiB left 360 MB behind, and leave 17 MB with this.
+    fragment the heap: twenty uploads of 64 MiB left 360 MB allocated, and leave 17 MB with this.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # other C libraries have no such threshold
@@ -32,7 +32,7 @@ def load_presets(settings: LocalSettings) -> Presets:
     """The presets that uploads can ask for.
 
     Raises:
-        SettingsError: with one line that says what is wrong with the file of presets, and where in it.
+        SettingsError: with one line that names what is wrong with the file of presets, and where in it.
     """
     try:
         return load(settings.presets_file)

@@ -12,7 +12,7 @@ _ESCAPED = "imgsvc.escaped"
 
 
 def make_usable() -> None:
-    """Opens what is closed, and lets nothing fail that has no better place to be said.
+    """Opens what is closed, and lets no write fail whose failure could not be reported anywhere.
 
     A descriptor 0, 1 or 2 that is closed is the next socket's or file's, which then gets what is printed.
     """
@@ -38,7 +38,7 @@ def give_up(stream: IO[str]) -> None:
 
 
 class _Lossy(io.FileIO):
-    """Where what cannot be written is lost: there is nowhere left to say so."""
+    """Drops what cannot be written: there is nowhere left to report it."""
 
     def write(self, data: Any, /) -> int:
         with suppress(OSError):
