@@ -1,4 +1,4 @@
-"""The fault plan in README.md and the tests that hold its rows are the same rows."""
+"""The fault plan in tests/README.md and the tests that hold its rows are the same rows."""
 
 import re
 from pathlib import Path

@@ -26,7 +26,7 @@ from tests.support.service import DEADLINE_S, Servers, Service, begun, decoders,
 from tests.support.submissions import submission
 
 PHOTO = images.photo()
-README = Path(__file__).parent.parent / "README.md"
+OPERATING = Path(__file__).parent.parent / ".github" / "OPERATING.md"
 
 
 class Scrape:
@@ -269,7 +269,7 @@ def test_each_application_counts_for_itself() -> None:
     assert [each.value("jobs_ended_total", code="success") for each in counts] == [None, None, 1]
 
 
-def test_the_readme_tells_every_metric_and_none_that_is_not_there() -> None:
+def test_the_operating_guide_explains_every_metric_and_no_other() -> None:
     api = ApiMetrics()
     api.depth = Depth(0, 0, 0, 0, 0, 0)
     there = {
@@ -278,5 +278,5 @@ def test_the_readme_tells_every_metric_and_none_that_is_not_there() -> None:
         for family in text_string_to_metric_families(each.exposition().decode())
         if family.name.startswith("imgsvc_")
     }
-    told = set(re.findall(r"\bimgsvc_\w+", README.read_text()))
-    assert {re.sub(r"_(total|bucket|count)$", "", name) for name in told} == there
+    explained = set(re.findall(r"\bimgsvc_\w+", OPERATING.read_text("utf-8")))
+    assert {re.sub(r"_(total|bucket|count)$", "", name) for name in explained} == there

@@ -222,7 +222,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 def test_the_readme_lists_every_field_and_its_examples_are_right(tmp_path: Path) -> None:
     section = README.partition("\n## Presets\n")[2].partition("\n## ")[0]
-    table = section.partition("| field | default | what it is |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    table = section.partition("| field | default | meaning |\n|---|---|---|\n")[2].partition("\n\n")[0]
     assert [name for row in table.splitlines() for name in re.findall("`(.+?)`", row.split("|")[1])] == list(EVERYTHING)
     file = tmp_path / "presets.toml"
     file.write_text(section.partition("```toml\n")[2].partition("```")[0])

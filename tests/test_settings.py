@@ -14,7 +14,7 @@ from imgsvc.runtime import logs
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.settings import PREFIX, ClientSettings, LocalSettings, Settings, SettingsError
 
-README = Path(__file__).parent.parent / "README.md"
+OPERATING = Path(__file__).parent.parent / ".github" / "OPERATING.md"
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +123,7 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
 
 
 def settings_table() -> str:
-    """The README's table, as the code would write it."""
+    """The table in OPERATING.md, as the code would write it."""
     rows = ["| setting | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "required" if field.is_required() else "" if field.default_factory else field.default
@@ -132,9 +132,9 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-def test_the_readme_lists_every_setting_as_it_is() -> None:
-    found = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", README.read_text(), re.DOTALL)
-    assert found, "the README has no settings table"
+def test_the_operating_guide_lists_every_setting_as_it_is() -> None:
+    found = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", OPERATING.read_text("utf-8"), re.DOTALL)
+    assert found, "OPERATING.md has no settings table"
     assert found[1].strip() == settings_table()
 
 

@@ -33,7 +33,7 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
             imgsvc                                        run everything here
             imgsvc upload photo.jpg --save thumbnails     upload, wait, fetch what came of it
             imgsvc doctor                                 what is missing, and what to do about it""",
-        notes="Settings are environment variables named IMGSVC_*; the README lists them.",
+        notes="Settings are environment variables named IMGSVC_*; .github/OPERATING.md lists them.",
     )
     top.add_argument("--version", action="version", version=f"imgsvc {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="command")

@@ -30,7 +30,8 @@ async def checkup() -> list[Finding]:
         presets = startup.load_presets(settings)
     except SettingsError as error:
         return [
-            fail("settings", line, "Set it right; the README lists all settings.") for line in str(error).split("\n")
+            fail("settings", line, "Correct it; .github/OPERATING.md lists all settings.")
+            for line in str(error).split("\n")
         ]
     mode = "API and worker apart" if apart else "everything on this machine"
     first = ok("settings", f"for {mode}; presets: {', '.join(presets)}")
