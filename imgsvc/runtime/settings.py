@@ -47,29 +47,29 @@ class LocalSettings(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     host: Annotated[str, AfterValidator(checks.host)] = Field(
-        "127.0.0.1", description="Address or name that the API listens on; `::` takes IPv4 too."
+        "127.0.0.1", description="Address or host name that the API listens on; `::` listens on IPv4 too."
     )
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
     base_path: Annotated[str, AfterValidator(checks.base_path)] = Field(
         "",
-        description="Path that the service is published below, such as /images; all its links begin with it.",
+        description="Path below which the service is published, such as /images. All its links begin with it.",
     )
     unix_socket: Annotated[Path | None, AfterValidator(checks.unix_socket)] = Field(
         None,
-        description="Path of a Unix socket that the API listens on instead, of mode 0660; "
-        "whoever may open it counts as local.",
+        description="Unix socket (mode 0660) to listen on instead of a port. Everyone who can open it counts as local.",
     )
     allow_open: bool = Field(
         False,
-        description="Let an API without keys listen beyond loopback, where something else restricts access.",
+        description="Allow an API without keys to listen beyond loopback, where something else restricts access.",
     )
     allowed_hosts: Annotated[str, AfterValidator(checks.hosts)] = Field(
         "",
-        description="Names by commas that an API without keys is called by, besides loopback and its own address; "
-        "`*` for any.",
+        description="Host names, separated by commas, at which an API without keys may be called, besides loopback and "
+        "its own address; `*` allows any.",
     )
     api_keys: Annotated[SecretStr | None, AfterValidator(checks.keys)] = Field(
-        None, description="Keys by commas, each as name:key; without any, whoever reaches the API may use it."
+        None,
+        description="Keys as name:key, separated by commas. Without keys, everyone who reaches the API may use it.",
     )
     cors_origins: Annotated[str, AfterValidator(checks.origins)] = Field(
         "",
@@ -77,22 +77,22 @@ class LocalSettings(BaseModel):
     )
     files: Literal["public", "signed"] | None = Field(
         None,
-        description="Whether files are `public` or only reached by `signed` URLs; unset, signed once there are keys.",
+        description="Whether files are `public` or need `signed` URLs. Default: signed if there are keys.",
     )
     signing_secret: SecretStr | None = Field(
         None, min_length=32, description="Signs file URLs: 32 random characters or more, the same in all processes."
     )
     data_dir: Path | None = Field(
         default_factory=_users_folder,
-        description="Folder where `python -m imgsvc` keeps everything (default: the platform's user data folder).",
+        description="Folder in which `python -m imgsvc` keeps everything. Default: the user's data folder.",
     )
     presets_file: Path | None = Field(None, description="TOML file of presets, read when the API starts.")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     log_format: Literal["auto", "text", "json"] = Field(
-        "auto", description="Lines as `text`, as `json`, or `auto`: text on a terminal, JSON elsewhere."
+        "auto", description="Format of log lines: `text`, `json`, or `auto` (text on a terminal, JSON elsewhere)."
     )
-    log_filenames: bool = Field(False, description="Let logs name clients' files and the paths of requests.")
+    log_filenames: bool = Field(False, description="Log the names of clients' files and the paths of requests.")
 
     @model_validator(mode="after")
     def _open_means_loopback(self) -> Self:
@@ -171,104 +171,103 @@ class Settings(LocalSettings):
     redis_url: Annotated[str, AfterValidator(checks.redis_url)] = Field(
         description="Redis ≥ 6.2 or Valkey for jobs, such as redis://localhost:6379/0. Must not evict (noeviction)."
     )
-    redis_timeout_s: PositiveFloat = Field(1.5, description="Deadline in seconds of one Redis call.")
+    redis_timeout_s: PositiveFloat = Field(1.5, description="Deadline in seconds for one Redis call.")
     redis_prefix: str = Field(
         "imgsvc",
         pattern=r"^[A-Za-z0-9:_-]{1,64}$",
-        description="What all keys and channels in Redis begin with, the same in all processes of one service.",
+        description="Beginning of all keys and channels in Redis, the same in all processes of a service.",
     )
 
     s3_bucket: Annotated[str, AfterValidator(bucket_name)] = Field(
-        "imgsvc", description="Bucket, made when it is missing."
+        "imgsvc", description="Bucket; created if it is missing."
     )
     s3_prefix: Annotated[str, AfterValidator(key_prefix)] = Field(
         "",
-        description="What keys in the bucket begin with, such as team/imgsvc, so that several services share it.",
+        description="Beginning of all keys in the bucket, such as team/imgsvc, so that several services can share it.",
     )
     s3_endpoint_url: Annotated[str | None, AfterValidator(endpoint_url)] = Field(
-        None, description="S3 server, such as http://localhost:9000; unset for AWS."
+        None, description="URL of the S3 server, such as http://localhost:9000. Default: AWS."
     )
     s3_region: Annotated[str, AfterValidator(region_name)] = Field(
-        "us-east-1", description="Region that requests are signed for, and that the bucket is made in."
+        "us-east-1", description="Region for signing requests and for creating the bucket."
     )
     s3_addressing: Literal["path", "virtual"] | None = Field(
         None,
-        description="Whether the bucket stands in the `path` or in the host's name (`virtual`); unset, in the path "
-        "where `s3_endpoint_url` is set, and else as AWS wants it.",
+        description="Whether the bucket's name is in the `path` or in the host name (`virtual`). Default: path if "
+        "`s3_endpoint_url` is set, otherwise as AWS requires.",
     )
     s3_ca_file: FilePath | None = Field(
-        None, description="PEM file of who signed the S3 server's certificate; unset, the public authorities."
+        None, description="PEM file with the certificate authorities for the S3 server. Default: the public ones."
     )
     s3_proxy_url: Annotated[str | None, AfterValidator(checks.http_url)] = Field(
         None,
-        description="HTTP proxy to S3; unset, none to an endpoint of one's own, and to AWS what `https_proxy` names.",
+        description="HTTP proxy for S3. Default: none if `s3_endpoint_url` is set, otherwise `https_proxy`.",
     )
     s3_delete_versions: bool = Field(
-        False, description="Delete all versions of a file where the bucket keeps them, or else they stay."
+        False, description="Delete all versions of a file if the bucket keeps versions. Otherwise old versions remain."
     )
     s3_access_key_id: SecretStr | None = Field(
-        None, description="Access key; unset to use the machine's own AWS credentials."
+        None, description="Access key id. Default: the machine's own AWS credentials."
     )
-    s3_secret_access_key: SecretStr | None = Field(None, description="Secret that goes with the access key.")
-    s3_timeout_s: PositiveFloat = Field(4.0, description="Deadline in seconds of one S3 call, or of one 8 MiB part.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="Secret access key.")
+    s3_timeout_s: PositiveFloat = Field(4.0, description="Deadline in seconds for one S3 call or one 8 MiB part.")
 
     signed_url_ttl: int = Field(
-        3_600, ge=2, description="Seconds that a signed file URL is good for, at most; at least half of them."
+        3_600, ge=2, description="Longest validity in seconds of a signed file URL. The shortest is half of it."
     )
     rate_limit: NonNegativeInt = Field(
         0,
-        description="Uploads and retries a minute that each key's owner may begin, or that many at once; 0 means any "
-        "number.",
+        description="Uploads and retries per minute for each owner, or that many at once. 0 means no limit.",
     )
     quota_bytes: NonNegativeInt = Field(
         0,
-        description="Bytes a day that each key's owner may upload, or that many at once; 0 means any number. Each "
-        "upload counts as its record takes, and as 4 KiB, at least.",
+        description="Bytes per day for each owner, or that many at once. 0 means no limit. An upload counts as at least"
+        " the size of its record and 4 KiB.",
     )
 
     max_upload_bytes: PositiveInt = Field(64 * MIB, description="Largest request body in bytes.")
-    max_header_bytes: PositiveInt = Field(32 * 1024, description="Longest head of a request in bytes.")
-    max_connections: PositiveInt = Field(2_000, description="Most connections that the API holds open.")
+    max_header_bytes: PositiveInt = Field(32 * 1024, description="Largest size in bytes of a request's headers.")
+    max_connections: PositiveInt = Field(2_000, description="Largest number of open connections of an API process.")
     client_share: float = Field(
         0.75,
         gt=0,
         le=1,
-        description="Share of the connections, and of the memory for uploads, that one client's address may hold, and "
-        "one owner of the latter.",
+        description="Largest share of the connections for one client address, and of the memory for uploads for one "
+        "client address or one owner.",
     )
     trusted_proxies: Annotated[str, AfterValidator(checks.proxies)] = Field(
         "",
-        description="Addresses or networks of proxies, by commas, whose X-Forwarded-For is trusted; `unix` for those "
-        "that come by the Unix socket.",
+        description="Addresses or networks of proxies, separated by commas, whose X-Forwarded-For is trusted; `unix` "
+        "trusts the Unix socket.",
     )
     keep_alive_s: PositiveInt = Field(
-        75, description="Seconds that a connection may be idle between two requests; more than a proxy before it waits."
+        75, description="Seconds that a connection may be idle between requests. A proxy in front needs less."
     )
-    header_timeout_s: PositiveFloat = Field(8.0, description="Seconds that the head of a request may take to come.")
-    body_idle_timeout_s: PositiveFloat = Field(20.0, description="Longest silence in seconds within a request body.")
-    body_grace_s: PositiveFloat = Field(30.0, description="Seconds that a request body may be waited for at any rate.")
+    header_timeout_s: PositiveFloat = Field(8.0, description="Deadline in seconds for receiving a request's headers.")
+    body_idle_timeout_s: PositiveFloat = Field(20.0, description="Longest pause in seconds within a request body.")
+    body_grace_s: PositiveFloat = Field(30.0, description="Seconds before `min_body_rate` applies to a request body.")
     min_body_rate: PositiveInt = Field(
-        1024, description="Bytes a second that a request body must bring beyond `body_grace_s`, on average."
+        1024, description="Lowest average rate of a request body after `body_grace_s`, in bytes per second."
     )
     send_idle_timeout_s: PositiveFloat = Field(
         30.0,
         description="Seconds after which a client that reads nothing of its answer, or less than `min_send_rate`, is "
-        "cut off.",
+        "disconnected.",
     )
-    min_send_rate: PositiveInt = Field(1024, description="Bytes a second of an answer that its client must read.")
+    min_send_rate: PositiveInt = Field(1024, description="Lowest rate of reading an answer, in bytes per second.")
     max_uploads_bytes: PositiveInt = Field(
-        640 * MIB, description="Memory in bytes that uploads under way may hold together; beyond it they are refused."
+        640 * MIB, description="Memory in bytes for all uploads that are being received. Further uploads are refused."
     )
-    max_queued: PositiveInt = Field(10_000, description="Most jobs that may wait; beyond them uploads are refused.")
+    max_queued: PositiveInt = Field(10_000, description="Largest number of waiting jobs. Further uploads are refused.")
     max_pixels: PositiveInt = Field(50_000_000, description="Largest image in pixels.")
     max_side: PositiveInt = Field(16_384, description="Longest side of an image in pixels.")
-    max_frames: PositiveInt = Field(300, description="Most frames of an animation that is asked for in full.")
-    frames_over: OverFrames = Field("refuse", description="`refuse` an animation of more frames, or `cut` it.")
+    max_frames: PositiveInt = Field(300, description="Most frames of an animation if all are requested.")
+    frames_over: OverFrames = Field("refuse", description="`refuse` an animation with more frames, or `cut` it.")
     max_animation_pixels: PositiveInt = Field(200_000_000, description="Most pixels of all its frames together.")
     truncated: Truncated = Field("accept", description="`accept` or `refuse` files that lack up to 45 % of the image.")
 
-    lease_s: PositiveFloat = Field(4.0, description="Seconds until the job of a silent worker is given to another.")
-    drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process gives to work under way.")
+    lease_s: PositiveFloat = Field(4.0, description="Seconds until another worker gets the job of a silent worker.")
+    drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process waits for its work.")
     drain_delay_s: NonNegativeFloat = Field(
         1.0, description="Seconds that a stopping API answers 503 at /readyz before it stops listening."
     )
@@ -278,58 +277,57 @@ class Settings(LocalSettings):
         description="Seconds without an event after which an event stream sends a comment to keep the connection open.",
     )
 
-    record_ttl: PositiveInt = Field(7 * 86_400, description="Seconds that a record lives past its job's end.")
+    record_ttl: PositiveInt = Field(7 * 86_400, description="Seconds that a record is kept after the end of its job.")
     files_ttl: NonNegativeInt = Field(
-        0, description="Seconds that an upload and its files are kept, unless it has an `expires_in`; 0 means for good."
+        0, description="Seconds that an upload and its files are kept if it has no `expires_in`. 0 means for ever."
     )
-    tombstone_ttl: PositiveInt = Field(3_600, description="Seconds that DELETE may be repeated.")
+    tombstone_ttl: PositiveInt = Field(3_600, description="Seconds during which DELETE may be repeated.")
     reservation_ttl: PositiveFloat = Field(
-        30.0, description="Seconds after which an upload whose API process has died is cleared."
+        30.0, description="Seconds after which an upload is removed if its API process died."
     )
-    sweep_interval_s: PositiveFloat = Field(5.0, description="Seconds between two looks for what is to be cleared.")
+    sweep_interval_s: PositiveFloat = Field(5.0, description="Seconds between two runs of the sweeper.")
 
     decoders: int = Field(
         0,
         ge=0,
         le=256,
-        description="Images that a worker decodes at a time; 0 means one per core, or per core of its CPU quota.",
+        description="Images that a worker decodes at once. 0 means one per core, or per core of its CPU quota.",
     )
-    decode_timeout_s: PositiveFloat = Field(20.0, description="Seconds of CPU that one image may take a decoder.")
+    decode_timeout_s: PositiveFloat = Field(20.0, description="CPU seconds that a decoder may use for one image.")
     isolation: Isolation = Field(
         "owner",
-        description="Whether a decoder process is for one `image`, for the images of one `owner`, or for a `batch` of "
-        "anybody's.",
+        description="Use a decoder process for one `image`, images of one `owner`, or a `batch` of any images.",
     )
     decoder_memory_bytes: PositiveInt = Field(1024 * MIB, description="Memory in bytes that a decoder may use.")
     decoding_bytes: PositiveInt = Field(
-        1024 * MIB, description="Memory in bytes that a worker's images may take while decoded; further ones wait."
+        1024 * MIB, description="Memory in bytes for all images that a worker is decoding. Further images wait."
     )
     sandbox: Literal["require", "auto", "off"] = Field(
         "auto",
-        description="Lock decoders down: `require` all of it, `auto` what the kernel can, or `off`.",
+        description="Sandbox of the decoders: `require` all of it, `auto` for what the kernel supports, or `off`.",
     )
 
     outbound_allow: Annotated[str, AfterValidator(checks.destinations)] = Field(
         "",
-        description="Private hosts, host:port or networks, by commas, that webhooks and fetches may reach.",
+        description="Private hosts, host:port or networks, separated by commas, that webhooks and fetches may reach.",
     )
     outbound_deny: Annotated[str, AfterValidator(checks.destinations)] = Field(
         "",
-        description="Hosts, host:port or networks, by commas, that they may not reach, such as a public address of "
-        "one's own that the machine does not know.",
+        description="Hosts, host:port or networks, separated by commas, that webhooks and fetches may not reach, such "
+        "as a public address of this machine that it does not know itself.",
     )
 
     fetch_timeout_s: PositiveFloat = Field(
-        60.0, description="Seconds that an image may take to come from a URL, redirects included."
+        60.0, description="Deadline in seconds for fetching an image from a URL, including redirects."
     )
     webhook_secret: Annotated[SecretStr | None, AfterValidator(checks.webhook_secret)] = Field(
-        None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; without it there are none."
+        None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; unset, they are refused."
     )
 
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port of a worker's /metrics; 0 is none. The API has /metrics."
+        0, ge=0, le=65535, description="Port of a worker's /metrics; 0 means none. The API has /metrics."
     )
-    metrics_host: str = Field("127.0.0.1", description="Address of that port. It asks for no credentials.")
+    metrics_host: str = Field("127.0.0.1", description="Address of a worker's /metrics, which requires no credentials.")
 
     @model_validator(mode="after")
     def _credentials_come_in_pairs(self) -> Self:
@@ -383,6 +381,7 @@ class ClientSettings(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     server: Annotated[str, AfterValidator(checks.http_url)] = Field(
-        "http://127.0.0.1:8000", description="Address of the service that `imgsvc upload` and others talk to."
+        "http://127.0.0.1:8000",
+        description="Address of the service that `imgsvc upload` and the other client commands call.",
     )
-    key: SecretStr | None = Field(None, description="Key that they show to it.")
+    key: SecretStr | None = Field(None, description="API key of the client commands.")
