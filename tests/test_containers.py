@@ -111,6 +111,12 @@ def test_the_image_has_two_stages_and_no_root() -> None:
     assert arguments("USER") == ["10001:10001"]
 
 
+def test_the_image_is_made_of_what_is_locked() -> None:
+    (install, *own) = re.findall(r"pip .*install .*", (ROOT / "Containerfile").read_text())
+    assert "--require-hashes -r requirements.txt" in install
+    assert all("--no-deps" in line for line in own)
+
+
 @pytest.mark.parametrize("tool", [["docker-compose"], ["docker", "compose"], ["podman-compose"]], ids="-".join)
 def test_the_engines_own_check_accepts_compose_yaml(tool: list[str]) -> None:
     if shutil.which(tool[0]) is None or subprocess.run([*tool, "version"], capture_output=True).returncode:

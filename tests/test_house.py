@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"jobs", "storage", "decoder", "outbound", "runtime", "domain"},
     "client": set(),
     "doctor": {"jobs", "storage", "decoder", "local", "runtime", "domain"},
-    "cli": {"client", "doctor", "local", "api", "worker", "runtime"},
+    "cli": {"client", "doctor", "local", "api", "worker", "jobs", "runtime"},
     "__main__": {"cli", "runtime"},
     # those inside the API
     "api.http": set(),

@@ -105,6 +105,14 @@ def _result(args: Namespace) -> int:
     return result(args.id, wait=args.wait, json=args.json, settings=_client_settings(args))
 
 
+def _health(args: Namespace) -> int:
+    from imgsvc.cli.health import health
+
+    if args.live and args.part == "worker":
+        return _misused("--live is of the API: a worker has no other health")
+    return health(args.part, live=args.live)
+
+
 def _doctor(args: Namespace) -> int:
     from imgsvc.cli.doctor import doctor
 
@@ -125,6 +133,7 @@ _COMMANDS = {
     "upload": _upload,
     "status": _status,
     "result": _result,
+    "health": _health,
     "doctor": _doctor,
     "completion": _completion,
 }

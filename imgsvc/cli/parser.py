@@ -54,6 +54,7 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
         "imgsvc result 3f0c4f1e-8a57-4c0f-9d43-0b1c5f1c2a77 --json | jq -r '.result.thumbnail'",
         "Exit codes: 0 it succeeded, 1 it did not (yet), 2 wrong usage, 3 no server reached, 130 interrupted.",
     )
+    _add_health(commands)
     _add_doctor(commands)
     _add_completion(commands)
     return top
@@ -100,6 +101,27 @@ def _add_show(commands: Any, name: str, summary: str, example: str, notes: str) 
     show.add_argument("--wait", action="store_true", help="wait until its job has ended")
     show.add_argument("--json", action="store_true", help="write the service's own document")
     _add_server(show)
+
+
+def _add_health(commands: Any) -> None:
+    health = _parser(
+        commands.add_parser,
+        "health",
+        help="ask the API or the worker beside it whether it is well",
+        description="""
+            Asks the API of these settings for /readyz, by its port or Unix socket; or, of a worker, asks Redis whether
+            one on this machine has renewed its heartbeat. Says in one line how it is, within a few seconds. For health
+            checks of containers, which run it inside of them.""",
+        examples="""
+            imgsvc health
+            imgsvc health --live          where what is not well is restarted: Redis and S3 do not count
+            imgsvc health worker""",
+        notes="Exit codes: 0 it is well, 1 it is not, 2 wrong usage, 130 interrupted.",
+    )
+    health.add_argument(
+        "part", nargs="?", choices=("api", "worker"), default="api", help="which of them (default: api)"
+    )
+    health.add_argument("--live", action="store_true", help="ask the API for /healthz: whether it answers at all")
 
 
 def _add_doctor(commands: Any) -> None:

@@ -90,6 +90,7 @@ class Pool(BlockingConnectionPool):
 
 def word_of(error: BaseException) -> str | None:
     """By which of its words Redis refuses writes in this error, if it does."""
+    error = _said(error)
     found = _WORD.search(str(error))
     return _WORDS.get(type(error).__name__) or (found[1] if found and isinstance(error, RedisError) else None)
 
@@ -108,6 +109,7 @@ def is_lost(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str | None:
     """What an operator must do something about, where it is that."""
+    error = _said(error)
     if isinstance(error, UnfitError):
         return str(error)
     if isinstance(error, AuthenticationError):
@@ -116,6 +118,12 @@ def reason_of(error: BaseException) -> str | None:
         return "this Redis user lacks a right: `imgsvc doctor` says which"
     word = word_of(error)
     return _REFUSALS[word] if word else None
+
+
+def _said(error: BaseException) -> BaseException:
+    """What Redis said: redis-py wraps that where it comes while a connection by a Unix socket is made."""
+    cause = error.__cause__
+    return cause if type(error) is RedisConnectionError and isinstance(cause, RedisError) else error
 
 
 Tried = Callable[[str], Awaitable[None]]

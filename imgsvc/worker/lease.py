@@ -14,6 +14,7 @@ Written against arq 0.28, which is in maintenance; tests hold the overridden sig
 
 import asyncio
 import logging
+import os
 import random
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -30,6 +31,7 @@ from imgsvc.jobs.record import Failure, Outcome, Postponed
 from imgsvc.jobs.types import Claim, WorkerInfo
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
+from imgsvc.runtime.processes import process_name
 from imgsvc.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class LeasedWorker(Worker):
         self._perform = perform
         self._can_perform = can_perform
         self._metrics = metrics
-        self._me = WorkerInfo(secrets.token_hex(4), sandbox)
+        self._me = WorkerInfo(f"{process_name(os.getpid()) or ''}-{secrets.token_hex(4)}", sandbox)
         self._claims: dict[str, Claim] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._ending: set[str] = set()  # their outcome is on its way to the queue, which alone judges it
