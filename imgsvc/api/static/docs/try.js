@@ -27,7 +27,8 @@ export function tryIt(spec, call, keyOf) {
   async function submit(event) {
     event.preventDefault();
     latest?.abort(); // or else its stream would go on unseen, with no way to stop it
-    const abort = (latest = new AbortController());
+    const abort = new AbortController();
+    latest = abort;
     stop.onclick = () => abort.abort();
     stop.hidden = false;
     answer.replaceChildren("Waiting…");
@@ -88,7 +89,8 @@ function control(schema, example) {
 }
 
 function labelled(name, input, note) {
-  input.id = `try-${(made += 1)}`;
+  made += 1;
+  input.id = `try-${made}`;
   return el(
     "div",
     { className: "row" },

@@ -1,7 +1,7 @@
 /** All uploads on the page, newest first: those that are added here, and below them those that were there before. */
 
-import { call } from "./api.js";
 import { announce } from "./announce.js";
+import { call } from "./api.js";
 import { Card } from "./card.js";
 import { count } from "./format.js";
 import { Upload } from "./upload.js";
@@ -38,7 +38,9 @@ export async function loadOlder() {
   complaint.textContent = "";
   older.disabled = true;
   try {
-    const { uploads, next } = await call(`/uploads?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+    const { uploads, next } = await call(
+      `/uploads?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`,
+    );
     const known = new Set([...shown.keys()].map(({ id }) => id));
     for (const status of uploads.filter(({ id }) => !known.has(id))) {
       const upload = Upload.ofStatus(status);

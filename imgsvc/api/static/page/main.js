@@ -15,7 +15,9 @@ intake.listen((files, folders) => {
   notice.textContent = [
     folders ? `${count(folders, "folder")} left out: drop the images themselves.` : "",
     left.length ? `${count(left.length, "image")} left out: add more when some of these are done.` : "",
-  ].join(" ").trim();
+  ]
+    .join(" ")
+    .trim();
 });
 
 keyButton.addEventListener("click", async () => {

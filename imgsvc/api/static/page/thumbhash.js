@@ -5,7 +5,13 @@ const SATURATION = 1.25; // makes up for what quantization has taken
 /** `hash` is base64. Fills a canvas of a few pixels a side. */
 export function paint(canvas, hash) {
   const image = new ImageData(canvas.width, canvas.height);
-  image.data.set(toRGBA(Uint8Array.from(atob(hash), (char) => char.charCodeAt(0)), canvas.width, canvas.height));
+  image.data.set(
+    toRGBA(
+      Uint8Array.from(atob(hash), (char) => char.charCodeAt(0)),
+      canvas.width,
+      canvas.height,
+    ),
+  );
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
