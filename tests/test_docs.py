@@ -64,7 +64,7 @@ async def test_every_call_is_shown_and_listed(service: Service, browser: Browser
         await expect(page.locator("article")).to_have_count(len(calls))
         for operation_id, title in calls.items():
             await expect(call(page, operation_id).get_by_role("heading", level=3)).to_have_text(title)
-        listed = page.get_by_role("navigation", name="Calls").locator("li")
+        listed = page.get_by_role("navigation", name="Operations").locator("li")
         assert sorted(await listed.all_inner_texts()) == sorted(calls.values())
         await expect(page.get_by_role("row")).not_to_have_count(0)
 
@@ -79,15 +79,15 @@ async def test_an_upload_is_made_and_asked_about_from_the_page(service: Service,
         assert "-F file=@tried.jpg" in command
         assert command.endswith(f"{service.url}/upload")
         await send(trying)
-        await expect(trying.locator(".answer")).to_contain_text("202 Accepted")
-        accepted = json.loads(await trying.locator(".answer > pre").inner_text())
+        await expect(trying.locator(".response")).to_contain_text("202 Accepted")
+        accepted = json.loads(await trying.locator(".response > pre").inner_text())
         assert accepted["filename"] == "tried.jpg"
         assert (await service.ended(accepted["id"]))["metadata"] == {"order": "7"}
 
         trying = await form(page, "get_events")
         await expect(trying.get_by_label("id path")).to_have_value(accepted["id"])
         await send(trying)
-        await expect(trying.locator(".answer > pre")).to_contain_text("event: status")
+        await expect(trying.locator(".response > pre")).to_contain_text("event: status")
 
 
 async def test_a_command_is_copied_where_the_browser_gives_no_clipboard(service: Service, browser: Browser) -> None:
@@ -106,8 +106,8 @@ async def test_a_refusal_is_shown_as_it_comes(service: Service, browser: Browser
         trying = await form(page, "list_uploads")
         await trying.get_by_label("limit query").fill("0")
         await send(trying)
-        await expect(trying.locator(".answer")).to_contain_text("422")
-        await expect(trying.locator(".answer > pre")).to_contain_text('"code": "invalid_field"')
+        await expect(trying.locator(".response")).to_contain_text("422")
+        await expect(trying.locator(".response > pre")).to_contain_text('"code": "invalid_field"')
 
 
 async def test_who_sends_again_no_longer_waits_for_the_first_answer(servers: Servers, browser: Browser) -> None:
@@ -124,8 +124,8 @@ async def test_who_sends_again_no_longer_waits_for_the_first_answer(servers: Ser
         await trying.get_by_label("wait query").fill("")
         async with page.expect_event("requestfailed"):
             await send(trying)
-        await expect(trying.locator(".answer")).to_contain_text("200 OK")
-        await expect(trying.locator(".answer")).to_contain_text("PENDING")
+        await expect(trying.locator(".response")).to_contain_text("200 OK")
+        await expect(trying.locator(".response")).to_contain_text("PENDING")
         await expect(trying.get_by_role("button", name="Stop")).to_be_hidden()
 
 
@@ -141,7 +141,7 @@ async def test_the_page_is_accessible_in_light_and_dark(service: Service, browse
         trying = call(page, "get_result").locator("form")
         await trying.get_by_label("id path").fill("none")
         await send(trying)
-        await expect(trying.locator(".answer > pre")).to_contain_text("not_found")
+        await expect(trying.locator(".response > pre")).to_contain_text("not_found")
         for scheme, rules in schemes:
             await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             found: list[Any] = (await Axe().run(page, others, rules)).response["violations"]

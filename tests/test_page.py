@@ -20,7 +20,6 @@ from tests.support.service import Servers, Service, decoders
 PHOTO = images.photo()
 DAMAGED = PHOTO[: len(PHOTO) // 2]
 TIMES = "\N{MULTIPLICATION SIGN}"
-MOST_BYTES = 100_000
 MOST_UPLOADS = 3
 
 
@@ -35,58 +34,6 @@ async def one(servers: Servers) -> AsyncGenerator[Service]:
     """One worker with one decoder, for tests that hold either up; the last of its workers is alive."""
     async with Service.start(servers.environment(), decoders=1, lease_s=1) as started:
         yield started
-
-
-# What is served
-
-
-async def test_the_page_is_kept_by_browsers_and_asked_about_by_its_entity_tag(service: Service) -> None:
-    for path in ("/", "/page/main.js", "/page/page.css", "/page/icon.svg"):
-        first = await service.client.get(path)
-        assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
-        again = await service.client.get(path, headers={"if-none-match": first.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b"")
-        assert again.headers["etag"] == first.headers["etag"]
-
-
-async def test_the_page_runs_nothing_but_its_own_files(service: Service) -> None:
-    for path in ("/", "/page/main.js"):
-        headers = (await service.client.get(path)).headers
-        policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
-        assert policy == {
-            "default-src": "'none'",
-            "script-src": "'self'",
-            "style-src": "'self'",
-            "img-src": "'self' blob: data:",
-            "connect-src": "'self'",
-            "form-action": "'none'",
-            "frame-ancestors": "'none'",
-            "base-uri": "'none'",
-        }
-        assert headers["x-content-type-options"] == "nosniff"
-
-
-@pytest.mark.parametrize("name", ["none.js", "routes.py", "..%2froutes.py", "%2e%2e", "%00", "index.html%00", ""])
-async def test_nothing_else_is_served_beside_the_page(service: Service, name: str) -> None:
-    answer = await service.client.get(f"/page/{name}")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-
-
-async def test_the_page_weighs_less_than_a_photo_and_asks_nobody_else(service: Service, browser: Browser) -> None:
-    fetched: list[Request] = []
-    async with visit(browser, "about:blank") as page:
-        page.on("requestfinished", lambda request: fetched.append(request))
-        await page.goto(service.url, wait_until="networkidle")
-        sizes = [await request.sizes() for request in fetched]
-    shown = {f"{service.url}{path}" for path in ("/files", "/uploads")}  # what others have uploaded here
-    weight = sum(
-        size["responseHeadersSize"] + size["responseBodySize"]
-        for request, size in zip(fetched, sizes, strict=True)
-        if not request.url.startswith(tuple(shown))
-    )
-    print(f"{weight} bytes in {len(fetched)} requests")
-    assert all(request.url.startswith(service.url) for request in fetched)
-    assert 10_000 < weight <= MOST_BYTES
 
 
 # From a file to its thumbnail
@@ -128,7 +75,7 @@ async def test_a_blurred_picture_stands_in_until_the_thumbnail_is_loaded(service
     size = (32, 21)
     small = images.scene().resize(size, Image.Resampling.BOX)
     decode = """async ([hash, width, height]) => {
-        const { toRGBA } = await import("/page/thumbhash.js");
+        const { toRGBA } = await import("/static/page/thumbhash.js");
         return [...toRGBA(Uint8Array.from(hash), width, height)];
     }"""
     async with visit(browser, service.url) as page:
@@ -248,7 +195,7 @@ async def held_up(one: Service, browser: Browser, name: str) -> AsyncGenerator[P
         decoder.suspend()
     async with visit(browser, one.url) as page:
         await add(page, file(name, PHOTO))
-        await expect(card(page, name)).to_contain_text("Processing, 10 %, reading it")
+        await expect(card(page, name)).to_contain_text("Processing, 10 %, reading the image")
         yield page
 
 

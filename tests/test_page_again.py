@@ -27,10 +27,10 @@ async def test_earlier_uploads_are_listed_page_by_page_newest_first(servers: Ser
         for upload_id in [await service.upload(SMALL, name) for name in names]:
             await service.ended(upload_id)
         async with visit(browser, service.url) as page:
-            await expect(page.locator(".thumb.loaded")).to_have_count(PAGE)
+            await expect(page.locator(".thumbnail.loaded")).to_have_count(PAGE)
             assert await shown(page) == names[: -PAGE - 1 : -1]
             await page.get_by_role("button", name="Show older").click()
-            await expect(page.locator(".thumb.loaded")).to_have_count(len(names))
+            await expect(page.locator(".thumbnail.loaded")).to_have_count(len(names))
             assert await shown(page) == names[::-1]
             await expect(page.get_by_role("button", name="Show older")).to_be_hidden()
 
@@ -63,7 +63,7 @@ async def test_the_key_is_asked_for_once_and_never_stands_in_a_url(servers: Serv
         dialog = page.get_by_role("dialog", name="API key")
         await dialog.get_by_label("Key").fill("a-key-that-nobody-has")
         await page.keyboard.press("Enter")
-        await expect(dialog).to_contain_text("does not know this key")
+        await expect(dialog).to_contain_text("not valid")
         await dialog.get_by_label("Key").fill(KEY)
         await page.keyboard.press("Enter")
         await expect(dialog).to_be_hidden()
@@ -78,11 +78,11 @@ async def test_the_key_is_asked_for_once_and_never_stands_in_a_url(servers: Serv
         await page.reload()
         await expect(page.get_by_label("Preset")).to_have_value("default")
         await expect(dialog).to_be_hidden()
-        await page.get_by_role("button", name="Forget key").click()
+        await page.get_by_role("button", name="Remove API key").click()
         await expect(dialog).to_be_visible()
         await page.keyboard.press("Escape")
         await expect(page.get_by_role("alert").first).to_contain_text("Send a key")
-        await expect(page.get_by_role("button", name="Enter key")).to_be_visible()
+        await expect(page.get_by_role("button", name="Enter API key")).to_be_visible()
     assert not [url for url in urls if KEY in url]
 
 

@@ -69,6 +69,6 @@ def card(page: Page, name: str) -> Locator:
 async def thumbnail(page: Page, name: str) -> Locator:
     """The image's thumbnail, once it is seen."""
     image = card(page, name).get_by_role("img", name=f"Open {name}")
-    await expect(card(page, name).locator(".thumb.loaded")).to_be_visible()
+    await expect(card(page, name).locator(".thumbnail.loaded")).to_be_visible()
     assert await image.evaluate("image => image.naturalWidth") > 0
     return image
