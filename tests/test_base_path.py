@@ -88,7 +88,7 @@ async def test_h45_the_page_and_the_docs_work_there(site: str) -> None:
             await call.get_by_text("Try it", exact=True).click()
             await expect(call.locator("form .command")).to_contain_text(f"{site}{BASE}/presets")
             await call.get_by_role("button", name="Send").click()
-            await expect(call.locator(".answer")).to_contain_text("200 OK")
+            await expect(call.locator(".response")).to_contain_text("200 OK")
 
 
 async def test_h45_the_command_line_takes_it_for_a_server(site: str, folder: Path) -> None:

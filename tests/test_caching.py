@@ -22,7 +22,7 @@ async def test_h46_no_cache_keeps_a_document_or_a_refusal(service: Service) -> N
         accepted,
         *[await get(f"/upload/{upload_id}{path}") for path in ("", "/status", "/result")],
         *[await get(path) for path in ("/uploads", "/presets", "/healthz", "/readyz", "/metrics")],
-        *[await get(path) for path in ("/nowhere", f"/upload/{uuid4()}", "/page/nothing.js", "/%0a")],
+        *[await get(path) for path in ("/nowhere", f"/upload/{uuid4()}", "/static/page/nothing.js", "/%0a")],
         await get(f"/files/processed/{uuid4()}/early_thumbnail.jpeg"),
         await get("/healthz", headers={"host": "elsewhere.example"}),
         await service.client.put("/upload"),
@@ -55,7 +55,7 @@ async def test_h46_files_and_assets_are_kept_as_before(service: Service) -> None
     other = await service.client.get(path, headers={"if-match": '"other"'})
     for answer, status in ((beyond, 416), (other, 412)):
         assert (answer.status_code, answer.headers["cache-control"]) == (status, "no-store")
-    for path in ("/", "/docs", "/openapi.json", "/page/main.js", "/docs/docs.js"):
+    for path in ("/", "/docs", "/openapi.json", "/static/page/main.js", "/static/docs/docs.js"):
         first = await service.client.get(path)
         again = await service.client.get(path, headers={"if-none-match": first.headers["etag"]})
         assert (first.headers["cache-control"], again.headers["cache-control"]) == ("no-cache", "no-cache")

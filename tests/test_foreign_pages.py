@@ -127,26 +127,24 @@ async def preflight(service: Service, origin: str, method: str = "POST") -> http
 
 
 async def test_h21_a_foreign_page_is_told_nothing_by_a_preflight(service: Service, keyed: Service) -> None:
-    for one in (service, keyed):
+    for target in (service, keyed):
         for origin in ("https://evil.example", "null", f"{APP}.evil.example", "http://app.example.com"):
-            answer = await preflight(one, origin)
+            answer = await preflight(target, origin)
             assert answer.status_code in {401, 405}
             assert not [name for name in answer.headers if name.startswith("access-control-")]
-        reading = await one.client.get("/healthz", headers={"origin": "https://evil.example"})
+        reading = await target.client.get("/healthz", headers={"origin": "https://evil.example"})
         assert not [name for name in reading.headers if name.startswith("access-control-allow-")]
 
 
 async def test_an_origin_that_is_listed_may_call(keyed: Service, servers: Servers) -> None:
-    async with Service.start(
-        servers.environment(), workers=0, cors_origins=f"http://localhost:3000, {APP}"
-    ) as open_one:
-        for one in (keyed, open_one):
-            answer = await preflight(one, APP, "DELETE")
+    async with Service.start(servers.environment(), workers=0, cors_origins=f"http://localhost:3000, {APP}") as unkeyed:
+        for target in (keyed, unkeyed):
+            answer = await preflight(target, APP, "DELETE")
             assert answer.status_code == 200
             assert answer.headers["access-control-allow-origin"] == APP
             assert "DELETE" in answer.headers["access-control-allow-methods"]
             assert "idempotency-key" in answer.headers["access-control-allow-headers"]
-            answer = await post(one, origin=APP, **{"sec-fetch-site": "cross-site"})
+            answer = await post(target, origin=APP, **{"sec-fetch-site": "cross-site"})
             assert answer.status_code == 202
             assert answer.headers["access-control-allow-origin"] == APP
             assert {"Location", "X-Request-Id", "Retry-After"} <= set(

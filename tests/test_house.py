@@ -109,7 +109,11 @@ def test_foreign_words_stay_behind_their_door(path: Path) -> None:
     assert all(rooms(module(path))[0] in SPOKEN_IN[library] for library in spoken)
 
 
-@pytest.mark.parametrize("path", [*FILES, *PACKAGE.rglob("*.lua")], ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path",
+    [*FILES, *PACKAGE.rglob("*.lua"), *PACKAGE.rglob("*.js"), *PACKAGE.rglob("*.css")],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
 def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 

@@ -148,7 +148,15 @@ HEADERS = {
     f"GET /upload/{uuid4()}/status": ("Prefer",),
     "OPTIONS /upload": ("Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"),
 }
-PATHS = ("/upload/{}", "/upload/{}/status", "/files/{}", "/files/processed/{}/x", "/page/{}", "/docs/{}", "/{}")
+PATHS = (
+    "/upload/{}",
+    "/upload/{}/status",
+    "/files/{}",
+    "/files/processed/{}/x",
+    "/static/page/{}",
+    "/static/{}",
+    "/{}",
+)
 
 
 @pytest_asyncio.fixture(scope="module")

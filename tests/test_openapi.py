@@ -204,9 +204,9 @@ async def test_the_document_and_its_page_are_served_with_what_the_page_may_load(
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     size = len(page.content)
-    for name in ("docs.css", "docs.js", "icon.svg"):
-        asset = await service.client.get(f"/docs/{name}")
+    for name in ("shared/base.css", "docs/docs.css", "docs/docs.js", "shared/icon.svg"):
+        asset = await service.client.get(f"/static/{name}")
         assert asset.status_code == 200
         size += len(asset.content)
     assert size < 60_000
-    assert (await service.client.get("/docs/..%2fapp.py")).status_code == 404
+    assert (await service.client.get("/static/docs/..%2f..%2fapp.py")).status_code == 404

@@ -1,4 +1,4 @@
-"""The web page over time and with keys: what was uploaded before, and whom it shows that to."""
+"""The web page over time and with keys: uploads made earlier, and who sees them."""
 
 from collections.abc import AsyncGenerator
 
@@ -27,10 +27,10 @@ async def test_earlier_uploads_are_listed_page_by_page_newest_first(servers: Ser
         for upload_id in [await service.upload(SMALL, name) for name in names]:
             await service.ended(upload_id)
         async with visit(browser, service.url) as page:
-            await expect(page.locator(".thumb.loaded")).to_have_count(PAGE)
+            await expect(page.locator(".thumbnail.loaded")).to_have_count(PAGE)
             assert await shown(page) == names[: -PAGE - 1 : -1]
             await page.get_by_role("button", name="Show older").click()
-            await expect(page.locator(".thumb.loaded")).to_have_count(len(names))
+            await expect(page.locator(".thumbnail.loaded")).to_have_count(len(names))
             assert await shown(page) == names[::-1]
             await expect(page.get_by_role("button", name="Show older")).to_be_hidden()
 
@@ -49,8 +49,22 @@ async def test_a_visitor_watches_by_a_stream_and_does_not_poll(service: Service,
         page.on("request", lambda request: asked.append(path(request)))
         await add(page, file("streamed.jpg", SMALL))
         await thumbnail(page, "streamed.jpg")
-    assert len([each for each in asked if each.endswith("/events")]) == 1
-    assert not [each for each in asked if each.endswith("/status")]
+    assert len([requested for requested in asked if requested.endswith("/events")]) == 1
+    assert not [requested for requested in asked if requested.endswith("/status")]
+
+
+async def test_a_page_that_could_not_load_its_data_says_so_and_can_try_again(
+    service: Service, browser: Browser
+) -> None:
+    async with visit(browser, "about:blank") as page:
+        await page.route("**/presets", lambda route: route.abort())
+        await page.goto(service.url)
+        await expect(page.get_by_role("alert").first).to_contain_text("The service could not be reached.")
+        await page.unroute("**/presets")
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.get_by_label("Preset")).to_have_value("default")
+        await expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+        await expect(page.get_by_role("alert").first).to_be_empty()
 
 
 async def test_the_key_is_asked_for_once_and_never_stands_in_a_url(servers: Servers, browser: Browser) -> None:
@@ -63,7 +77,7 @@ async def test_the_key_is_asked_for_once_and_never_stands_in_a_url(servers: Serv
         dialog = page.get_by_role("dialog", name="API key")
         await dialog.get_by_label("Key").fill("a-key-that-nobody-has")
         await page.keyboard.press("Enter")
-        await expect(dialog).to_contain_text("does not know this key")
+        await expect(dialog).to_contain_text("not valid")
         await dialog.get_by_label("Key").fill(KEY)
         await page.keyboard.press("Enter")
         await expect(dialog).to_be_hidden()
@@ -78,11 +92,11 @@ async def test_the_key_is_asked_for_once_and_never_stands_in_a_url(servers: Serv
         await page.reload()
         await expect(page.get_by_label("Preset")).to_have_value("default")
         await expect(dialog).to_be_hidden()
-        await page.get_by_role("button", name="Forget key").click()
+        await page.get_by_role("button", name="Remove API key").click()
         await expect(dialog).to_be_visible()
         await page.keyboard.press("Escape")
         await expect(page.get_by_role("alert").first).to_contain_text("Send a key")
-        await expect(page.get_by_role("button", name="Enter key")).to_be_visible()
+        await expect(page.get_by_role("button", name="Enter API key")).to_be_visible()
     assert not [url for url in urls if KEY in url]
 
 

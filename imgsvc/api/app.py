@@ -44,7 +44,6 @@ class Upload(HTTPEndpoint):
 
 ROUTES = [
     Route("/", pages.index, methods=["GET"]),
-    Route("/page/{name}", pages.page_asset, methods=["GET"], include_in_schema=False),
     Route("/upload", upload.upload, methods=["POST"]),
     Route("/upload/url", from_url.UploadUrl),
     Route("/upload/{id}", Upload),
@@ -61,7 +60,7 @@ ROUTES = [
     Route("/metrics", service.metrics, methods=["GET"]),
     Route("/openapi.json", pages.openapi, methods=["GET"]),
     Route("/docs", pages.docs, methods=["GET"]),
-    Route("/docs/{name}", pages.docs_asset, methods=["GET"], include_in_schema=False),
+    Route("/static/{folder}/{name}", pages.asset, methods=["GET"], include_in_schema=False),
 ]
 
 _BUCKET_RETRY_S = 1.0

@@ -18,6 +18,7 @@ from imgsvc.api.http.context import services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.openapi import document
 
+_FOLDERS = {"page", "docs", "shared"}
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -62,7 +63,7 @@ class Asset:
 
 @cache
 def _folder(name: str) -> Mapping[str, Asset]:
-    """The files of one page by name, read once: together they are smaller than a photo."""
+    """The files of one folder by name, read once: together they are smaller than a photo."""
     return {
         file.name: Asset(file.read_bytes(), _MEDIA_TYPES[PurePath(file.name).suffix])
         for file in (resources.files("imgsvc.api") / "static" / name).iterdir()
@@ -71,7 +72,7 @@ def _folder(name: str) -> Mapping[str, Asset]:
 
 
 def _answer(request: Request, folder: str, name: str) -> Response:
-    asset = _folder(folder).get(name)
+    asset = _folder(folder).get(name) if folder in _FOLDERS else None
     if asset is None:
         raise ProblemError("not_found", "No such path.")
     return asset.answer(request)
@@ -81,16 +82,12 @@ async def index(request: Request) -> Response:
     return _answer(request, "page", "index.html")
 
 
-async def page_asset(request: Request) -> Response:
-    return _answer(request, "page", request.path_params["name"])
-
-
 async def docs(request: Request) -> Response:
     return _answer(request, "docs", "docs.html")
 
 
-async def docs_asset(request: Request) -> Response:
-    return _answer(request, "docs", request.path_params["name"])
+async def asset(request: Request) -> Response:
+    return _answer(request, request.path_params["folder"], request.path_params["name"])
 
 
 async def openapi(request: Request) -> Response:

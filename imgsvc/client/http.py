@@ -35,7 +35,7 @@ _HOLD_S = 1
 _POLL_S = (0.1, 1.0)
 _MAX_ANSWER_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
-_TERMINAL = {"SUCCESS", "FAILURE", "CANCELLED"}
+TERMINAL = {"SUCCESS", "FAILURE", "CANCELLED"}
 _PASSING = {
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
@@ -133,7 +133,7 @@ class Client:
             document = await self._get(f"/upload/{quote(upload_id, safe='')}/status", wait=str(_HOLD_S))
             if on_status:
                 on_status(document)
-            if document["status"] in _TERMINAL:
+            if document["status"] in TERMINAL:
                 return document
             # nothing is left to sleep where the server held the answer until something happened
             await asyncio.sleep(max(0.0, begin + pause_s - monotonic()))

@@ -1,4 +1,4 @@
-"""A real Chromium, and the web page as its visitors meet it: by roles, labels and names."""
+"""A real Chromium, and the web page as its visitors find it: by roles, labels and names."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ expect.set_options(timeout=DEADLINE_MS)
 
 @asynccontextmanager
 async def chromium() -> AsyncGenerator[Browser]:
-    """The one that Debian packages: Playwright's own would come from elsewhere than all else does."""
+    """Debian's Chromium: Playwright's own would be downloaded from outside the package registries."""
     if CHROMIUM is None:
         pytest.skip("no chromium: apt-get install --no-install-recommends chromium")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -32,25 +32,25 @@ async def chromium() -> AsyncGenerator[Browser]:
 
 @asynccontextmanager
 async def visit(browser: Browser, url: str, *permissions: str) -> AsyncGenerator[Page]:
-    """Opens a page for a new visitor. Whatever it then complains of in its console fails the test."""
-    complaints: list[str] = []
+    """Opens a page for a new visitor. Errors and warnings in its console fail the test."""
+    errors: list[str] = []
     context = await browser.new_context(permissions=permissions)
     context.set_default_timeout(DEADLINE_MS)
     try:
         page = await context.new_page()
-        page.on("console", lambda message: complaints.extend(_complaint(message)))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: errors.extend(_console_errors(message)))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         await page.goto(url)
         yield page
     finally:
         await context.close()
-    assert not complaints, "\n".join(complaints)
+    assert not errors, "\n".join(errors)
 
 
-def _complaint(message: ConsoleMessage) -> list[str]:
-    """Requests that fail or are refused are told by Chromium itself, and no fault of the page."""
-    told = message.text.startswith("Failed to load resource: ")
-    return [message.text] if message.type in {"error", "warning"} and not told else []
+def _console_errors(message: ConsoleMessage) -> list[str]:
+    """Chromium itself logs requests that fail or are refused: those are no fault of the page."""
+    is_request = message.text.startswith("Failed to load resource: ")
+    return [message.text] if message.type in {"error", "warning"} and not is_request else []
 
 
 def file(name: str, data: bytes) -> FilePayload:
@@ -62,13 +62,13 @@ async def add(page: Page, *files: FilePayload) -> None:
 
 
 def card(page: Page, name: str) -> Locator:
-    """What the page shows of the upload of that name."""
+    """The card of the upload of that name."""
     return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name, exact=True))
 
 
 async def thumbnail(page: Page, name: str) -> Locator:
-    """The image's thumbnail, once it is seen."""
+    """The image's thumbnail, once it is loaded."""
     image = card(page, name).get_by_role("img", name=f"Open {name}")
-    await expect(card(page, name).locator(".thumb.loaded")).to_be_visible()
+    await expect(card(page, name).locator(".thumbnail.loaded")).to_be_visible()
     assert await image.evaluate("image => image.naturalWidth") > 0
     return image

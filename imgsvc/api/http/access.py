@@ -16,8 +16,8 @@ from imgsvc.api.http.errors import ProblemError, coded_response
 from imgsvc.runtime.api_keys import ANY_HOST, Caller, Keys, parse_hosts, parse_origins
 from imgsvc.runtime.settings import Settings
 
-_UNGUARDED = re.compile(r"/|/(?:healthz|readyz|openapi\.json)|/(?:docs|page|files)(?:/.*)?", re.DOTALL)
-"""What needs no key: health, docs, the page, and files, which have their own signatures."""
+_UNGUARDED = re.compile(r"/|/(?:healthz|readyz|openapi\.json)|/(?:docs|files|static)(?:/.*)?", re.DOTALL)
+"""What needs no key: health, the page, docs and their assets; and files, which have signatures."""
 
 _READING = {"GET", "HEAD", "OPTIONS"}
 _OWN_SITE = {"same-origin", "none"}

@@ -28,6 +28,10 @@ local WORKERS, WEBHOOKS = PREFIX .. 'workers', PREFIX .. 'webhooks'
 local DOORBELL, REVOKED = PREFIX .. 'doorbell', PREFIX .. 'revoked'
 local EVENTS, ECHO = PREFIX .. 'events', PREFIX .. 'echo'
 local CLOCK = ''  -- a member of WORKERS
+-- Statuses, as in record.py; readers see no upload whose status is HIDDEN.
+local TERMINAL = {SUCCESS = true, FAILURE = true, CANCELLED = true}
+local RETRYABLE = {FAILURE = true, CANCELLED = true}
+local HIDDEN = {RESERVED = true, ABANDONED = true}
 local FIRST_LOOK_MS = 2000  -- most that is written late is there by then
 local JUMP_MS = 20000  -- fewer than a reservation has left at any time
 local GRACE_MS = 60000
@@ -90,13 +94,9 @@ local function status_of(id) return redis.call('HGET', record(id), 'status') end
 local function belongs_to(id) return redis.call('HGET', record(id), 'belongs_to') or '' end
 
 -- Whether readers see an upload of this status.
-local function is_visible(status)
-  return status and status ~= 'RESERVED' and status ~= 'ABANDONED'
-end
+local function is_visible(status) return status and not HIDDEN[status] end
 
-local function is_terminal(status)
-  return status == 'SUCCESS' or status == 'FAILURE' or status == 'CANCELLED'
-end
+local function is_terminal(status) return TERMINAL[status] end
 
 local function enqueue(id)
   redis.call('ZADD', QUEUE, now_ms(), id)

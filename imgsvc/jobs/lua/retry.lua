@@ -12,7 +12,7 @@ local per_day, unknown_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local fields = redis.call('HMGET', record(id), 'status', 'sweeping', 'expires_at', 'source')
 local status, sweeping, expires_at, source = unpack(fields)
 if not is_visible(status) or belongs_to(id) ~= owner then return {'UNKNOWN'} end
-if status ~= 'FAILURE' and status ~= 'CANCELLED' then return {'CONFLICT'} end
+if not RETRYABLE[status] then return {'CONFLICT'} end
 if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return {'CONFLICT'} end
 local wait_ms = take_turn(owner, per_minute)
 if wait_ms > 0 then return {'RATE_LIMITED', wait_ms} end

@@ -1,30 +1,30 @@
-// The page: reads openapi.json, and shows it.
+/** Loads openapi.json and displays it. */
 
-import { el, line, prose } from "./dom.js";
-import { section } from "./operation.js";
+import { storedKey, storeKey } from "../shared/api-key.js";
+import { blocks, el, inline } from "./dom.js";
+import { operationArticle } from "./operation.js";
 import { METHODS, Spec } from "./spec.js";
 
-const KEY = "imgsvc.key";
 const keyInput = document.getElementById("key");
 const main = document.getElementById("main");
 
-keyInput.value = sessionStorage.getItem(KEY) ?? "";
-keyInput.addEventListener("input", () => sessionStorage.setItem(KEY, keyInput.value.trim()));
-document.getElementById("access").addEventListener("submit", (event) => event.preventDefault());
+keyInput.value = storedKey();
+keyInput.addEventListener("input", () => storeKey(keyInput.value));
+document.getElementById("key-form").addEventListener("submit", (event) => event.preventDefault());
 
 function render(spec) {
-  const { info, tags } = spec.document;
-  const calls = spec.operations();
-  document.getElementById("version").textContent = `OpenAPI ${spec.document.openapi}, imgsvc ${info.version}`;
+  const { info, tags, openapi, webhooks = {} } = spec.document;
+  const operations = spec.operations();
+  document.getElementById("version").textContent = `OpenAPI ${openapi}, imgsvc ${info.version}`;
   const groups = tags.map(({ name, description }) =>
     group(
       name,
       description,
-      calls.filter(({ tag }) => tag === name),
-      (call) => section(spec, call, () => keyInput.value.trim()),
+      operations.filter(({ tag }) => tag === name),
+      (operation) => operationArticle(spec, operation, { canTry: true }),
     ),
   );
-  const hooks = Object.entries(spec.document.webhooks ?? {}).flatMap(([path, item]) =>
+  const webhookOperations = Object.entries(webhooks).flatMap(([path, item]) =>
     METHODS.filter((method) => method in item).map((method) => ({
       method,
       path,
@@ -32,19 +32,25 @@ function render(spec) {
       parameters: item[method].parameters ?? [],
     })),
   );
-  const all = [
+  const sections = [
     ...groups,
-    group("Webhooks", "What the service itself sends.", hooks, (call) => section(spec, call)),
-    problems(spec),
+    group("Webhooks", "Requests that the service sends.", webhookOperations, (webhook) =>
+      operationArticle(spec, webhook, { canTry: false }),
+    ),
+    errors(spec),
   ];
-  main.replaceChildren(el("section", { className: "intro" }, prose(info.description)), ...all.map(({ node }) => node));
-  document.getElementById("calls").replaceChildren(...all.map(({ entry }) => entry));
+  main.replaceChildren(
+    el("section", { className: "intro" }, blocks(info.description)),
+    ...sections.map(({ section }) => section),
+  );
+  document.getElementById("operations").replaceChildren(...sections.map(({ navigation }) => navigation));
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
-function group(name, description, calls, show) {
+/** The section of one tag, and its part of the navigation. */
+function group(name, description, operations, toArticle) {
   const id = name.toLowerCase();
-  const links = calls.map(({ method, path, operation }) =>
+  const links = operations.map(({ method, path, operation }) =>
     el(
       "li",
       {},
@@ -58,19 +64,19 @@ function group(name, description, calls, show) {
     ),
   );
   return {
-    node: el(
+    section: el(
       "section",
       { "aria-labelledby": id },
       el("h2", { id }, name),
-      el("p", {}, line(description)),
-      calls.map(show),
+      el("p", {}, inline(description)),
+      operations.map(toArticle),
     ),
-    entry: el("div", {}, el("a", { className: "group", href: `#${id}` }, name), el("ul", {}, links)),
+    navigation: el("div", {}, el("a", { className: "group", href: `#${id}` }, name), el("ul", {}, links)),
   };
 }
 
-/** Every code that an error may carry. */
-function problems(spec) {
+/** The section of all error codes, and its part of the navigation. */
+function errors(spec) {
   const rows = Object.entries(spec.document.components.examples).map(([code, { summary, value }]) =>
     el(
       "tr",
@@ -82,26 +88,26 @@ function problems(spec) {
         " ",
         el("code", {}, code),
       ),
-      el("td", {}, line(summary)),
+      el("td", {}, inline(summary)),
     ),
   );
   return {
-    node: el(
+    section: el(
       "section",
       { "aria-labelledby": "errors" },
       el("h2", { id: "errors" }, "Errors"),
-      el("p", {}, "Problem documents (RFC 9457), by their code."),
+      el("p", {}, "Problem details (RFC 9457) by code."),
       el("table", {}, el("tbody", {}, rows)),
     ),
-    entry: el("div", {}, el("a", { className: "group", href: "#errors" }, "Errors")),
+    navigation: el("div", {}, el("a", { className: "group", href: "#errors" }, "Errors")),
   };
 }
 
 try {
   const response = await fetch("openapi.json");
-  if (!response.ok) throw new Error(`openapi.json: ${response.status}`);
+  if (!response.ok) throw new Error(`status ${response.status}`);
   render(new Spec(await response.json()));
 } catch (error) {
   document.getElementById("loading").textContent =
-    `The document could not be loaded (${error.message}). Reload the page to try again.`;
+    `openapi.json could not be loaded (${error.message}). Reload the page to try again.`;
 }

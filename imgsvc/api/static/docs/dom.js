@@ -1,8 +1,12 @@
-// Elements from plain data. All text goes in as text: nothing that is shown is ever read as HTML.
+/** Builds elements from plain data. All text is inserted as text: nothing is ever parsed as HTML. */
 
-import { copy } from "../page/clipboard.js";
+import { copy } from "../shared/clipboard.js";
 
-/** An element with properties (those with a dash are attributes, `on…` listeners) and children, strings or nodes. */
+const COPIED_MS = 1500;
+
+/** An element with properties and children, which are strings or nodes. Properties with a dash are attributes, those
+ * that begin with `on` are event listeners.
+ */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -14,20 +18,20 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
-/** A line of text with its `code`. */
-export function line(text) {
-  return (text ?? "").split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
+/** Inline Markdown: text with `code`. */
+export function inline(text) {
+  return (text ?? "").split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 }
 
-/** Paragraphs and lists. */
-export function prose(text) {
+/** Block Markdown: paragraphs and lists. */
+export function blocks(text) {
   return (text ?? "")
     .trim()
     .split(/\n\n+/)
     .map((block) => {
-      const [numbered, dashed] = [/^\d+\. /m, /^- /m].map((mark) => block.split(mark).slice(1));
+      const [numbered, bulleted] = [/^\d+\. /m, /^- /m].map((marker) => block.split(marker).slice(1));
       if (numbered.length) return list("ol", numbered);
-      return dashed.length ? list("ul", dashed) : el("p", {}, line(block));
+      return bulleted.length ? list("ul", bulleted) : el("p", {}, inline(block));
     });
 }
 
@@ -35,30 +39,34 @@ function list(tag, items) {
   return el(
     tag,
     {},
-    items.map((item) => el("li", {}, line(item.trim()))),
+    items.map((item) => el("li", {}, inline(item.trim()))),
   );
 }
 
-/** Something that can be opened. Its inside is made when it is opened first. */
-export function fold(summary, inside, properties = {}) {
+/** A disclosure widget. `content` builds what is inside when it is opened for the first time. */
+export function details(summary, content, properties = {}) {
   const node = el("details", properties, el("summary", {}, summary));
-  const fill = () => node.childElementCount === 1 && node.append(...[inside()].flat(Infinity));
+  const fill = () => node.childElementCount === 1 && node.append(...[content()].flat(Infinity));
   node.addEventListener("toggle", () => node.open && fill());
   if (node.open) fill();
   return node;
 }
 
-export function code(text) {
+export function codeBlock(text) {
   return el("pre", { tabIndex: 0 }, el("code", {}, text));
 }
 
-/** A button that copies what `text` gives. */
-export function copier(text) {
-  const button = el("button", { type: "button", className: "quiet" }, "Copy");
+/** A button that copies what `text` returns. */
+export function copyButton(text) {
+  const button = el("button", { type: "button" }, "Copy");
   button.addEventListener("click", async () => {
-    await copy(text());
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = "Copy"), 1500);
+    button.textContent = await copy(text()).then(
+      () => "Copied",
+      () => "Copying is not allowed",
+    );
+    setTimeout(() => {
+      button.textContent = "Copy";
+    }, COPIED_MS);
   });
   return button;
 }

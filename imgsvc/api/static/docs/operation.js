@@ -1,11 +1,10 @@
-// One operation: what it does, takes and answers.
+/** One operation: its description, parameters, bodies and responses. */
 
-import { code, el, fold, line, prose } from "./dom.js";
-import { tree } from "./schema.js";
-import { tryIt } from "./try.js";
+import { blocks, codeBlock, details, el, inline } from "./dom.js";
+import { schemaTree } from "./schema.js";
+import { tryForm } from "./try.js";
 
-export function section(spec, call, keyOf) {
-  const { method, path, operation, parameters } = call;
+export function operationArticle(spec, { method, path, operation, parameters }, { canTry }) {
   const isOpen = operation.security?.length === 0;
   return el(
     "article",
@@ -25,23 +24,25 @@ export function section(spec, call, keyOf) {
       "p",
       { className: "summary" },
       operation.summary,
-      isOpen ? el("span", { className: "note" }, " needs no key") : null,
+      isOpen ? el("span", { className: "note" }, " no API key needed") : null,
     ),
-    prose(operation.description),
-    parameters.length ? [el("h4", {}, "Parameters"), table(spec, parameters)] : null,
+    blocks(operation.description),
+    parameters.length ? [el("h4", {}, "Parameters"), parameterTable(spec, parameters)] : null,
     operation.requestBody ? [el("h4", {}, "Body"), bodies(spec, operation.requestBody)] : null,
-    el("h4", {}, "Answers"),
-    Object.entries(operation.responses).map(([status, one]) => answer(spec, status, spec.resolve(one))),
-    keyOf ? fold("Try it", () => tryIt(spec, call, keyOf), { className: "trying" }) : null,
+    el("h4", {}, "Responses"),
+    Object.entries(operation.responses).map(([status, raw]) => responseDetails(spec, status, spec.resolve(raw))),
+    canTry
+      ? details("Try it", () => tryForm(spec, { method, path, operation, parameters }), { className: "try-it" })
+      : null,
   );
 }
 
-function table(spec, parameters) {
-  const rows = parameters.map((one) => {
-    const schema = one.schema ?? Object.values(one.content)[0].schema;
+function parameterTable(spec, parameters) {
+  const rows = parameters.map((parameter) => {
+    const schema = spec.schemaOf(parameter);
     const resolved = spec.resolve(schema);
-    const facts = [
-      one.required ? "required" : null,
+    const notes = [
+      parameter.required ? "required" : null,
       resolved.default === undefined ? null : `default ${resolved.default}`,
     ]
       .filter(Boolean)
@@ -49,13 +50,13 @@ function table(spec, parameters) {
     return el(
       "tr",
       {},
-      el("th", { scope: "row" }, el("code", {}, one.name), el("span", { className: "note" }, ` ${one.in}`)),
+      el("th", { scope: "row" }, el("code", {}, parameter.name), el("span", { className: "note" }, ` ${parameter.in}`)),
       el(
         "td",
         {},
         el("span", { className: "type" }, spec.typeOf(schema)),
-        facts ? el("span", { className: "note" }, ` ${facts}`) : null,
-        el("div", {}, line(one.description)),
+        notes ? el("span", { className: "note" }, ` ${notes}`) : null,
+        el("div", {}, inline(parameter.description)),
       ),
     );
   });
@@ -63,44 +64,45 @@ function table(spec, parameters) {
 }
 
 function bodies(spec, raw) {
-  const groups = new Map(); // media types that take the same are shown once
+  const groups = new Map(); // media types with the same schema and examples are shown together
   for (const [type, media] of Object.entries(spec.resolve(raw).content)) {
     const key = JSON.stringify(media);
     groups.set(key, { types: [...(groups.get(key)?.types ?? []), type], media });
   }
   return [...groups.values()].map(({ types, media }) =>
-    fold(
+    details(
       types.map((type) => el("code", {}, `${type} `)),
-      () => inside(spec, media),
+      () => bodyContent(spec, media),
     ),
   );
 }
 
-function inside(spec, media) {
+function bodyContent(spec, media) {
   const examples = Object.entries(spec.examples(media)).map(([name, value]) =>
-    fold(name, () => code(typeof value === "string" ? value : JSON.stringify(value, null, 2))),
+    details(name, () => codeBlock(typeof value === "string" ? value : JSON.stringify(value, null, 2))),
   );
-  return [...tree(spec, media.schema), ...examples];
+  return [...schemaTree(spec, media.schema), ...examples];
 }
 
-function answer(spec, status, response) {
+function responseDetails(spec, status, response) {
   const codes = Object.values(response.content ?? {}).flatMap(({ schema }) => schema.properties?.code?.enum ?? []);
-  const told = codes.length > 1 ? codes.map((one) => [" ", el("code", {}, one)]) : [" ", line(response.description)];
-  const summary = [el("span", { className: `status s${status[0]}` }, status), told];
-  const headers = Object.entries(response.headers ?? {}).map(([name, raw]) => header(name, spec.resolve(raw)));
-  return fold(summary, () => [
-    codes.length > 1 ? prose(response.description) : [],
+  const hasCodes = codes.length > 1;
+  const title = hasCodes ? codes.map((code) => [" ", el("code", {}, code)]) : [" ", inline(response.description)];
+  const summary = [el("span", { className: `status s${status[0]}` }, status), title];
+  const headers = Object.entries(response.headers ?? {}).map(([name, raw]) => headerItem(name, spec.resolve(raw)));
+  return details(summary, () => [
+    hasCodes ? blocks(response.description) : [],
     response.content ? bodies(spec, { content: response.content }) : el("p", { className: "note" }, "No body."),
-    headers.length ? fold("Headers", () => el("ul", { className: "schema" }, headers)) : [],
+    headers.length ? details("Headers", () => el("ul", { className: "schema" }, headers)) : [],
   ]);
 }
 
-function header(name, { required, description }) {
+function headerItem(name, { required, description }) {
   return el(
     "li",
     {},
     el("code", { className: "name" }, name),
     required ? null : el("span", { className: "note" }, " optional"),
-    el("div", { className: "says" }, line(description)),
+    el("div", { className: "description" }, inline(description)),
   );
 }

@@ -1,13 +1,13 @@
-// A request as the form has it: as fetch sends it, and as curl would.
+/** The request that a form describes: as fetch sends it, and as a curl command. */
 
-const BASE = new URL("..", import.meta.url).pathname.slice(0, -1); // what the service is published below
+import { BASE_PATH } from "../shared/base-path.js";
 
-/** What the fields of a form come to: {method, url, headers, body}, where a body is a File, a text, or a list of parts. */
-export function assemble({ method, path }, fields, body, key) {
+/** Returns {method, url, headers, content}; the content is a File, a string, or a list of [name, value] form fields. */
+export function buildRequest({ method, path }, values, body, key) {
   const query = new URLSearchParams();
   const headers = {};
-  let url = BASE + path;
-  for (const { parameter, value } of fields) {
+  let url = BASE_PATH + path;
+  for (const { parameter, value } of values) {
     if (parameter.in === "path") url = url.replace(`{${parameter.name}}`, encodeURIComponent(value));
     else if (value === "") continue;
     else if (parameter.in === "query") query.append(parameter.name, value);
@@ -18,7 +18,7 @@ export function assemble({ method, path }, fields, body, key) {
   return { method: method.toUpperCase(), url: query.size ? `${url}?${query}` : url, headers, content: body.content };
 }
 
-export function send({ method, url, headers, content }, signal) {
+export function sendRequest({ method, url, headers, content }, signal) {
   let body = content;
   if (Array.isArray(content)) {
     body = new FormData();
@@ -27,7 +27,8 @@ export function send({ method, url, headers, content }, signal) {
   return fetch(url, { method, headers, body, signal, cache: "no-store" });
 }
 
-export function curl({ method, url, headers, content }) {
+/** The key is left out, so that the command can be shared. */
+export function curlCommand({ method, url, headers, content }) {
   const words = ["curl"];
   if (method === "HEAD") words.push("-I");
   else if (method !== "GET" && !(method === "POST" && content !== undefined)) words.push("-X", method);
@@ -42,7 +43,7 @@ export function curl({ method, url, headers, content }) {
   return [...words, quote(location.origin + url)].join(" ");
 }
 
-/** As a POSIX shell reads it back. */
+/** Quotes a word for a POSIX shell. */
 function quote(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

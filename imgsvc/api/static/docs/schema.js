@@ -1,44 +1,44 @@
-// A schema as a tree: one line a member, its inside behind a fold.
+/** A schema as a tree: one line for each property, nested properties folded. */
 
-import { el, fold, line } from "./dom.js";
+import { details, el, inline } from "./dom.js";
 
-export function tree(spec, raw) {
+export function schemaTree(spec, raw) {
   const schema = spec.resolve(raw) ?? {};
-  if (schema.oneOf) return schema.oneOf.map((one) => choice(spec, one));
-  const members = Object.entries(schema.properties ?? {}).map(([name, one]) =>
-    member(spec, name, one, schema.required),
+  if (schema.oneOf) return schema.oneOf.map((alternative) => alternativeOf(spec, alternative));
+  const properties = Object.entries(schema.properties ?? {}).map(([name, property]) =>
+    propertyItem(spec, name, property, schema.required),
   );
-  const others = schema.additionalProperties;
-  if (others && typeof others === "object") members.push(member(spec, "<name>", others));
-  if (schema.type === "array") return tree(spec, schema.items);
-  const intro = el("p", {}, line(schema.description ?? ""));
-  return members.length
-    ? [intro, el("ul", { className: "schema" }, members)]
+  const additional = schema.additionalProperties;
+  if (additional && typeof additional === "object") properties.push(propertyItem(spec, "<name>", additional));
+  if (schema.type === "array") return schemaTree(spec, schema.items);
+  const intro = el("p", {}, inline(schema.description ?? ""));
+  return properties.length
+    ? [intro, el("ul", { className: "schema" }, properties)]
     : [intro, el("p", {}, el("code", {}, spec.typeOf(raw)))];
 }
 
-function choice(spec, raw) {
+function alternativeOf(spec, raw) {
   const name = raw.$ref?.split("/").pop() ?? spec.typeOf(raw);
-  return hasInside(spec, raw)
-    ? fold([el("code", {}, name)], () => tree(spec, raw), { open: true })
+  return hasProperties(spec, raw)
+    ? details([el("code", {}, name)], () => schemaTree(spec, raw), { open: true })
     : el("p", {}, "or ", el("code", {}, name));
 }
 
-function member(spec, name, raw, required) {
+function propertyItem(spec, name, raw, required) {
   const schema = spec.resolve(raw);
-  const facts = [el("code", { className: "name" }, name), " ", el("span", { className: "type" }, spec.typeOf(raw))];
-  if (required && !required.includes(name)) facts.push(el("span", { className: "note" }, " optional"));
+  const parts = [el("code", { className: "name" }, name), " ", el("span", { className: "type" }, spec.typeOf(raw))];
+  if (required && !required.includes(name)) parts.push(el("span", { className: "note" }, " optional"));
   if (schema.default !== undefined && schema.default !== null)
-    facts.push(el("span", { className: "note" }, ` default ${JSON.stringify(schema.default)}`));
-  const described = schema.description ? el("div", { className: "says" }, line(schema.description)) : null;
-  const inside = hasInside(spec, raw) ? fold("members", () => tree(spec, raw)) : null;
-  return el("li", {}, facts, described, inside);
+    parts.push(el("span", { className: "note" }, ` default ${JSON.stringify(schema.default)}`));
+  const description = schema.description ? el("div", { className: "description" }, inline(schema.description)) : null;
+  const nested = hasProperties(spec, raw) ? details("properties", () => schemaTree(spec, raw)) : null;
+  return el("li", {}, parts, description, nested);
 }
 
-function hasInside(spec, raw) {
+function hasProperties(spec, raw) {
   const schema = spec.resolve(raw) ?? {};
-  if (schema.oneOf) return schema.oneOf.some((one) => hasInside(spec, one));
-  if (schema.type === "array") return hasInside(spec, schema.items);
+  if (schema.oneOf) return schema.oneOf.some((alternative) => hasProperties(spec, alternative));
+  if (schema.type === "array") return hasProperties(spec, schema.items);
   return (
     Boolean(schema.properties) ||
     typeof schema.additionalProperties?.properties === "object" ||

@@ -1,4 +1,4 @@
-// Reading an OpenAPI document: references, and what a schema means in a word.
+/** Reads an OpenAPI document: resolves references, and sums up schemas in a few words. */
 
 export const METHODS = ["get", "head", "post", "put", "patch", "delete"];
 
@@ -7,66 +7,75 @@ export class Spec {
     this.document = document;
   }
 
-  /** What a reference points to, with what stands beside it; anything else as it is. */
+  /** What a reference points to, merged with its siblings; any other value as it is. */
   resolve(value) {
     if (!value || typeof value.$ref !== "string") return value;
-    const { $ref, ...beside } = value;
+    const { $ref, ...siblings } = value;
     const found = $ref
       .slice(2)
       .split("/")
-      .reduce((at, name) => at[name.replaceAll("~1", "/").replaceAll("~0", "~")], this.document);
+      .reduce((node, name) => node[name.replaceAll("~1", "/").replaceAll("~0", "~")], this.document);
     const target = this.resolve(found);
     const properties =
-      target.properties && beside.properties ? { properties: merged(target.properties, beside.properties) } : {};
-    return { ...target, ...beside, ...properties };
+      target.properties && siblings.properties
+        ? { properties: mergeProperties(target.properties, siblings.properties) }
+        : {};
+    return { ...target, ...siblings, ...properties };
   }
 
-  /** All operations: {tag, method, path, operation, parameters}. */
+  /** All operations as {tag, method, path, operation, parameters}. */
   operations() {
-    const all = [];
+    const operations = [];
     for (const [path, item] of Object.entries(this.document.paths)) {
       for (const method of METHODS.filter((name) => name in item)) {
         const operation = item[method];
-        const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((one) =>
-          this.resolve(one),
+        const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((parameter) =>
+          this.resolve(parameter),
         );
-        all.push({ tag: operation.tags[0], method, path, operation, parameters });
+        operations.push({ tag: operation.tags[0], method, path, operation, parameters });
       }
     }
-    return all;
+    return operations;
   }
 
-  /** The examples of a media type, by name. */
+  /** The schema of a parameter, unresolved. */
+  schemaOf(parameter) {
+    return parameter.schema ?? Object.values(parameter.content)[0].schema;
+  }
+
+  /** The examples of a media type by name. */
   examples(media) {
     if ("example" in media) return { Example: media.example };
     if (media.examples) {
-      return Object.fromEntries(Object.entries(media.examples).map(([name, one]) => [name, this.resolve(one).value]));
+      const entries = Object.entries(media.examples);
+      return Object.fromEntries(entries.map(([name, example]) => [name, this.resolve(example).value]));
     }
-    const own = this.resolve(media.schema)?.examples ?? [];
-    return Object.fromEntries(own.map((one, at) => [own.length > 1 ? `Example ${at + 1}` : "Example", one]));
+    const examples = this.resolve(media.schema)?.examples ?? [];
+    return Object.fromEntries(
+      examples.map((example, index) => [examples.length > 1 ? `Example ${index + 1}` : "Example", example]),
+    );
   }
 
   /** A schema's type in a few words, such as "integer or null, 1 to 100". */
   typeOf(raw) {
     const schema = this.resolve(raw) ?? {};
     const name = raw?.$ref?.split("/").pop();
-    if (schema.oneOf) return schema.oneOf.map((one) => this.typeOf(one)).join(" or ");
+    if (schema.oneOf) return schema.oneOf.map((alternative) => this.typeOf(alternative)).join(" or ");
     if (schema.enum) return schema.enum.map(String).join(" | ");
     if ("const" in schema) return String(schema.const);
     if (schema.type === "array") return `list of ${this.typeOf(schema.items)}`;
     const type = [schema.type ?? "bytes"].flat().join(" or ");
     if (name && schema.properties) return name;
-    return [type, schema.format, range(schema.minimum, schema.maximum)].filter(Boolean).join(", ");
+    return [type, schema.format, rangeText(schema.minimum, schema.maximum)].filter(Boolean).join(", ");
   }
 }
 
-function merged(one, other) {
-  return Object.fromEntries(
-    [...new Set([...Object.keys(one), ...Object.keys(other)])].map((key) => [key, { ...one[key], ...other[key] }]),
-  );
+function mergeProperties(target, siblings) {
+  const names = new Set([...Object.keys(target), ...Object.keys(siblings)]);
+  return Object.fromEntries([...names].map((name) => [name, { ...target[name], ...siblings[name] }]));
 }
 
-function range(low, high) {
-  if (low === undefined) return high === undefined ? "" : `at most ${high}`;
-  return high === undefined ? `at least ${low}` : `${low} to ${high}`;
+function rangeText(minimum, maximum) {
+  if (minimum === undefined) return maximum === undefined ? "" : `at most ${maximum}`;
+  return maximum === undefined ? `at least ${minimum}` : `${minimum} to ${maximum}`;
 }

@@ -1,82 +1,85 @@
-// "Try it": a form for one operation, the curl command for it, and what came back.
+/** "Try it": a form that sends one operation's request, shows it as a curl command, and displays the response. */
 
-import { show } from "./answer.js";
-import { code, copier, el, line } from "./dom.js";
-import { assemble, curl, send } from "./request.js";
+import { storedKey } from "../shared/api-key.js";
+import { codeBlock, copyButton, el, inline } from "./dom.js";
+import { buildRequest, curlCommand, sendRequest } from "./request.js";
+import { showResponse } from "./response.js";
 
-const LAST_ID = "imgsvc.last-id";
+const LAST_ID = "imgsvc.last-id"; // of the upload made last, which the other forms begin with
 const FORM = "multipart/form-data";
-let made = 0;
+let inputCount = 0;
 
-export function tryIt(spec, call, keyOf) {
-  const fields = call.parameters.map((parameter) => field(spec, parameter));
-  const body = call.operation.requestBody ? new Body(spec, spec.resolve(call.operation.requestBody)) : null;
-  const command = code("");
-  const answer = el("div", { className: "answer", "aria-live": "polite" });
-  const stop = el("button", { type: "button", className: "quiet", hidden: true }, "Stop");
-  const request = () =>
-    assemble(
-      call,
-      fields.map(({ parameter, input }) => ({ parameter, value: input.value })),
-      body?.read() ?? {},
-      keyOf(),
-    );
-  const refresh = () => (command.firstChild.textContent = curl(request()));
+export function tryForm(spec, { method, path, operation, parameters }) {
+  const fields = parameters.map((parameter) => parameterField(spec, parameter));
+  const body = operation.requestBody ? new Body(spec, spec.resolve(operation.requestBody)) : null;
+  const command = codeBlock("");
+  const output = el("div", { className: "response", "aria-live": "polite" });
+  const stopButton = el("button", { type: "button", hidden: true }, "Stop");
+  const currentRequest = () => {
+    const values = fields.map(({ parameter, input }) => ({ parameter, value: input.value }));
+    return buildRequest({ method, path }, values, body?.read() ?? {}, storedKey());
+  };
+  const updateCommand = () => {
+    command.firstChild.textContent = curlCommand(currentRequest());
+  };
 
   let latest;
   async function submit(event) {
     event.preventDefault();
-    latest?.abort(); // or else its stream would go on unseen, with no way to stop it
-    const abort = (latest = new AbortController());
-    stop.onclick = () => abort.abort();
-    stop.hidden = false;
-    answer.replaceChildren("Waiting…");
+    latest?.abort(); // a stream that is replaced would go on unseen, and could not be stopped
+    const controller = new AbortController();
+    latest = controller;
+    stopButton.onclick = () => controller.abort();
+    stopButton.hidden = false;
+    output.replaceChildren("Waiting for the response…");
     try {
-      const began = performance.now();
-      const value = await show(await send(request(), abort.signal), began, answer);
-      if (call.method === "post" && value?.task_id) sessionStorage.setItem(LAST_ID, value.id);
+      const startedAt = performance.now();
+      const response = await sendRequest(currentRequest(), controller.signal);
+      const value = await showResponse(response, startedAt, output);
+      if (method === "post" && value?.task_id) sessionStorage.setItem(LAST_ID, value.id);
     } catch (error) {
-      if (abort !== latest) return;
-      answer.append(el("p", { className: "bad" }, abort.signal.aborted ? "Stopped." : `No answer: ${error.message}`));
+      if (controller !== latest) return;
+      const message = controller.signal.aborted ? "Stopped." : `The request failed: ${error.message}`;
+      output.append(el("p", { className: "error" }, message));
     }
-    if (abort === latest) stop.hidden = true;
+    if (controller === latest) stopButton.hidden = true;
   }
 
   const form = el(
     "form",
-    { className: "try", onsubmit: submit, oninput: refresh, onchange: refresh },
-    body?.node,
+    { className: "try", onsubmit: submit, oninput: updateCommand, onchange: updateCommand },
+    body?.element,
     fields.map(({ row }) => row),
-    el("div", { className: "row" }, el("button", { type: "submit" }, "Send"), stop),
+    el("div", { className: "row" }, el("button", { type: "submit", className: "primary" }, "Send"), stopButton),
     el(
       "div",
       { className: "command" },
       command,
-      copier(() => command.textContent),
+      copyButton(() => command.textContent),
     ),
-    answer,
+    output,
   );
-  refresh();
+  updateCommand();
   return form;
 }
 
-function field(spec, parameter) {
-  const schema = spec.resolve(parameter.schema ?? Object.values(parameter.content)[0].schema);
-  const input = control(schema, parameter.example);
+function parameterField(spec, parameter) {
+  const schema = spec.resolve(spec.schemaOf(parameter));
+  const input = schemaInput(schema, parameter.example);
   if (parameter.in === "path") {
     input.required = true;
     if (parameter.name === "id") input.value = sessionStorage.getItem(LAST_ID) ?? "";
   }
-  return { parameter, input, row: labelled(parameter.name, input, parameter.in) };
+  return { parameter, input, row: labelledRow(parameter.name, input, parameter.in) };
 }
 
-function control(schema, example) {
+function schemaInput(schema, example) {
   if (schema.enum)
     return el(
       "select",
       {},
       el("option", { value: "" }, ""),
-      schema.enum.map((one) => el("option", {}, String(one))),
+      schema.enum.map((value) => el("option", {}, String(value))),
     );
   const shown = example ?? schema.default ?? "";
   return el("input", {
@@ -87,8 +90,13 @@ function control(schema, example) {
   });
 }
 
-function labelled(name, input, note) {
-  input.id = `try-${(made += 1)}`;
+function fileInput() {
+  return el("input", { type: "file", accept: "image/*" });
+}
+
+function labelledRow(name, input, note) {
+  inputCount += 1;
+  input.id = `try-${inputCount}`;
   return el(
     "div",
     { className: "row" },
@@ -97,57 +105,67 @@ function labelled(name, input, note) {
   );
 }
 
+/** The inputs of a request body, for each of its media types. */
 class Body {
-  constructor(spec, body) {
-    this.spec = spec;
-    this.content = body.content;
-    this.types = Object.keys(body.content);
-    this.kind = el(
+  #spec;
+  #content; // media type → its description
+  #typeSelect;
+  #inputs = el("div");
+  #formFields = [];
+  #input = null; // of a body that is not a form
+
+  constructor(spec, { content }) {
+    this.#spec = spec;
+    this.#content = content;
+    const types = Object.keys(content);
+    this.#typeSelect = el(
       "select",
-      { onchange: () => this.fill() },
-      this.types.map((type) => el("option", {}, type)),
+      { onchange: () => this.#fill() },
+      types.map((type) => el("option", {}, type)),
     );
-    this.inside = el("div");
-    this.node = el(
+    this.element = el(
       "fieldset",
       {},
       el("legend", {}, "Body"),
-      this.types.length > 1 ? labelled("Content-Type", this.kind, "") : null,
-      this.inside,
+      types.length > 1 ? labelledRow("Content-Type", this.#typeSelect, "") : null,
+      this.#inputs,
     );
-    this.fill();
+    this.#fill();
   }
 
-  fill() {
-    const type = this.kind.value;
-    const media = this.content[type];
+  #fill() {
+    const type = this.#typeSelect.value;
+    const media = this.#content[type];
     if (type === FORM) {
-      const schema = this.spec.resolve(media.schema);
-      this.parts = Object.entries(schema.properties).map(([name, raw]) => {
-        const one = this.spec.resolve(raw);
-        const input = one.type ? control(one, one.examples?.[0]) : el("input", { type: "file", accept: "image/*" });
-        return { name, input, row: labelled(name, input, schema.required.includes(name) ? "" : "optional") };
-      });
-      this.inside.replaceChildren(...this.parts.map(({ row }) => row));
+      const schema = this.#spec.resolve(media.schema);
+      this.#formFields = Object.entries(schema.properties).map(([name, raw]) => this.#formField(name, raw, schema));
+      this.#inputs.replaceChildren(...this.#formFields.map(({ row }) => row));
     } else if (type === "application/json") {
-      const example = Object.values(this.spec.examples(media))[0];
-      this.single = el("textarea", { rows: 8, spellcheck: false, value: JSON.stringify(example, null, 2) });
-      this.inside.replaceChildren(labelled("JSON", this.single, ""));
+      const example = Object.values(this.#spec.examples(media))[0];
+      this.#input = el("textarea", { rows: 8, spellcheck: false, value: JSON.stringify(example, null, 2) });
+      this.#inputs.replaceChildren(labelledRow("JSON", this.#input, ""));
     } else {
-      this.single = el("input", { type: "file", accept: "image/*" });
-      this.inside.replaceChildren(
-        labelled("file", this.single, ""),
-        el("p", { className: "note" }, line("The fields go into the query, by the parameters above.")),
+      this.#input = fileInput();
+      this.#inputs.replaceChildren(
+        labelledRow("file", this.#input, ""),
+        el("p", { className: "note" }, inline("The options are sent as the query parameters below.")),
       );
     }
   }
 
+  #formField(name, raw, { required }) {
+    const schema = this.#spec.resolve(raw);
+    const input = schema.type ? schemaInput(schema, schema.examples?.[0]) : fileInput();
+    return { name, input, row: labelledRow(name, input, required.includes(name) ? "" : "optional") };
+  }
+
+  /** What was entered, as buildRequest takes it. */
   read() {
-    const type = this.kind.value;
+    const type = this.#typeSelect.value;
     if (type === FORM) {
-      const values = this.parts.map(({ name, input }) => [name, input.files ? input.files[0] : input.value]);
+      const values = this.#formFields.map(({ name, input }) => [name, input.files ? input.files[0] : input.value]);
       return { content: values.filter(([, value]) => value) };
     }
-    return { type, content: this.single.files ? (this.single.files[0] ?? "") : this.single.value };
+    return { type, content: this.#input.files ? (this.#input.files[0] ?? "") : this.#input.value };
   }
 }

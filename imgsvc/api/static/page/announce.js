@@ -1,21 +1,21 @@
-/** Says to screen readers what has changed, some at a time: thirty images that end at once are one sentence. */
+/** Announces changes to screen readers, collected for a moment: thirty images done at once make one sentence. */
 
-import { count } from "./format.js";
+import { plural } from "./format.js";
 
 const COLLECT_MS = 600;
-const region = document.querySelector("#live");
-let waiting = [];
+const liveRegion = document.querySelector("#live");
+let pending = [];
 
-/** `what` became of the image of that name: "done", "deleted". */
-export function announce(name, what) {
-  if (waiting.push({ name, what }) === 1) setTimeout(say, COLLECT_MS);
+/** `change` is what happened to the image of that name, such as "done" or "deleted". */
+export function announce(name, change) {
+  if (pending.push({ name, change }) === 1) setTimeout(flush, COLLECT_MS);
 }
 
-function say() {
-  const groups = Map.groupBy(waiting, ({ what }) => what);
-  waiting = [];
-  const sentences = [...groups].map(([what, all]) =>
-    all.length === 1 ? `${all[0].name}: ${what}.` : `${count(all.length, "image")}: ${what}.`,
+function flush() {
+  const groups = Map.groupBy(pending, ({ change }) => change);
+  pending = [];
+  const sentences = [...groups].map(([change, images]) =>
+    images.length === 1 ? `${images[0].name}: ${change}.` : `${plural(images.length, "image")}: ${change}.`,
   );
-  region.textContent = sentences.join(" ");
+  liveRegion.textContent = sentences.join(" ");
 }

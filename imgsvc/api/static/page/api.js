@@ -1,92 +1,94 @@
-/** Calls of the service. Whatever goes wrong is a Problem; only an aborted signal's own reason passes through. */
+/** Requests to the service. Each failure is a Problem; only the reason of an aborted signal passes through. */
 
-import { currentKey, renewKey } from "./key.js";
+import { storedKey } from "../shared/api-key.js";
+import { BASE_PATH } from "../shared/base-path.js";
+import { renewKey } from "./key-dialog.js";
 
-const BASE = new URL("..", import.meta.url).pathname.slice(0, -1); // what the service is published below
-const ANSWER_MS = 30_000;
-const STALL_MS = 60_000; // the longest silence of an upload, its answer included
-const PASSING = new Set([0, 429, 502, 503, 504]);
+const RESPONSE_TIMEOUT_MS = 30_000;
+const STALL_TIMEOUT_MS = 60_000; // without progress of an upload, or without its response
+const TRANSIENT = new Set([0, 429, 502, 503, 504]);
 
-/** What the service says of an error (RFC 9457); status 0 where it could not be asked. */
+/** An error as the service describes it (RFC 9457); status 0 where the service could not be reached. */
 export class Problem extends Error {
   constructor(status, { code = "", detail, request_id: requestId } = {}, retryAfterS = 0) {
-    super(detail ?? `The service answered ${status}. Try again later.`);
+    super(detail ?? `The service responded with status ${status}. Try again later.`);
     this.status = status;
     this.code = code;
     this.requestId = requestId;
     this.retryAfterMs = retryAfterS * 1000;
   }
 
-  /** Whether the same call may well succeed in a moment. */
-  get isPassing() {
-    return PASSING.has(this.status) || this.code === "idempotency_in_flight";
+  /** Whether the same request may well succeed soon. */
+  get isTransient() {
+    return TRANSIENT.has(this.status) || this.code === "idempotency_in_flight";
   }
 }
 
-/** The JSON document that a call answers with; null where it answers with none. */
-export async function call(path, { method = "GET", signal } = {}) {
-  const response = await open(path, { method, signal });
-  return response.status === 204 ? null : reached(response.json(), signal);
+/** Resolves to the JSON document of the response, or to null where that has no body. */
+export async function requestJson(path, { method = "GET", signal } = {}) {
+  const response = await request(path, { method, signal });
+  return response.status === 204 ? null : orUnreachable(response.json(), signal);
 }
 
-/** The answer itself, its body yet unread. */
-export function open(path, { method = "GET", signal } = {}) {
+/** Resolves to the response as soon as its headers are here. */
+export function request(path, { method = "GET", signal } = {}) {
   return withKey(async (headers) => {
-    const late = new AbortController();
-    const timer = setTimeout(() => late.abort(), ANSWER_MS);
-    const both = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
+    const timeout = new AbortController();
+    const timer = setTimeout(() => timeout.abort(), RESPONSE_TIMEOUT_MS);
+    const either = signal ? AbortSignal.any([signal, timeout.signal]) : timeout.signal;
     try {
-      return await reached(fetch(BASE + path, { method, headers, signal: both }), signal);
+      return await orUnreachable(fetch(BASE_PATH + path, { method, headers, signal: either }), signal);
     } finally {
       clearTimeout(timer);
     }
   });
 }
 
-/** Posts a form and tells, from 0 to 1, how much of it is sent: fetch cannot say that of a body yet. */
-export function send(path, form, { headers = {}, onProgress, signal }) {
-  return withKey((access) => post(path, form, { ...headers, ...access }, onProgress, signal)).then((answer) =>
-    answer.json(),
+/** Posts a form. Calls `onProgress` with the fraction that is sent, from 0 to 1, which fetch does not report. */
+export async function postForm(path, form, { headers = {}, onProgress, signal }) {
+  const response = await withKey((authorization) =>
+    post(path, form, { ...headers, ...authorization }, onProgress, signal),
   );
+  return response.json();
 }
 
 function post(path, form, headers, onProgress, signal) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
-    const request = new XMLHttpRequest();
-    let stalled;
-    const alive = () => {
-      clearTimeout(stalled);
-      stalled = setTimeout(() => request.abort(), STALL_MS);
+    const xhr = new XMLHttpRequest();
+    let timer;
+    const abort = () => xhr.abort();
+    const restartTimer = () => {
+      clearTimeout(timer);
+      timer = setTimeout(abort, STALL_TIMEOUT_MS);
     };
-    const leave = () => request.abort();
-    signal.addEventListener("abort", leave);
-    request.upload.onprogress = ({ loaded, total }) => {
-      alive();
+    signal.addEventListener("abort", abort);
+    xhr.upload.onprogress = ({ loaded, total }) => {
+      restartTimer();
       onProgress(total ? loaded / total : 1);
     };
-    request.onload = () => {
-      const passed = { "retry-after": request.getResponseHeader("retry-after") ?? "" };
-      resolve(new Response(request.responseText, { status: request.status, headers: passed }));
+    xhr.onload = () => {
+      const kept = { "retry-after": xhr.getResponseHeader("retry-after") ?? "" };
+      resolve(new Response(xhr.responseText, { status: xhr.status, headers: kept }));
     };
-    request.onerror = () => reject(unreachable());
-    request.onabort = () => reject(signal.aborted ? signal.reason : unreachable());
-    request.onloadend = () => {
-      clearTimeout(stalled);
-      signal.removeEventListener("abort", leave);
+    xhr.onerror = () => reject(unreachable());
+    xhr.onabort = () => reject(signal.aborted ? signal.reason : unreachable());
+    xhr.onloadend = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
     };
-    request.open("POST", BASE + path);
-    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    request.send(form);
-    alive();
+    xhr.open("POST", BASE_PATH + path);
+    for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+    xhr.send(form);
+    restartTimer();
   });
 }
 
-/** Tries once more with another key for as long as the visitor has one. */
-async function withKey(attempt) {
+/** Sends a request with the visitor's key, and again with another key where the visitor enters one. */
+async function withKey(send) {
   for (;;) {
-    const key = currentKey();
-    const response = await attempt(key ? { authorization: `Bearer ${key}` } : {});
+    const key = storedKey();
+    const response = await send(key ? { authorization: `Bearer ${key}` } : {});
     if (response.ok) return response;
     const problem = await toProblem(response);
     if (response.status !== 401 || !(await renewKey(key, problem.message))) throw problem;
@@ -98,11 +100,11 @@ async function toProblem(response) {
   try {
     return new Problem(response.status, await response.json(), retryAfterS);
   } catch {
-    return new Problem(response.status, {}, retryAfterS); // something between us and the service has answered
+    return new Problem(response.status, {}, retryAfterS); // a proxy has responded in place of the service
   }
 }
 
-async function reached(promise, signal) {
+async function orUnreachable(promise, signal) {
   try {
     return await promise;
   } catch {
@@ -112,5 +114,5 @@ async function reached(promise, signal) {
 }
 
 function unreachable() {
-  return new Problem(0, { detail: "The service could not be reached. Check the connection and try again." });
+  return new Problem(0, { detail: "The service could not be reached. Check your connection and try again." });
 }

@@ -1,10 +1,10 @@
-/** How figures read. */
+/** Formats values for display. */
 
 const UNITS = ["B", "kB", "MB", "GB"];
 const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const DAY_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const DATE_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-export function bytes(count) {
+export function formatBytes(count) {
   let unit = 0;
   let value = count;
   while (value >= 1000 && unit < UNITS.length - 1) {
@@ -14,15 +14,14 @@ export function bytes(count) {
   return `${value < 10 && unit ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
 }
 
-export const size = ({ width, height }) => `${width} × ${height}`;
+/** An image file as "480 × 320 · JPEG · 31 kB". */
+export const formatImage = ({ width, height, content_type: mediaType, bytes }) =>
+  [`${width} × ${height}`, mediaType.split("/")[1].toUpperCase(), formatBytes(bytes)].join(" · ");
 
-/** "image/jpeg" as "JPEG". */
-export const kind = (mediaType) => mediaType.split("/")[1].toUpperCase();
-
-/** The time alone where it is of today. */
-export function moment(timestamp) {
+/** The time alone if it is today. */
+export function formatTime(timestamp) {
   const date = new Date(timestamp);
-  return (date.toDateString() === new Date().toDateString() ? TIME : DAY_AND_TIME).format(date);
+  return (date.toDateString() === new Date().toDateString() ? TIME : DATE_AND_TIME).format(date);
 }
 
-export const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;

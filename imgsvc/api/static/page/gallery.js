@@ -1,88 +1,89 @@
-/** All uploads on the page, newest first: those that are added here, and below them those that were there before. */
+/** All uploads on the page, newest first: those added here, and below them those made earlier. */
 
-import { call } from "./api.js";
 import { announce } from "./announce.js";
+import { requestJson } from "./api.js";
 import { Card } from "./card.js";
-import { count } from "./format.js";
+import { plural } from "./format.js";
 import { Upload } from "./upload.js";
 
-const PAGE = 12;
-const MOST_UNDER_WAY = 200; // as many as one page of the list of uploads can tell of
+const PAGE_SIZE = 12;
+export const MAX_IN_PROGRESS = 200; // as many as one page of the list of uploads holds
 
 const section = document.querySelector("#uploads");
 const list = section.querySelector("ul");
 const summary = section.querySelector("#summary");
-const older = section.querySelector("#older");
-const complaint = section.querySelector("#complaint");
+const olderButton = section.querySelector("#older");
+const listError = section.querySelector("#list-error");
 
-const shown = new Map(); // upload → its card
+const cards = new Map(); // upload → its card
 let cursor = null;
 
-/** Uploads files with that preset. Returns those that were too many. */
+/** Uploads files with a preset. Returns the files beyond MAX_IN_PROGRESS. */
 export function add(files, preset) {
-  const room = Math.max(0, MOST_UNDER_WAY - underWay());
-  const uploads = files.slice(0, room).map((file) => Upload.ofFile(file, preset));
-  list.prepend(...uploads.map((upload) => show(upload).element)); // the first one above: it is sent first
+  const count = Math.max(0, MAX_IN_PROGRESS - inProgress());
+  const uploads = files.slice(0, count).map((file) => Upload.ofFile(file, preset));
+  list.prepend(...uploads.map((upload) => addCard(upload).element)); // the first one on top: it is sent first
   for (const upload of uploads) {
     announce(upload.name, "added");
     upload.run();
   }
-  return files.slice(room);
+  return files.slice(count);
 }
 
-/** Whether something would be lost with the page. */
-export const hasUnsent = () => [...shown.keys()].some((upload) => upload.isUnsent);
+/** Whether files would be lost if the page were closed. */
+export const hasUnsent = () => [...cards.keys()].some((upload) => upload.isUnsent);
 
-/** Shows the next page of uploads that were there before. */
+/** Shows the next page of uploads made earlier. */
 export async function loadOlder() {
-  complaint.textContent = "";
-  older.disabled = true;
+  listError.textContent = "";
+  olderButton.disabled = true;
   try {
-    const { uploads, next } = await call(`/uploads?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
-    const known = new Set([...shown.keys()].map(({ id }) => id));
-    for (const status of uploads.filter(({ id }) => !known.has(id))) {
+    const query = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
+    const { uploads, next } = await requestJson(`/uploads?limit=${PAGE_SIZE}${query}`);
+    const shown = new Set([...cards.keys()].map(({ id }) => id));
+    for (const status of uploads.filter(({ id }) => !shown.has(id))) {
       const upload = Upload.ofStatus(status);
-      list.append(show(upload).element);
+      list.append(addCard(upload).element);
       upload.run();
     }
     cursor = next;
-    older.textContent = "Show older";
-    older.hidden = next === null;
+    olderButton.textContent = "Show older";
+    olderButton.hidden = next === null;
   } catch (error) {
-    complaint.textContent = error.message;
-    older.textContent = "Try again";
-    older.hidden = false;
+    listError.textContent = error.message;
+    olderButton.textContent = "Try again";
+    olderButton.hidden = false;
   } finally {
-    older.disabled = false;
-    summarize();
+    olderButton.disabled = false;
+    update();
   }
 }
 
-older.addEventListener("click", loadOlder);
+olderButton.addEventListener("click", loadOlder);
 
-function show(upload) {
-  const card = new Card(upload, { onRemoved: () => remove(upload), onChanged: summarize });
-  shown.set(upload, card);
-  summarize();
+function addCard(upload) {
+  const card = new Card(upload, { onRemoved: () => remove(upload), onChanged: update });
+  cards.set(upload, card);
+  update();
   return card;
 }
 
 function remove(upload) {
-  const { element } = shown.get(upload);
-  const beside = element.nextElementSibling ?? element.previousElementSibling;
-  const next = [...shown.values()].find((card) => card.element === beside);
+  const { element } = cards.get(upload);
+  const neighbour = element.nextElementSibling ?? element.previousElementSibling;
+  const next = [...cards.values()].find((card) => card.element === neighbour);
   element.remove();
-  shown.delete(upload);
+  cards.delete(upload);
   announce(upload.name, "deleted");
-  summarize();
+  update();
   if (next) next.focus();
   else document.querySelector("#choose").focus();
 }
 
-const underWay = () => [...shown.keys()].filter((upload) => upload.isUnderWay).length;
+const inProgress = () => [...cards.keys()].filter((upload) => upload.isInProgress).length;
 
-function summarize() {
-  const busy = underWay();
-  section.hidden = shown.size === 0 && !complaint.textContent;
-  summary.textContent = busy ? `${count(busy, "image")} under way` : "";
+function update() {
+  const count = inProgress();
+  section.hidden = cards.size === 0 && !listError.textContent;
+  summary.textContent = count ? `${plural(count, "image")} in progress` : "";
 }

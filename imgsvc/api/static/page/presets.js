@@ -1,19 +1,19 @@
-/** The choice of a preset, and what each one makes. */
+/** The choice of a preset, and a description of its variants. */
 
-import { call } from "./api.js";
+import { requestJson } from "./api.js";
 
 const field = document.querySelector("#presets");
 const select = field.querySelector("select");
 const description = field.querySelector("p");
 
-let known = {};
+let presets = {};
 
-/** The name of the preset that is chosen; "" for the service's own choice. */
-export const chosen = () => select.value;
+/** The name of the selected preset; "" for the service's default. */
+export const selectedPreset = () => select.value;
 
 export async function load() {
-  known = (await call("/presets")).presets;
-  select.replaceChildren(...Object.keys(known).map((name) => new Option(name, name, name === "default")));
+  presets = (await requestJson("/presets")).presets;
+  select.replaceChildren(...Object.keys(presets).map((name) => new Option(name, name, name === "default")));
   describe();
   field.hidden = false;
 }
@@ -21,11 +21,11 @@ export async function load() {
 select.addEventListener("change", describe);
 
 function describe() {
-  const variants = Object.entries(known[chosen()] ?? {});
-  description.replaceChildren(...variants.map(([name, variant]) => described(name, variant)));
+  const variants = Object.entries(presets[selectedPreset()] ?? {});
+  description.replaceChildren(...variants.map(([name, variant]) => describeVariant(name, variant)));
 }
 
-function described(name, { width, height, fit, format }) {
+function describeVariant(name, { width, height, fit, format }) {
   const line = document.createElement("span");
   const title = document.createElement("b");
   title.textContent = name;

@@ -1,14 +1,15 @@
-/** One image's way: queued → uploading → working → done, failed or cancelled. Knows nothing of how that is shown. */
+/** One upload: queued → uploading → processing → done, failed or cancelled. It does not know how it is displayed. */
 
-import { call, Problem, send } from "./api.js";
-import { follow, hasEnded } from "./follow.js";
-import { patiently } from "./patience.js";
-import { Slots } from "./slots.js";
+import { Problem, postForm, requestJson } from "./api.js";
+import { RETRYABLE, Status } from "./job-states.js";
+import { retry } from "./retry.js";
+import { Semaphore } from "./semaphore.js";
+import { hasEnded, watch } from "./status-updates.js";
 
-const bodies = new Slots(3);
-const results = new Slots(2);
-const REFUSED = new Set([413, 415, 422]); // what the file or its options are will not change
-const SENT = 50; // where the bar stands when the file is with the service
+const uploading = new Semaphore(3);
+const fetchingResults = new Semaphore(2);
+const PERMANENT = new Set([413, 415, 422]); // the same file is rejected again
+const SENT_PERCENT = 50; // of the progress bar when the file is sent
 
 export class Upload {
   id = null;
@@ -16,14 +17,14 @@ export class Upload {
   percent = 0;
   status = null; // the service's document, once there is one
   result = null;
-  note = ""; // what went wrong, for a person
-  changed = () => {};
+  errorMessage = ""; // for display
+  onChange = () => {};
 
   #file;
   #preset;
-  #once = token(); // the same file sent again is no second upload
-  #under = new AbortController(); // what is under way
-  #refused = false; // for good
+  #idempotencyKey = randomKey(); // the same file sent again is not a second upload
+  #running = new AbortController(); // aborts what run() does
+  #isRejected = false; // for good
 
   static ofFile(file, preset) {
     const upload = new Upload();
@@ -37,90 +38,90 @@ export class Upload {
     const upload = new Upload();
     upload.id = status.id;
     upload.name = status.filename;
-    upload.state = "working";
-    upload.#hear(status);
+    upload.state = "processing";
+    upload.#applyStatus(status);
     return upload;
   }
 
   get isUnsent() {
-    return this.id === null && this.isUnderWay;
+    return this.id === null && this.isInProgress;
   }
 
-  get isUnderWay() {
-    return ["queued", "uploading", "working"].includes(this.state);
+  get isInProgress() {
+    return ["queued", "uploading", "processing"].includes(this.state);
   }
 
   get canRetry() {
-    return this.state === "cancelled" || (this.state === "failed" && !this.#refused);
+    return this.state === "cancelled" || (this.state === "failed" && !this.#isRejected);
   }
 
-  /** Goes on from wherever it is, to the end. */
+  /** Continues from its present state to the end. */
   async run() {
-    this.#under = new AbortController();
-    const { signal } = this.#under;
+    this.#running = new AbortController();
+    const { signal } = this.#running;
     try {
       if (this.id === null) await this.#send(signal);
-      if (!this.status || !hasEnded(this.status)) await follow(this.id, (status) => this.#hear(status), signal);
-      if (this.status.status === "SUCCESS") await this.#fetchResult(signal);
+      if (!this.status || !hasEnded(this.status)) await watch(this.id, (status) => this.#applyStatus(status), signal);
+      if (this.status.status === Status.SUCCESS) await this.#fetchResult(signal);
     } catch (error) {
-      if (signal.aborted) return; // whoever gave it up says what it is now
-      this.#refused = this.id === null && REFUSED.has(error.status);
-      this.#set({ state: "failed", note: explained(error) });
+      if (signal.aborted) return; // the method that aborted it sets the state
+      this.#isRejected = this.id === null && PERMANENT.has(error.status);
+      this.#set({ state: "failed", errorMessage: messageOf(error) });
     }
   }
 
   async cancel() {
     if (this.id !== null) {
-      // should the job have ended just before, its follower tells how
-      await this.#tried(async () => this.#hear(await this.#ask("POST", "/cancel")));
+      // where the job has ended just before, run() learns of its end
+      await this.#succeeds(async () => this.#applyStatus(await this.#request("POST", "/cancel")));
     } else {
-      this.#under.abort();
+      this.#running.abort();
       this.#set({ state: "cancelled", percent: 0 });
     }
   }
 
   async retry() {
-    this.#under.abort();
+    this.#running.abort();
     if (this.id === null) {
-      this.#set({ state: "queued", note: "", percent: 0 });
-    } else if (["FAILURE", "CANCELLED"].includes(this.status?.status)) {
-      const queued = await this.#tried(async () => {
-        const status = await this.#ask("POST", "/retry");
-        this.percent = SENT;
-        this.#hear(status);
+      this.#set({ state: "queued", errorMessage: "", percent: 0 });
+    } else if (RETRYABLE.has(this.status?.status)) {
+      const isQueued = await this.#succeeds(async () => {
+        const status = await this.#request("POST", "/retry");
+        this.percent = SENT_PERCENT;
+        this.#applyStatus(status);
       });
-      if (!queued) return;
+      if (!isQueued) return;
     } else {
-      this.#set({ state: "working", note: "" }); // it is only we who have lost sight of it
+      this.#set({ state: "processing", errorMessage: "" }); // the job is fine: only its status or result is missing here
     }
     await this.run();
   }
 
-  /** Whether nothing is left of it. */
+  /** Resolves to whether it is deleted from the service. */
   async remove() {
-    this.#under.abort();
-    return this.id === null || this.#tried(() => this.#ask("DELETE", ""));
+    this.#running.abort();
+    return this.id === null || this.#succeeds(() => this.#request("DELETE", ""));
   }
 
-  #ask(method, action) {
-    return call(`/upload/${this.id}${action}`, { method });
+  #request(method, action) {
+    return requestJson(`/upload/${this.id}${action}`, { method });
   }
 
-  /** Whether an action went well. It stays what it was where it did not. */
-  async #tried(action) {
+  /** Whether an action succeeds. Where it does not, only the error message changes. */
+  async #succeeds(action) {
     try {
       await action();
       return true;
     } catch (error) {
-      this.#set({ note: explained(error) });
+      this.#set({ errorMessage: messageOf(error) });
       return false;
     }
   }
 
   async #send(signal) {
-    const accepted = await bodies.run(() => patiently(() => this.#sendOnce(signal), signal), signal);
-    this.#set({ id: accepted.id, name: accepted.filename, state: "working", percent: SENT });
-    this.#file = null; // from here on, the service has it
+    const accepted = await uploading.run(() => retry(() => this.#sendOnce(signal), signal), signal);
+    this.#set({ id: accepted.id, name: accepted.filename, state: "processing", percent: SENT_PERCENT });
+    this.#file = null; // frees the memory: the service has it now
   }
 
   #sendOnce(signal) {
@@ -128,34 +129,34 @@ export class Upload {
     const form = new FormData();
     if (this.#preset) form.append("preset", this.#preset);
     form.append("file", this.#file, this.name);
-    const onProgress = (part) => this.#set({ percent: SENT * part });
-    return send("/upload", form, { headers: { "idempotency-key": this.#once }, onProgress, signal });
+    const onProgress = (fraction) => this.#set({ percent: SENT_PERCENT * fraction });
+    return postForm("/upload", form, { headers: { "idempotency-key": this.#idempotencyKey }, onProgress, signal });
   }
 
-  #hear(status) {
-    const percent = Math.max(this.percent, SENT + (status.progress * (100 - SENT)) / 100);
-    const ended = { FAILURE: "failed", CANCELLED: "cancelled" }[status.status];
-    this.#set({ status, percent, state: ended ?? "working", note: status.error?.message ?? "" });
+  #applyStatus(status) {
+    const percent = Math.max(this.percent, SENT_PERCENT + (status.progress * (100 - SENT_PERCENT)) / 100);
+    const endState = { [Status.FAILURE]: "failed", [Status.CANCELLED]: "cancelled" }[status.status];
+    this.#set({ status, percent, state: endState ?? "processing", errorMessage: status.error?.message ?? "" });
   }
 
   async #fetchResult(signal) {
-    const ask = () => call(`/upload/${this.id}/result`, { signal });
-    const result = await results.run(() => patiently(ask, signal), signal);
-    this.#set({ result, state: "done", percent: 100, note: "" });
+    const fetchOnce = () => requestJson(`/upload/${this.id}/result`, { signal });
+    const result = await fetchingResults.run(() => retry(fetchOnce, signal), signal);
+    this.#set({ result, state: "done", percent: 100, errorMessage: "" });
   }
 
   #set(fields) {
     Object.assign(this, fields);
-    this.changed();
+    this.onChange();
   }
 }
 
-function explained(error) {
+function messageOf(error) {
   if (!(error instanceof Problem)) throw error;
   return error.status >= 500 && error.requestId ? `${error.message} (request ${error.requestId})` : error.message;
 }
 
-/** Not crypto.randomUUID, which there is only over HTTPS and on localhost. */
-function token() {
+/** Not crypto.randomUUID, which only exists over HTTPS and on localhost. */
+function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
 }

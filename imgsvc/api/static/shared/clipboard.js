@@ -1,4 +1,7 @@
-/** Copies text, also where the page came over plain HTTP: browsers give it no clipboard then, but for a selection. */
+/** Copies text. Over plain HTTP, browsers give no access to the clipboard except by copying a selection.
+ *
+ * Rejects where the browser does not allow it.
+ */
 export async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = document.createElement("textarea");
@@ -6,7 +9,7 @@ export async function copy(text) {
   field.className = "visually-hidden";
   document.body.append(field);
   field.select();
-  const copied = document.execCommand("copy");
+  const isCopied = document.execCommand("copy");
   field.remove();
-  if (!copied) throw new Error("The browser has refused to copy.");
+  if (!isCopied) throw new Error("The browser does not allow copying.");
 }
