@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-length", action="store_true", help="rows of the chaos lane last as long as the plan says")
+
+
+@pytest.fixture(scope="session")
+def full_length(pytestconfig: pytest.Config) -> bool:
+    """Whether outages last half a minute, uploads come by the thousand, and so on."""
+    return bool(pytestconfig.getoption("--full-length"))
+
+
 @pytest_asyncio.fixture(scope="session")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Servers]:
     from tests.support.service import Servers
