@@ -49,12 +49,12 @@ async def service(servers: Servers) -> AsyncGenerator[Service]:
         yield started
 
 
-@pytest_asyncio.fixture(scope="module")
+@pytest_asyncio.fixture(scope="session")
 async def keyed(servers: Servers) -> AsyncGenerator[Service]:
     """A service with keys and public files, called by the shop unless a test says otherwise."""
     from tests.support import callers
 
-    async with callers.with_keys(servers, files="public", cors_origins=callers.APP) as started:
+    async with callers.with_keys(servers, lasting=True, files="public", cors_origins=callers.APP) as started:
         yield started
 
 
