@@ -1,22 +1,41 @@
-"""The real servers, started once for all tests that do not kill them; and what several files of tests begin with."""
+"""The real servers, started once for all tests that do not kill them; and what several files of tests begin with.
+
+A fixture imports what it needs when it is asked for: a file whose tests need no service starts within a second.
+"""
+
+from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from imgsvc.local.servers import Valkey
-from tests.support import callers, images
-from tests.support.service import Servers, Service
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from imgsvc.local.servers import Valkey
+    from tests.support.service import Servers, Service
 
 # a shell's background jobs ignore Ctrl-C, and hand that down to each process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-length", action="store_true", help="rows of the chaos lane last as long as the plan says")
+
+
+@pytest.fixture(scope="session")
+def full_length(pytestconfig: pytest.Config) -> bool:
+    """Whether outages last half a minute, uploads come by the thousand, and so on."""
+    return bool(pytestconfig.getoption("--full-length"))
+
+
 @pytest_asyncio.fixture(scope="session")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Servers]:
+    from tests.support.service import Servers
+
     async with Servers.start(tmp_path_factory.mktemp("servers")) as started:
         yield started
 
@@ -24,20 +43,26 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Se
 @pytest_asyncio.fixture(scope="session")
 async def service(servers: Servers) -> AsyncGenerator[Service]:
     """One API and one worker, for tests that leave them as they are."""
+    from tests.support.service import Service
+
     async with Service.start(servers.environment(lasting=True)) as started:
         yield started
 
 
-@pytest_asyncio.fixture(scope="module")
+@pytest_asyncio.fixture(scope="session")
 async def keyed(servers: Servers) -> AsyncGenerator[Service]:
     """A service with keys and public files, called by the shop unless a test says otherwise."""
-    async with callers.with_keys(servers, files="public", cors_origins=callers.APP) as started:
+    from tests.support import callers
+
+    async with callers.with_keys(servers, lasting=True, files="public", cors_origins=callers.APP) as started:
         yield started
 
 
 @pytest_asyncio.fixture(scope="module")
 async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Valkey]:
     """One that may be killed."""
+    from imgsvc.local.servers import Valkey
+
     server = Valkey(tmp_path_factory.mktemp("valkey") / "valkey")
     await server.start()
     yield server
@@ -47,6 +72,8 @@ async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Val
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """One with a photo in it, and a file that is no image."""
+    from tests.support import images
+
     (tmp_path / "photo.jpg").write_bytes(images.photo())
     (tmp_path / "notes.txt").write_text("no image")
     return tmp_path

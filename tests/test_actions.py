@@ -4,11 +4,10 @@ from collections.abc import AsyncGenerator
 from uuid import uuid4
 
 import psutil
-import pytest
 import pytest_asyncio
 
 from tests.support import images
-from tests.support.service import Servers, Service, begun, decoders, leftovers, until
+from tests.support.service import Servers, Service, begun, decoders, leftovers
 
 PHOTO = images.photo()
 DAMAGED = PHOTO[: len(PHOTO) // 2]
@@ -94,24 +93,3 @@ async def test_an_action_with_a_parameter_that_is_not_known_is_refused_and_chang
         assert "when" in answer.json()["detail"]
     assert (await one.status(upload_id))["status"] == "PROGRESS"
     await one.client.delete(f"/upload/{upload_id}")
-
-
-@pytest.mark.chaos
-async def test_files_that_a_straggler_stores_for_a_cancelled_job_are_swept(servers: Servers) -> None:
-    environment = servers.environment()
-    async with Service.start(environment, sweep_interval_s=0.2, decoders=1) as service:
-        upload_id = await begun(service)
-        (decoder,) = decoders(service.workers[0])
-        worker = psutil.Process(service.workers[0].pid)
-        worker.suspend()  # it does not hear that the job is cancelled, and has the image when it wakes
-        decoder.resume()
-        await service.client.post(f"/upload/{upload_id}/cancel")
-        worker.resume()
-
-        async def only_the_original_is_left() -> bool:
-            found = leftovers(environment)
-            swept = not any(key.startswith("imgsvc:sweep") for key in found["keys"])
-            return swept and found["objects"] == [f"originals/{upload_id}"]
-
-        await until(only_the_original_is_left)
-        assert (await service.status(upload_id))["status"] == "CANCELLED"

@@ -14,7 +14,7 @@ from imgsvc.local.certificates import Certificates
 from imgsvc.local.ports import GRPC_OFFSET
 from imgsvc.local.process import EmbeddedError
 from imgsvc.local.servers import Seaweed, SeaweedPorts
-from tests.support.service import DEADLINE_S, Servers, until
+from tests.support.service import DEADLINE_S, Servers
 
 # what an HTTP/2 client begins with (RFC 9113, 3.4): the preface, and its SETTINGS, of which there are none
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -60,19 +60,6 @@ def test_n13_the_key_is_for_this_user_alone_and_its_authority_is_gone(servers: S
         assert path.stat().st_mode & 0o077 == 0
     keys = [path.name for path in folder.glob("*.pem") if "PRIVATE KEY" in path.read_text()]
     assert keys == ["grpc-key.pem"]
-
-
-@pytest.mark.chaos
-async def test_n7_nothing_is_left_in_tmp_by_a_stop_or_a_kill(tmp_path: Path) -> None:
-    seaweed = Seaweed(tmp_path / "s3")
-    await seaweed.start()
-    await until(lambda: all(path.is_socket() for path in seaweed.ports.sockets))
-    await seaweed.stop()
-    assert not any(map(os.path.lexists, seaweed.ports.sockets))
-    await seaweed.start()
-    await seaweed.kill()
-    await seaweed.stop()
-    assert not any(map(os.path.lexists, seaweed.ports.sockets))
 
 
 async def test_n7_a_tmp_without_room_for_sockets_is_said_at_once(

@@ -1,7 +1,6 @@
 """An upload's status as it changes: Server-Sent Events, and answers that wait."""
 
 import asyncio
-import resource
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
@@ -20,7 +19,6 @@ from imgsvc.jobs import connections
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure
 from imgsvc.jobs.types import Claim
-from tests.bench.events import idle
 from tests.support import images
 from tests.support.fault_proxy import Fault, Proxy
 from tests.support.service import Servers, Service, settings_of, until
@@ -328,20 +326,3 @@ async def test_a_subscription_that_is_silent_for_good_is_found_out(
         proxy.fault = Fault(silent=True)
         with pytest.raises(RedisConnectionError, match="silent"):
             await asyncio.wait_for(waiting, DEADLINE_S)
-
-
-@pytest.mark.slow
-async def test_2000_idle_listeners_cost_less_than_150_mb_and_next_to_no_cpu(servers: Servers) -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, before[1]))  # of this process, and of what it starts
-    try:
-        environment = servers.environment() | {"IMGSVC_LEASE_S": "3600"}
-        async with Service.start(environment, workers=0) as service, Queue.open(settings_of(environment)) as queue:
-            cost, listeners = await idle(service, queue, 2000, seconds=30)
-            for listener in listeners:
-                listener.writer.transport.abort()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    print(cost)
-    assert cost.memory < 150e6
-    assert cost.cpu < 0.05, "of one core: their comments, every 15 s"

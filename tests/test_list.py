@@ -69,10 +69,17 @@ class Shelf:
             page = await self.page(**query, cursor=page["next"])
 
 
-@pytest_asyncio.fixture
-async def shelf(servers: Servers) -> AsyncGenerator[Shelf]:
+@pytest_asyncio.fixture(scope="module")
+async def shelf_for_all(servers: Servers) -> AsyncGenerator[Shelf]:
     async with Shelf.open(servers.environment()) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def shelf(shelf_for_all: Shelf) -> Shelf:
+    """One with nothing on it."""
+    await shelf_for_all.redis.flushdb()
+    return shelf_for_all
 
 
 async def test_the_list_tells_each_upload_as_its_status_does(shelf: Shelf) -> None:

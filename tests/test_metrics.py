@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
+import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from imgsvc.api.app import ROUTES
@@ -92,26 +93,33 @@ async def test_the_api_tells_its_requests_by_route_and_of_the_queue(servers: Ser
     assert upload_id not in told.text
 
 
-async def test_a_job_that_nobody_takes_grows_old(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=0) as service:
-        await service.upload(PHOTO)
-        first = await scrape(service.url)
+@pytest_asyncio.fixture(scope="module")
+async def alone(servers: Servers) -> AsyncGenerator[Service]:
+    """An API without workers, for tests that leave no job waiting."""
+    async with Service.start(servers.environment(), workers=0) as started:
+        yield started
 
-        async def older() -> bool:
-            now = await scrape(service.url)
-            return (now.value("queue_oldest_waiting_seconds") or 0) > 0.2
 
-        await until(older)
+async def test_a_job_that_nobody_takes_grows_old(alone: Service) -> None:
+    upload_id = await alone.upload(PHOTO)
+    first = await scrape(alone.url)
+
+    async def older() -> bool:
+        now = await scrape(alone.url)
+        return (now.value("queue_oldest_waiting_seconds") or 0) > 0.2
+
+    await until(older)
     assert (first.value("queue_jobs", state="waiting"), first.value("workers")) == (1, 0)
+    await alone.client.delete(f"/upload/{upload_id}")
 
 
-async def test_a_job_that_its_client_cancels_is_counted_once(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=0) as service:
-        upload_id = await service.upload(PHOTO)
-        answers = [await service.client.post(f"/upload/{upload_id}/cancel") for _ in range(2)]
-        told = await scrape(service.url)
+async def test_a_job_that_its_client_cancels_is_counted_once(alone: Service) -> None:
+    upload_id = await alone.upload(PHOTO)
+    before = (await scrape(alone.url)).value("jobs_ended_total", code="cancelled") or 0
+    answers = [await alone.client.post(f"/upload/{upload_id}/cancel") for _ in range(2)]
+    told = await scrape(alone.url)
     assert [answer.status_code for answer in answers] == [200, 409]
-    assert told.value("jobs_ended_total", code="cancelled") == 1
+    assert told.value("jobs_ended_total", code="cancelled") == before + 1
 
 
 async def test_the_queues_states_are_told_apart(servers: Servers) -> None:
@@ -126,18 +134,16 @@ async def test_the_queues_states_are_told_apart(servers: Servers) -> None:
         assert (census.waiting, census.leased, census.delayed, census.queued) == (1, 1, 1, 3)
 
 
-async def test_an_upload_under_way_is_in_flight(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=0) as service:
+async def test_an_upload_under_way_is_in_flight(alone: Service) -> None:
+    async def in_flight() -> bool:
+        return (await scrape(alone.url)).value("uploads_in_flight") == 1
 
-        async def in_flight() -> bool:
-            return (await scrape(service.url)).value("uploads_in_flight") == 1
-
-        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        head = "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 9000\r\n\r\n"
-        writer.write(head.encode() + PHOTO[:1000])
-        await until(in_flight)
-        writer.close()
-        assert not await asyncio.wait_for(reader.read(), DEADLINE_S)
+    reader, writer = await asyncio.open_connection("127.0.0.1", alone.port)
+    head = "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 9000\r\n\r\n"
+    writer.write(head.encode() + PHOTO[:1000])
+    await until(in_flight)
+    writer.close()
+    assert not await asyncio.wait_for(reader.read(), DEADLINE_S)
 
 
 async def test_a_worker_tells_steps_ends_and_what_its_decoders_died_of(servers: Servers) -> None:
@@ -184,33 +190,49 @@ async def test_a_job_that_is_begun_again_is_counted_and_keeps_its_requests_id(
     assert '"attempt":2' in job
 
 
+@pytest_asyncio.fixture(scope="module")
+async def behind(servers: Servers) -> AsyncGenerator[tuple[Service, dict[str, Proxy]]]:
+    """An API, and what stands between it and Redis (the queue) and S3 (the storage)."""
+    environment = servers.environment()
+    settings = {"queue": "IMGSVC_REDIS_URL", "storage": "IMGSVC_S3_ENDPOINT_URL"}
+    async with AsyncExitStack() as stack:
+        proxies: dict[str, Proxy] = {}
+        for name, setting in settings.items():
+            proxies[name] = await stack.enter_async_context(
+                Proxy.to("127.0.0.1", urlsplit(environment[setting]).port or 0)
+            )
+            environment |= {setting: proxies[name].url(environment[setting])}
+        # their own deadlines come too late to be the reason
+        service = Service.start(environment, workers=0, redis_timeout_s=20, s3_timeout_s=20)
+        yield await stack.enter_async_context(service), proxies
+
+
 @pytest.mark.parametrize("how", ["refuses", "is silent"])
 @pytest.mark.parametrize("away", ["queue", "storage"])
-async def test_metrics_are_told_at_once_while_a_server_is_away(servers: Servers, away: str, how: str) -> None:
-    environment = servers.environment()
-    setting = {"queue": "IMGSVC_REDIS_URL", "storage": "IMGSVC_S3_ENDPOINT_URL"}[away]
-    url = environment[setting]
-    async with Proxy.to("127.0.0.1", urlsplit(url).port or 0) as proxy:
-        through = environment | {setting: proxy.url(url)}
-        # their own deadlines come too late to be the reason
-        async with Service.start(through, workers=0, redis_timeout_s=20, s3_timeout_s=20) as service:
-            assert (await scrape(service.url)).value("up", dependency=away) == 1
-            if how == "refuses":
-                proxy.refuse()
-            else:
-                proxy.fault = Fault(silent=True)
-            begin = monotonic()
-            told = await scrape(service.url)
-            seconds = monotonic() - begin
-            if how == "refuses":
-                await proxy.accept()
-            proxy.fault = NONE
-            after = await scrape(service.url)
+async def test_metrics_are_told_at_once_while_a_server_is_away(
+    behind: tuple[Service, dict[str, Proxy]], away: str, how: str
+) -> None:
+    service, proxies = behind
+    proxy = proxies[away]
+    before = await scrape(service.url)
+    assert before.value("up", dependency=away) == 1
+    if how == "refuses":
+        proxy.refuse()
+    else:
+        proxy.fault = Fault(silent=True)
+    begin = monotonic()
+    told = await scrape(service.url)
+    seconds = monotonic() - begin
+    if how == "refuses":
+        await proxy.accept()
+    proxy.fault = NONE
+    after = await scrape(service.url)
     print(f"answered after {seconds:.2f} s")
     assert seconds < 10 * SCRAPE_S
     other = {"queue": "storage", "storage": "queue"}[away]
     assert (told.value("up", dependency=away), told.value("up", dependency=other)) == (0, 1)
-    assert (told.value("dependency_failures_total", dependency=away) or 0) >= 1
+    failures = [each.value("dependency_failures_total", dependency=away) or 0 for each in (before, told)]
+    assert failures[1] >= failures[0] + 1
     waiting = told.value("queue_jobs", state="waiting")
     assert waiting == (None if away == "queue" else 0), "what is not known is not told"
     assert after.value("up", dependency=away) == 1

@@ -1,16 +1,15 @@
-"""A retry is kept to the limits of an upload, and a record has a least price (Q20); late files are swept (Q21)."""
+"""A retry is kept to the limits of an upload, and a record has a least price (row Q20)."""
 
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from redis.asyncio import Redis
 
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Source
 from imgsvc.jobs.types import Admission
 from tests.support import images
-from tests.support.service import Servers, Service, s3_client, settings_of, until
+from tests.support.service import Servers, Service, settings_of
 from tests.support.submissions import submission
 
 DAMAGED = images.photo()[:9000]
@@ -77,25 +76,3 @@ async def test_q20_a_tiny_upload_counts_as_what_its_record_takes(servers: Server
 
         assert await accepted({}) == 4, "4 KiB each"
         assert await accepted({"k": "v" * 9000}) in {2, 3}, "9 kB each"
-
-
-@pytest.mark.chaos
-async def test_q21_what_a_cancelled_job_stores_late_is_swept_too(servers: Servers) -> None:
-    """The API has cleared its files, and says so, before the last of them are there."""
-    environment = servers.environment()
-    async with Service.start(environment, workers=0, sweep_interval_s=0.1, s3_timeout_s=2) as service:
-        settings = settings_of(service.environment)
-        upload_id = await service.upload(images.photo())
-        async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
-            assert [claim.id for claim in await queue.claim("stopped", 5)] == [upload_id]
-            assert (await service.client.post(f"/upload/{upload_id}/cancel")).status_code == 200
-            with s3_client(environment) as s3:
-                s3.put_object(Bucket=settings.s3_bucket, Key=f"processed/{upload_id}/late.jpeg", Body=b"late")
-                await service.start_worker()
-
-                async def is_quiet() -> bool:
-                    return not await redis.exists("imgsvc:sweep", "imgsvc:settling")
-
-                await until(is_quiet)
-                left = s3.list_objects_v2(Bucket=settings.s3_bucket, Prefix=f"processed/{upload_id}/")
-        assert "Contents" not in left

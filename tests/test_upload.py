@@ -1,6 +1,5 @@
 """Uploading: what is taken, what is refused and how, and what it costs."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -9,7 +8,7 @@ import pytest
 
 from imgsvc.runtime.settings import MIB
 from tests.support import images
-from tests.support.service import Servers, Service, leftovers, memory_peak
+from tests.support.service import Servers, Service, leftovers
 
 PHOTO = images.photo()
 
@@ -181,19 +180,3 @@ async def test_a_failed_upload_leaves_nothing_behind(servers: Servers) -> None:
             answer = await service.post(body, preset="no such")
             assert (answer.status_code, answer.json()["code"]) == (422, "invalid_preset")
     assert leftovers(environment) == {"keys": [], "objects": [], "uploads": []}
-
-
-@pytest.mark.parametrize("together", [4, pytest.param(20, marks=pytest.mark.slow)])
-async def test_uploads_stream_so_that_each_holds_less_than_24_mib(servers: Servers, together: int) -> None:
-    """Measured on a process of its own, by the most memory that it ever had."""
-    image = PHOTO + os.urandom(64 * MIB - len(PHOTO))
-    async with Service.start(servers.environment(), workers=0) as service:
-        await service.upload(PHOTO)
-        before = memory_peak(service.api.pid)
-        await service.upload(image)
-        one = memory_peak(service.api.pid) - before
-        await asyncio.gather(*(service.upload(image) for _ in range(together)))
-        all_ = memory_peak(service.api.pid) - before
-    print(f"memory of one 64 MiB upload: {one / MIB:.1f} MiB; of {together} at once: {all_ / MIB:.1f} MiB")
-    assert one < 24 * MIB
-    assert all_ < together * 24 * MIB

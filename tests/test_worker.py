@@ -3,10 +3,12 @@
 import asyncio
 import inspect
 import signal
+from collections.abc import AsyncGenerator
 from importlib import resources
 
 import arq.constants
 import psutil
+import pytest_asyncio
 from arq.worker import Worker
 
 from imgsvc.worker.lease import LeasedWorker
@@ -17,11 +19,17 @@ PHOTO = images.photo()
 LEASE_S = 1.0
 
 
-async def test_a_bad_image_among_good_ones_harms_nobody(servers: Servers) -> None:
-    async with Service.start(servers.environment()) as service:
-        bodies = [PHOTO, PHOTO[: len(PHOTO) // 2], images.png_header_bomb(), PHOTO]
-        ids = await asyncio.gather(*(service.upload(body) for body in bodies))
-        ended = await asyncio.gather(*(service.ended(upload_id) for upload_id in ids))
+@pytest_asyncio.fixture(scope="module")
+async def one(servers: Servers) -> AsyncGenerator[Service]:
+    """One worker with one decoder, for tests that leave it another one."""
+    async with Service.start(servers.environment(), decoders=1) as started:
+        yield started
+
+
+async def test_a_bad_image_among_good_ones_harms_nobody(service: Service) -> None:
+    bodies = [PHOTO, PHOTO[: len(PHOTO) // 2], images.png_header_bomb(), PHOTO]
+    ids = await asyncio.gather(*(service.upload(body) for body in bodies))
+    ended = await asyncio.gather(*(service.ended(upload_id) for upload_id in ids))
     assert [status["status"] for status in ended] == ["SUCCESS", "FAILURE", "FAILURE", "SUCCESS"]
 
 
@@ -44,22 +52,20 @@ async def test_an_image_that_needs_too_much_memory_costs_only_itself(servers: Se
         assert (await service.ended(good))["status"] == "SUCCESS"
 
 
-async def test_a_decoder_that_dies_is_replaced_and_its_image_tried_again(servers: Servers) -> None:
-    async with Service.start(servers.environment(), decoders=1) as service:
-        (doomed,) = decoders(service.workers[0])
-        upload_id = await begun(service)
-        doomed.kill()
-        status = await service.ended(upload_id)
-        assert (status["status"], status["attempt"]) == ("SUCCESS", 1)
+async def test_a_decoder_that_dies_is_replaced_and_its_image_tried_again(one: Service) -> None:
+    (doomed,) = decoders(one.workers[0])
+    upload_id = await begun(one)
+    doomed.kill()
+    status = await one.ended(upload_id)
+    assert (status["status"], status["attempt"]) == ("SUCCESS", 1)
 
 
-async def test_deleting_an_upload_stops_its_job(servers: Servers) -> None:
-    async with Service.start(servers.environment(), decoders=1) as service:
-        (busy,) = decoders(service.workers[0])
-        upload_id = await begun(service)
-        assert (await service.client.delete(f"/upload/{upload_id}")).status_code == 204
-        assert not psutil.wait_procs([busy], timeout=2)[1], "its decoder is stopped"
-        assert (await service.ended(await service.upload(PHOTO)))["status"] == "SUCCESS"
+async def test_deleting_an_upload_stops_its_job(one: Service) -> None:
+    (busy,) = decoders(one.workers[0])
+    upload_id = await begun(one)
+    assert (await one.client.delete(f"/upload/{upload_id}")).status_code == 204
+    assert not psutil.wait_procs([busy], timeout=5)[1], "its decoder is stopped, long before the deadline of 20 s"
+    assert (await one.ended(await one.upload(PHOTO)))["status"] == "SUCCESS"
 
 
 async def test_both_processes_stop_when_told(servers: Servers) -> None:

@@ -1,14 +1,12 @@
 """The fault plan's decoder rows: no file takes more than its share of time or memory, or comes out wrong.
 
-The rows about children that die or are taken over stand in test_hostile_decoder.py, the one about waiting for room in
-test_decoder.py.
+The rows about children that die or are taken over stand in tests/test_hostile_decoder.py, the one about waiting for
+room in tests/test_decoder.py, those over time in tests/slow/.
 """
 
 import asyncio
-import random
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from time import monotonic
@@ -16,47 +14,24 @@ from time import monotonic
 import psutil
 import pytest
 
-from imgsvc.decoder.pool import DecoderError, DecoderPool
+from imgsvc.decoder.pool import DecoderPool
 from imgsvc.domain.formats import FORMATS
-from imgsvc.domain.model import Limits, Rendered, Variant
-from imgsvc.domain.presets import PRESETS
+from imgsvc.domain.model import Rendered, Variant
 from imgsvc.runtime.settings import MIB
 from tests.support import images, profiles
-from tests.support.decoders import GIB, children_of
+from tests.support.decoders import DEFAULT, FILM, GIB, children_of, decoder_pool, outcome
 from tests.support.images import LIMITS
-from tests.support.service import DECODER_FDS, Servers, Service, decoders, is_alive, memory_peak
+from tests.support.service import memory_peak
 
-SEED = 20261125
 SMALL = (Variant("small", 100, 100),)
-FILM = (Variant("film", 100, 100, format="webp", frames="all"),)
-DEFAULT = PRESETS["default"]
-TYPED = {"decode_failed", "encode_failed", "image_too_large", "too_many_frames", "unsupported_format"}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
-
-
-def decoder_pool(processes: int = 1, timeout_s: float = 20.0, limits: Limits = LIMITS) -> DecoderPool:
-    return DecoderPool(
-        processes=processes,
-        timeout_s=timeout_s,
-        memory_bytes=GIB,
-        total_memory_bytes=GIB,
-        limits=limits,
-        sandbox="require",
-    )
 
 
 @pytest.fixture(scope="module")
 async def pool() -> AsyncIterator[DecoderPool]:
     async with decoder_pool(2) as opened:
         yield opened
-
-
-async def outcome(pool: DecoderPool, source: bytes, variants: tuple[Variant, ...] = DEFAULT) -> Rendered | str:
-    try:
-        return await pool.render(source, variants)
-    except DecoderError as error:
-        return error.code
 
 
 @pytest.mark.parametrize(
@@ -169,35 +144,6 @@ async def test_d12_a_truncated_image_is_refused_where_the_operator_says_so(name:
         assert set(await asyncio.gather(*(outcome(pool, cut, SMALL) for cut in cuts))) == {"decode_failed"}
 
 
-@pytest.mark.slow
-async def test_d13_two_thousand_damaged_files_give_an_image_or_a_typed_error(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    chance = random.Random(SEED)
-    print(f"seed {SEED}")
-    corpus = [make() for make in images.KINDS.values()]
-    corpus += [images.encoded(images.scene(120, 80), name.upper()) for name in FORMATS]
-
-    def damaged() -> bytes:
-        data = bytearray(chance.choice(corpus))
-        for _ in range(chance.choice([1, 2, 8, 64])):
-            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        return bytes(data[: chance.randrange(len(data))] if chance.random() < 0.2 else data)
-
-    async with decoder_pool(2) as pool:
-        gate = asyncio.Semaphore(8)
-
-        async def one(source: bytes) -> str:
-            async with gate:
-                came = await outcome(pool, source, (*DEFAULT, *FILM))
-            return came if isinstance(came, str) else "ok"
-
-        counted = Counter(await asyncio.gather(*(one(damaged()) for _ in range(2000))))
-    print(f"{dict(counted)}")
-    assert set(counted) <= TYPED | {"ok", "decoder_oom"}
-    assert "died" not in caplog.text
-
-
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "TIFF"])
 async def test_d15_a_profile_of_10_mb_is_converted_or_dropped(pool: DecoderPool, fmt: str) -> None:
     profile = profiles.padded(profiles.rgb(profiles.SRGB, 2.2), 10 * MIB)
@@ -221,29 +167,3 @@ async def test_d17_the_same_input_gives_the_same_bytes_whatever_the_child_and_th
             for _ in range(2):
                 runs.append(await asyncio.gather(*(pool.render(source, variants) for source in sources)))
     assert all(run == runs[0] for run in runs)
-
-
-@pytest.mark.slow
-async def test_d18_five_thousand_mixed_images_leave_a_worker_as_it_was(servers: Servers) -> None:
-    corpus = [make() for make in images.KINDS.values()] + [images.photo(800, 600)[:9000], images.png_header_bomb()]
-    async with Service.start(servers.environment()) as service:
-        worker = psutil.Process(service.workers[0].pid)
-        left = iter(range(5000))
-        samples: list[tuple[int, float, int]] = []
-
-        async def client() -> None:
-            for number in left:
-                upload_id = await service.upload(corpus[number % len(corpus)])
-                await service.ended(upload_id)
-                await service.client.delete(f"/upload/{upload_id}")
-                if number % 250 == 0:
-                    kept = len(worker.net_connections("tcp")) + DECODER_FDS * len(decoders(service.workers[0]))
-                    samples.append((number, worker.memory_info().rss / MIB, worker.num_fds() - kept))
-
-        await asyncio.gather(*(client() for _ in range(6)))
-        assert not [child for child in worker.children(recursive=True) if not is_alive(child)], "none is left unreaped"
-    settled = [sample for sample in samples if sample[0] >= 1000]
-    slope = (settled[-1][1] - settled[0][1]) / (settled[-1][0] - settled[0][0]) * 1000
-    print(f"{slope:+.2f} MiB a thousand jobs; {settled[0]} … {settled[-1]}")
-    assert slope <= 1.0
-    assert settled[-1][2] <= settled[0][2] + 5

@@ -35,8 +35,6 @@ from tests.support.service import Servers, Service, settings_of, until
 from tests.support.submissions import submission
 from tests.test_queue import SUCCESS
 
-pytestmark = pytest.mark.chaos
-
 FAILOVER_S = 10.0
 """What a failover may cost, at most."""
 

@@ -19,8 +19,6 @@ from tests.support.ledger import Ledger
 from tests.support.service import Servers, Service, begun, decoders, freeze, settings_of, thaw, until
 from tests.support.submissions import submission
 
-pytestmark = pytest.mark.chaos
-
 PHOTO = images.photo()
 SMALL = images.photo(160, 120)
 REDELIVERY_S = 10.0
@@ -107,8 +105,8 @@ async def test_q5_a_job_longer_than_the_grace_is_given_back_at_once_and_spends_n
         assert (await service.ended(upload_id))["status"] == "SUCCESS"
 
 
-@pytest.mark.parametrize("restarts", [7, pytest.param(20, marks=pytest.mark.slow)])
-async def test_q6_rolling_restarts_under_load_fail_nothing(servers: Servers, restarts: int) -> None:
+async def test_q6_rolling_restarts_under_load_fail_nothing(servers: Servers, full_length: bool) -> None:
+    restarts = 20 if full_length else 7
     async with Service.start(servers.environment(), drain_s=0.05, decoders=1) as service:
         ledger = Ledger(service)
         over = asyncio.Event()
@@ -207,7 +205,7 @@ async def test_q10_an_error_that_nobody_expects_ends_no_worker(servers: Servers,
         assert worker.running
 
 
-async def interrupted_storage(servers: Servers, seconds: float) -> None:
+async def test_q11_jobs_wait_for_a_storage_that_is_away_and_spend_nothing(servers: Servers, full_length: bool) -> None:
     async with Proxy.to("127.0.0.1", servers.seaweed.ports.s3) as proxy:
         environment = servers.environment()
         behind = {"IMGSVC_S3_ENDPOINT_URL": proxy.url(environment["IMGSVC_S3_ENDPOINT_URL"])}
@@ -221,7 +219,7 @@ async def interrupted_storage(servers: Servers, seconds: float) -> None:
             proxy.fault = Fault(statuses=(503,))
             for _ in range(12):
                 await ledger.post(PHOTO)
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(60 if full_length else 4)
             asked, seconds = proxy.struck, monotonic() - begin
             proxy.fault = NONE
             ended = [await service.ended(entry.id) for entry in ledger.entries]
@@ -230,15 +228,6 @@ async def interrupted_storage(servers: Servers, seconds: float) -> None:
             assert asked <= 12 * 4 + 4 * seconds, "claiming pauses"
             assert worker.running
             await ledger.settle()
-
-
-async def test_q11_jobs_wait_for_a_storage_that_is_away_and_spend_nothing(servers: Servers) -> None:
-    await interrupted_storage(servers, 4)
-
-
-@pytest.mark.slow
-async def test_q11_jobs_wait_for_a_storage_that_is_away_for_a_minute(servers: Servers) -> None:
-    await interrupted_storage(servers, 60)
 
 
 async def test_q12_a_bad_image_fails_at_its_first_attempt(service: Service) -> None:

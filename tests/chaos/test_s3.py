@@ -28,8 +28,6 @@ from tests.support.fault_proxy import NONE, Fault, Proxy
 from tests.support.ledger import Entry, Ledger
 from tests.support.service import Servers, Service, memory_peak, resume_decoders, settings_of, until
 
-pytestmark = pytest.mark.chaos
-
 
 async def test_s1_a_refusing_s3_is_said_within_its_deadline_and_jobs_wait(servers: Servers) -> None:
     async with behind_proxy(servers) as (ledger, s3):
@@ -161,10 +159,10 @@ async def test_s3_a_part_may_take_longer_than_the_deadline_while_s3_takes_it(ser
         await ledger.settle()
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_s4_uploads_and_jobs_get_through_an_s3_that_fails_three_calls_in_ten(
-    servers: Servers, count: int
+    servers: Servers, full_length: bool
 ) -> None:
+    count = 1000 if full_length else 60
     async with behind_proxy(servers) as (ledger, s3):
         s3.fault = Fault(share=0.3, statuses=(500, 503))
         room = asyncio.Semaphore(6)

@@ -29,8 +29,6 @@ from tests.support.fault_proxy import NONE, Fault
 from tests.support.ledger import Entry, Ledger
 from tests.support.service import Servers, Service, leftovers, s3_client, until
 
-pytestmark = pytest.mark.chaos
-
 
 async def test_s5_a_file_that_was_cut_short_is_never_taken_for_a_whole_one(servers: Servers) -> None:
     async with behind_proxy(servers) as (ledger, s3):

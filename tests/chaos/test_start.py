@@ -12,8 +12,6 @@ from tests.support import images
 from tests.support.ledger import Ledger
 from tests.support.service import Service, until
 
-pytestmark = pytest.mark.chaos
-
 PHOTO = images.photo()
 
 

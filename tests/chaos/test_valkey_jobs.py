@@ -29,8 +29,6 @@ from tests.support.fault_proxy import NONE, Fault, Proxy, script
 from tests.support.ledger import Ledger
 from tests.support.service import Servers, Service, resume_decoders, suspend_decoders, until
 
-pytestmark = pytest.mark.chaos
-
 
 @pytest.fixture
 def environment(servers: Servers, valkey: Valkey) -> dict[str, str]:
@@ -108,10 +106,10 @@ async def test_r3_jobs_that_run_through_an_outage_longer_than_a_lease_end_once(
         print(f"jobs by attempts: {dict(attempts)}")
 
 
-@pytest.mark.parametrize("cuts_of_each", [30, pytest.param(100, marks=pytest.mark.slow)])
 async def test_r5_a_cut_before_the_reply_of_reserve_or_submit_loses_nothing_in_silence(
-    environment: dict[str, str], proxy: Proxy, cuts_of_each: int
+    environment: dict[str, str], proxy: Proxy, full_length: bool
 ) -> None:
+    cuts_of_each = 100 if full_length else 30
     environment["IMGSVC_REDIS_URL"] = proxy.url(environment["IMGSVC_REDIS_URL"])
     async with Service.start(environment, **SWEEPING) as service:
         ledger = Ledger(service)
@@ -128,7 +126,7 @@ async def test_r5_a_cut_before_the_reply_of_reserve_or_submit_loses_nothing_in_s
         assert answers.keys() == {202, "queue_unavailable"}, "repeated, or refused where that was cut too"
 
 
-@pytest.mark.parametrize("hours", [1, pytest.param(-1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("hours", [1, -1])
 async def test_r11_a_workers_wrong_clock_matters_to_no_lease(environment: dict[str, str], hours: int) -> None:
     async with Service.start(environment, workers=0, lease_s=LEASE_S, decoders=1) as service:
         doomed = await service.start_worker("tests.support.hooks.skewed", str(3600 * hours))

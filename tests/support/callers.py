@@ -19,8 +19,11 @@ APP = "https://app.example.com"
 
 
 @asynccontextmanager
-async def with_keys(servers: Servers, *, workers: int = 1, **settings: object) -> AsyncGenerator[Service]:
-    async with Service.start(servers.environment() | ENVIRONMENT, workers=workers, **settings) as started:
+async def with_keys(
+    servers: Servers, *, workers: int = 1, lasting: bool = False, **settings: object
+) -> AsyncGenerator[Service]:
+    environment = servers.environment(lasting=lasting) | ENVIRONMENT
+    async with Service.start(environment, workers=workers, **settings) as started:
         started.client.headers["authorization"] = f"Bearer {SHOP}"
         yield started
 

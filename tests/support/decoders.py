@@ -9,7 +9,8 @@ import pytest
 
 from imgsvc.decoder.pool import IDLE_S, DecoderError, DecoderPool
 from imgsvc.decoder.process import OnStep
-from imgsvc.domain.model import Isolation, Variant
+from imgsvc.domain.model import Isolation, Limits, Rendered, Variant
+from imgsvc.domain.presets import PRESETS
 from imgsvc.runtime.settings import MIB
 from tests.support import images
 from tests.support.images import LIMITS
@@ -65,3 +66,25 @@ def fork_server_of(pool: DecoderPool) -> psutil.Process:
     server = psutil.Process(decoder).parent()
     assert server is not None
     return server
+
+
+FILM = (Variant("film", 100, 100, format="webp", frames="all"),)
+DEFAULT = PRESETS["default"]
+
+
+def decoder_pool(processes: int = 1, timeout_s: float = 20.0, limits: Limits = LIMITS) -> DecoderPool:
+    return DecoderPool(
+        processes=processes,
+        timeout_s=timeout_s,
+        memory_bytes=GIB,
+        total_memory_bytes=GIB,
+        limits=limits,
+        sandbox="require",
+    )
+
+
+async def outcome(pool: DecoderPool, source: bytes, variants: tuple[Variant, ...] = DEFAULT) -> Rendered | str:
+    try:
+        return await pool.render(source, variants)
+    except DecoderError as error:
+        return error.code

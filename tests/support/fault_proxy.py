@@ -141,6 +141,9 @@ class Proxy:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = _Line(self, reader, writer)
+        if self._server is None:  # it was taken just before nobody listened any more
+            line.reset()
+            return
         running = self._lines[line] = asyncio.create_task(line.run(*self._target))
         running.add_done_callback(lambda _: self._lines.pop(line))
 

@@ -26,6 +26,8 @@ from tests.support import images
 
 DEADLINE_S = 30.0
 POLL_S = 0.01
+LASTING = 3
+"""Services that are kept for all tests, at most."""
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Servers:
     valkey: Valkey
     seaweed: Seaweed
     _given: int = field(default=0)
+    _lasting: int = field(default=0)
 
     @classmethod
     @asynccontextmanager
@@ -51,10 +54,15 @@ class Servers:
     def environment(self, *, lasting: bool = False) -> dict[str, str]:
         """Settings for one more service.
 
-        The one that is `lasting` keeps its database; the others take turns with the 15 that Valkey has left.
+        Those that are `lasting` keep their database; the others take turns with what Valkey has left of its 16.
         """
         number, self._given = self._given, self._given + 1
-        url = self.valkey.url.rpartition("/")[0] + f"/{0 if lasting else number % 15 + 1}"
+        if lasting:
+            database, self._lasting = self._lasting, self._lasting + 1
+            assert database < LASTING, "there are no more databases to keep"
+        else:
+            database = LASTING + number % (16 - LASTING)
+        url = self.valkey.url.rpartition("/")[0] + f"/{database}"
         with closing(Redis.from_url(url)) as redis:
             redis.flushdb()
         services = ServerAddresses(url, self.seaweed.url, self.seaweed.access_key_id, self.seaweed.secret_access_key)

@@ -8,7 +8,6 @@ from pathlib import Path
 from time import monotonic, monotonic_ns
 from urllib.parse import urlsplit
 
-import pytest
 import pytest_asyncio
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import default_queue_name, in_progress_key_prefix
@@ -18,8 +17,6 @@ from imgsvc.local.servers import Valkey
 from tests.support.fault_proxy import NONE, Fault, Proxy
 from tests.support.hooks.watched import Watched
 from tests.support.service import Servers, until
-
-pytestmark = pytest.mark.slow
 
 MAX_JOBS = 10  # arq's default
 MAX_TRIES = 5  # likewise

@@ -9,8 +9,6 @@ from redis import Redis
 from tests.support import images
 from tests.support.service import Servers, Service, leftovers, settings_of, until
 
-pytestmark = pytest.mark.chaos
-
 PHOTO = images.photo()
 SWEEP_S = 0.2
 

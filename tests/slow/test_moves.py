@@ -6,15 +6,12 @@ from contextlib import closing, suppress
 from typing import Any
 
 import httpx
-import pytest
 from redis import Redis
 
 from tests.support import images
 from tests.support.chaos_s3 import behind_proxy
 from tests.support.fault_proxy import NONE, Fault, Proxy
 from tests.support.service import Servers, leftovers, settings_of, until
-
-pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 UPLOADS = 500
 AT_ONCE = 24

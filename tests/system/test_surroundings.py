@@ -22,7 +22,7 @@ from tests.support import images
 from tests.support.command import imgsvc
 from tests.support.service import DEADLINE_S, Servers, Service
 
-CHECKOUT = Path(__file__).parent.parent
+CHECKOUT = Path(__file__).parents[2]
 IMGSVC = f"{shlex.quote(sys.executable)} -m imgsvc"
 ELSEWHERE = f"{shlex.quote(sys.executable)} -m tests.support.hooks.elsewhere"
 HOOKS = {"PYTHONPATH": str(CHECKOUT)}
@@ -106,7 +106,6 @@ async def _work(client: httpx.AsyncClient) -> None:
     assert document["status"] == "SUCCESS"
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("command", "env"),
     [
@@ -128,7 +127,6 @@ async def test_n9_a_photo_goes_through_all_the_same(tmp_path: Path, command: str
         assert "decoders run without" in ended.text
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("command", "env", "says"),
     [
@@ -200,7 +198,6 @@ async def test_n8_a_command_ends_as_it_would_whatever_its_streams_are(tmp_path: 
     assert written == (1 if ">/dev/full" in how.split() else 0), "what could not be written did not succeed"
 
 
-@pytest.mark.chaos
 async def test_n8_an_api_and_a_worker_serve_without_any_stream(servers: Servers) -> None:
     service = Service(servers.environment())
     env = os.environ | service.environment

@@ -31,8 +31,6 @@ from imgsvc.local.process import LOG_LIMIT_BYTES, Child, EmbeddedError
 from imgsvc.local.servers import Seaweed, Valkey, wheel_binary
 from tests.support.service import DEADLINE_S, is_alive, until
 
-pytestmark = pytest.mark.chaos
-
 BUCKET = "photos"
 IMAGE = bytes(range(256)) * 4096  # 1 MiB
 
@@ -345,3 +343,15 @@ async def test_a_long_log_is_put_aside_at_the_next_start(tmp_path: Path) -> None
     await child.wait()
     assert log.read_text() == "new\n"
     assert (tmp_path / "child.log.1").stat().st_size == LOG_LIMIT_BYTES + 1
+
+
+async def test_n7_nothing_is_left_in_tmp_by_a_stop_or_a_kill(tmp_path: Path) -> None:
+    seaweed = Seaweed(tmp_path / "s3")
+    await seaweed.start()
+    await until(lambda: all(path.is_socket() for path in seaweed.ports.sockets))
+    await seaweed.stop()
+    assert not any(map(os.path.lexists, seaweed.ports.sockets))
+    await seaweed.start()
+    await seaweed.kill()
+    await seaweed.stop()
+    assert not any(map(os.path.lexists, seaweed.ports.sockets))

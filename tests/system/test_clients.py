@@ -25,7 +25,7 @@ from tests.support.clients.native import BLOCKING, of_aiohttp
 from tests.support.peers import Listener
 from tests.support.service import Servers, Service
 
-CLIENTS = Path(__file__).parent / "support" / "clients"
+CLIENTS = Path(__file__).parents[1] / "support" / "clients"
 PHOTO = images.photo(320, 240)
 NAME = "Füße 写真 \U0001f98a.jpg"
 METADATA = '{"who": "Jürgen"}'
@@ -248,14 +248,12 @@ async def modules(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("client", ["undici", "axios", "got"])
 async def test_h48_clients_of_node_programs(order: Order, modules: Path, client: str) -> None:
     out = await ran(program("node", "nodejs"), str(modules / "upload.mjs"), client, json.dumps(asdict(order)))
     assert_served(told(out))
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("version", ["HTTP_1_1", "HTTP_2"])
 async def test_h48_the_jdks_own_client(order: Order, version: str) -> None:
     source = str(CLIENTS / "Upload.java")
@@ -268,7 +266,6 @@ async def test_h48_the_jdks_own_client(order: Order, version: str) -> None:
     assert_served(told(out))
 
 
-@pytest.mark.chaos
 async def test_h48_uppy_with_its_defaults_uploads_from_another_origin(servers: Servers, modules: Path) -> None:
     """In a real browser, from a page of its own: its fields beside the file, and the `url` that it looks for."""
     bundle = modules / "uppy.js"

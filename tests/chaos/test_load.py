@@ -4,12 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 
 from tests.support import images
 from tests.support.service import Servers, Service, leftovers, until
-
-pytestmark = pytest.mark.chaos
 
 PHOTO = images.photo()
 JPEG = {"content-type": "image/jpeg"}

@@ -11,7 +11,6 @@ from statistics import median
 from time import monotonic
 
 import psutil
-import pytest
 
 from imgsvc.local.process import Child
 from imgsvc.runtime.settings import MIB
@@ -19,8 +18,6 @@ from tests.support import images
 from tests.support.fault_proxy import NONE, Fault, Proxy
 from tests.support.ledger import Ledger
 from tests.support.service import DECODER_FDS, Servers, Service, decoders, freeze, leftovers, thaw, until
-
-pytestmark = pytest.mark.slow
 
 SEED = 20261125
 NEMESIS_S = 600.0

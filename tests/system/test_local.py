@@ -1,72 +1,22 @@
 """`python -m imgsvc`: everything on one machine, from one command."""
 
 import asyncio
-import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
 import httpx
 import psutil
-import pytest
 
-from imgsvc.local.ports import free_port
 from imgsvc.local.supervisor import readiness
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.settings import LocalSettings
 from tests.support import images
+from tests.support.local import DEADLINE_S, local
 from tests.support.peers import Listener
 
-pytestmark = pytest.mark.chaos
-
 PHOTO = images.photo()
-DEADLINE_S = 30
-
-
-class Local:
-    """A running `python -m imgsvc`, and what it printed."""
-
-    def __init__(self, process: Process, url: str) -> None:
-        self.process = process
-        self.url = url
-        self.output = ""
-
-    async def until_printed(self, text: str) -> None:
-        assert self.process.stdout
-        async with asyncio.timeout(DEADLINE_S):
-            while text not in self.output:
-                line = await self.process.stdout.readline()
-                assert line, f"ended before it said {text!r}: {self.output}"
-                self.output += line.decode()
-
-    async def ended(self) -> int:
-        assert self.process.stdout
-        async with asyncio.timeout(DEADLINE_S):
-            self.output += (await self.process.stdout.read()).decode()
-            return await self.process.wait()
-
-    def family(self) -> list[psutil.Process]:
-        me = psutil.Process(self.process.pid)
-        return [me, *me.children(recursive=True)]
-
-
-@asynccontextmanager
-async def local(data_dir: Path, port: int | None = None) -> AsyncGenerator[Local]:
-    port = port or free_port()
-    env = os.environ | {"IMGSVC_DATA_DIR": str(data_dir), "IMGSVC_PORT": str(port)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "imgsvc", env=env, stdout=PIPE, stderr=STDOUT, start_new_session=True
-    )
-    try:
-        yield Local(process, f"http://127.0.0.1:{port}")
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def test_a_photo_goes_through_and_survives_ctrl_c_and_kill_9(tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from tests.support import images
 from tests.support.service import Servers, Service, until
 from tests.support.wire import request
 
-pytestmark = pytest.mark.chaos
-
 HOSTILE, OTHER = "127.0.0.2", "127.0.0.3"
 IDLE, DRIPPING, READING = 2000, 40, 200
 BIG = b"\xff\xd8\xff" + bytes(5 * MIB)

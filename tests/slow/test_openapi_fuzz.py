@@ -5,13 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support import images
 from tests.support.peers import Listener
 from tests.support.service import Servers, Service
-
-pytestmark = pytest.mark.slow
 
 SEED = 20261125
 EXAMPLES = 30
@@ -45,7 +41,7 @@ async def test_schemathesis_finds_no_5xx_and_no_answer_that_is_not_described(ser
 
 async def run(folder: Path, arguments: list[str], **environment: str) -> asyncio.subprocess.Process:
     """Schemathesis says its seed and how to repeat what it found on standard output, which is ours."""
-    here = Path(__file__).parent.parent
+    here = Path(__file__).parents[2]
     known = os.environ | environment | {"SCHEMATHESIS_HOOKS": "tests.support.hooks.plausible", "PYTHONPATH": str(here)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "schemathesis.cli", "run", *arguments, cwd=folder, env=known

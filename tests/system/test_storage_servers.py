@@ -14,9 +14,9 @@ from imgsvc.local.process import Child
 from imgsvc.storage import PART_BYTES, Storage
 from tests.support import images
 from tests.support.command import imgsvc
+from tests.support.local import local
 from tests.support.scripted_s3 import ScriptedS3, answer
 from tests.support.service import Servers, Service, leftovers, s3_client, settings_of, until
-from tests.test_local import local
 from tests.test_storage_surroundings import AWS_ENVIRONMENT, PROXIES
 
 
@@ -159,7 +159,6 @@ async def moto(folder: Path) -> AsyncGenerator[dict[str, str]]:
         await child.stop(5)
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("versioned", [False, True])
 async def test_s20_the_whole_walk_goes_on_another_kind_of_s3(servers: Servers, tmp_path: Path, versioned: bool) -> None:
     async with moto(tmp_path) as other:
@@ -185,7 +184,6 @@ async def test_s20_the_whole_walk_goes_on_another_kind_of_s3(servers: Servers, t
         assert ended.code == 0, ended.out
 
 
-@pytest.mark.chaos
 async def test_s17_one_machine_starts_and_serves_beside_a_proxy_and_aws_settings_that_are_not_meant_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

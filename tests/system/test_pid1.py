@@ -83,7 +83,6 @@ async def test_n6_pid_1_is_there_before_anything_is_imported(servers: Servers) -
         await until(lambda: len(process.children()) == 1)
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("after_ms", [0, 300, 900, 1500, 2500, 6000])
 async def test_n6_everything_on_one_machine_ends_as_pid_1(tmp_path: Path, after_ms: int) -> None:
     env = {"IMGSVC_DATA_DIR": str(tmp_path), "IMGSVC_PORT": str(free_port())}
