@@ -45,6 +45,7 @@ SPOKEN_IN = {
     "botocore": {"storage"},
     "aiohttp": {"client", "outbound", "storage"},
     "PIL": {"imaging", "decoder"},
+    "cykooz_resizer": {"imaging"},
     "rich": {"cli"},
     "shtab": {"cli"},
     "starlette": {"api"},

@@ -36,6 +36,7 @@ Admit = Callable[[int], None]
 _MAX_OUTPUT_PIXELS = 8192 * 8192
 _MAX_OUTPUT_SIDE = 16_383  # WebP's
 _SMALL = 256
+_OVERSAMPLING = 2
 _GLANCE = Variant("glance", _SMALL, _SMALL)
 """What is looked at to choose a crop, a main colour and a thumbhash."""
 
@@ -146,9 +147,15 @@ def _check_memory(source: ImageSource, plans: Sequence[Plan]) -> None:
 
 
 def _need(plans: Sequence[Plan]) -> Size:
-    """The scale at which all that is planned can be made."""
+    """The size at which the image is decoded at least.
+
+    A JPEG that is decoded at a smaller scale has been resized by its decoder with a box filter already. Twice the
+    largest variant leaves our own filter enough to work with: 1.5 points of SSIMULACRA2 on photographs.
+    """
     scaled = [plan.place.scaled for plan in plans] or [(float(_SMALL), float(_SMALL))]
-    return ceil(max(width for width, _ in scaled)), ceil(max(height for _, height in scaled))
+    return ceil(_OVERSAMPLING * max(width for width, _ in scaled)), ceil(
+        _OVERSAMPLING * max(height for _, height in scaled)
+    )
 
 
 @dataclass(frozen=True, slots=True)
