@@ -1,9 +1,9 @@
-// For a page: Uppy's XHR plugin with nothing said to it but where to upload to.
+// For a page: Uppy's XHR plugin with no options but its endpoint.
 
 import Uppy from "@uppy/core";
 import XHRUpload from "@uppy/xhr-upload";
 
-/** Uploads bytes as a file of that name; what Uppy makes of the answer. */
+/** Uploads bytes as a file of that name. Resolves to the URLs and errors that Uppy reads from the response. */
 window.upload = async (endpoint, name, bytes) => {
   const uppy = new Uppy();
   uppy.use(XHRUpload, { endpoint });
