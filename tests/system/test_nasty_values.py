@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from urllib.parse import quote
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -122,14 +121,17 @@ TEXTS = (
 SPECIAL = frozenset(range(0x21)) | frozenset(b"\x7f#")
 """What may not stand in a request's target."""
 
+NOBODYS = "00000000-0000-4000-8000-000000000000"
+"""An id that no upload has."""
+
 QUERIES = {
     "POST /upload": ("preset", "variants", "metadata", "expires_in", "webhook_url", "filename", "other"),
-    f"GET /upload/{uuid4()}/status": ("wait",),
-    f"GET /upload/{uuid4()}/result": ("wait",),
+    f"GET /upload/{NOBODYS}/status": ("wait",),
+    f"GET /upload/{NOBODYS}/result": ("wait",),
     "GET /uploads": ("status", "limit", "cursor"),
-    f"GET /files/processed/{uuid4()}/x.jpeg": ("exp", "sig", "download"),
-    f"POST /upload/{uuid4()}/cancel": ("other",),
-    f"DELETE /upload/{uuid4()}": ("other",),
+    f"GET /files/processed/{NOBODYS}/x.jpeg": ("exp", "sig", "download"),
+    f"POST /upload/{NOBODYS}/cancel": ("other",),
+    f"DELETE /upload/{NOBODYS}": ("other",),
 }
 HEADERS = {
     "POST /upload": (
@@ -144,7 +146,7 @@ HEADERS = {
     ),
     "GET /uploads": ("Accept", "Prefer", "X-Request-Id", "Authorization", "Accept-Encoding", "Cookie", "Referer"),
     "GET /openapi.json": ("If-None-Match", "Accept"),
-    f"GET /upload/{uuid4()}/status": ("Prefer",),
+    f"GET /upload/{NOBODYS}/status": ("Prefer",),
     "OPTIONS /upload": ("Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"),
 }
 PATHS = (
