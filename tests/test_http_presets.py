@@ -94,7 +94,7 @@ async def test_an_upload_gets_the_files_of_its_own_variants(service: Service) ->
         ('{"card": {"width": 100000000000000000000}}', "'variants' is no JSON: Integer exceeds 64-bit range."),
         ('{"card": {"width": 9, "fit": "cover"}}', "variants.card.height must be given: fit cover needs both"),
         ('{"card": {"widht": 9}}', "variants.card.widht is not a field of a variant (did you mean width?)."),
-        ('{"ca/rd": {"width": 9}}', "variants.ca/rd is no name for a variant"),
+        ('{"ca/rd": {"width": 9}}', "variants.ca/rd is not a valid variant name"),
         ("{}", "variants must have 1 to 10 variants"),
         ("[]", "variants must have 1 to 10 variants"),
         ("null", "variants must have 1 to 10 variants"),

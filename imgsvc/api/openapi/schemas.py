@@ -16,26 +16,6 @@ from imgsvc.domain.problems import JOB_FAILURES, WARNINGS
 from imgsvc.jobs.record import Status
 from imgsvc.outbound import MAX_URL_BYTES
 
-_VARIANT_FIELDS = {
-    "width": "Width of the box in pixels. One side is enough; the other then follows from the original's shape.",
-    "height": "Height of the box in pixels.",
-    "fit": "`inside` the box, whole; `cover` it and cut off what stands over; `contain`: inside, filled up with "
-    "`background` to the whole box; `fill`: stretched. All but `inside` need both sides.",
-    "gravity": "What a cut keeps; `entropy` is where there is most to see.",
-    "format": "The file's format, or `keep` for that of the original.",
-    "quality": "The encoder's, or else the format's own default.",
-    "background": "What shows through transparency: `#rgb`, `#rrggbb` or a basic CSS colour name. Without one it stays "
-    "transparent where the format can be, and is white elsewhere.",
-    "enlarge": "Whether an original that is smaller than the box is made larger.",
-    "blur": "Gaussian radius in pixels of the result.",
-    "sharpen": "Radius in pixels of the result.",
-    "grayscale": "Without colours.",
-    "strip": "Without metadata; `false` keeps what is safe to show.",
-    "frames": "The `first` frame of an animation, or `all` of them (`webp`, `gif` and `keep`).",
-    "page": "Which page of a TIFF or frame of an animation is taken, counted from 0; the last where there are fewer.",
-    "frame": "Another name of `page`.",
-}
-
 
 def _object(description: str, properties: Json, *, optional: tuple[str, ...] = (), **more: Any) -> Json:
     """Its members are all there but those that are `optional`."""
@@ -95,8 +75,6 @@ def schemas(presets: Collection[str]) -> Json:
 def _inputs(presets: Collection[str]) -> Json:
     variants = variants_schema()
     variant = variants["additionalProperties"]
-    for name, field in variant["properties"].items():
-        field["description"] = _VARIANT_FIELDS[name]
     variant |= {"description": "One output image. Null is as good as left out.", "examples": [examples.VARIANT]}
     own = f"Variants of the upload's own, in place of a preset's, by name; at most {MAX_VARIANTS_BYTES} bytes of JSON."
     return {
