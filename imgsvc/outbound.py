@@ -26,11 +26,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from imgsvc.domain.addresses import Allowed, covered, may_reach, parse_allowed, unwrapped
+from imgsvc.domain.addresses import MAX_URL_BYTES, Allowed, covered, may_reach, parse_allowed, unwrapped
 from imgsvc.domain.problems import CodedError
 from imgsvc.runtime.settings import Settings
-
-MAX_URL_BYTES = 2048
 
 _RESOLVE_S = 5.0
 _CONNECT_S = 5.0

@@ -91,16 +91,16 @@ async def test_an_upload_gets_the_files_of_its_own_variants(service: Service) ->
     ("variants", "detail"),
     [
         ('{"card": {"width": 0}}', "variants.card.width must be a whole number from 1 to 8192."),
-        ('{"card": {"width": 100000000000000000000}}', "'variants' is no JSON: Integer exceeds 64-bit range."),
+        ('{"card": {"width": 100000000000000000000}}', "'variants' is not JSON: Integer exceeds 64-bit range."),
         ('{"card": {"width": 9, "fit": "cover"}}', "variants.card.height must be given: fit cover needs both"),
         ('{"card": {"widht": 9}}', "variants.card.widht is not a field of a variant (did you mean width?)."),
-        ('{"ca/rd": {"width": 9}}', "variants.ca/rd is no name for a variant"),
+        ('{"ca/rd": {"width": 9}}', "variants.ca/rd is not a valid variant name"),
         ("{}", "variants must have 1 to 10 variants"),
         ("[]", "variants must have 1 to 10 variants"),
         ("null", "variants must have 1 to 10 variants"),
-        ("", "'variants' is no JSON"),
-        ('{"card": {"width": NaN}}', "'variants' is no JSON"),
-        ("[" * 8000, "'variants' is no JSON"),
+        ("", "'variants' is not JSON"),
+        ('{"card": {"width": NaN}}', "'variants' is not JSON"),
+        ("[" * 8000, "'variants' is not JSON"),
         ('{"card": {"width": 9}}' + " " * 8192, "'variants' is longer than 8192 bytes."),
     ],
 )
@@ -113,14 +113,14 @@ async def test_wrong_variants_are_refused_with_the_fields_name(service: Service,
 async def test_an_upload_asks_for_a_preset_or_for_variants(service: Service) -> None:
     answer = await service.post(PHOTO, preset="default", variants='{"card": {"width": 9}}')
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_variants")
-    assert answer.json()["detail"] == "Give either 'preset' or 'variants', not both."
+    assert answer.json()["detail"] == "Send either 'preset' or 'variants', not both."
 
 
 async def test_a_preset_that_is_not_there_is_refused_with_those_that_are(shop: Service) -> None:
     for name in ("custom", "Shop"):
         answer = await shop.post(PHOTO, preset=name)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_preset")
-        assert answer.json()["detail"] == f"There is no preset '{name}'. There are: default, shop."
+        assert answer.json()["detail"] == f"There is no preset '{name}'. The presets are: default, shop."
 
 
 async def test_a_preset_of_the_file_makes_the_files_asked_for(servers: Servers, tmp_path: Path) -> None:

@@ -89,18 +89,18 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"width": 10, "grayscale": "yes"}, ".grayscale must be true or false"),
     ({"width": 10, "strip": 0}, ".strip must be true or false"),
     ({"width": 10, "page": -1}, ".page must be a whole number from 0 to 65535"),
-    ({"width": 10, "page": 1, "frame": 2}, ".frame must be the same as page where both are given"),
+    ({"width": 10, "page": 1, "frame": 2}, ".frame must equal page if both are given"),
     ({"width": 10, "heigth": 10}, ".heigth is not a field of a variant (did you mean height?)"),
-    ({"width": 10, "colour": "red"}, ".colour is not a field of a variant (there are width, height, fit"),
-    ({"width": 10, "rotation": None}, ".rotation is not a field of a variant (there are width, height, fit"),
+    ({"width": 10, "colour": "red"}, ".colour is not a field of a variant (the fields are width, height, fit"),
+    ({"width": 10, "rotation": None}, ".rotation is not a field of a variant (the fields are width, height, fit"),
     ({"width": 10, "name": "other"}, ".name is not a field of a variant"),
     ({}, ".width must be given, or height, or both"),
     ({"width": None, "quality": 80}, ".width must be given, or height, or both"),
     ({"width": 10, "fit": "cover"}, ".height must be given: fit cover needs both"),
     ({"height": 10, "fit": "contain"}, ".width must be given: fit contain needs both"),
     ({"height": 10, "fit": "fill"}, ".width must be given: fit fill needs both"),
-    ({"width": 10, "frames": "all"}, ".frames can be all only where format is webp, gif or keep"),
-    ({"width": 10, "format": "avif", "frames": "all"}, ".frames can be all only where format is webp"),
+    ({"width": 10, "frames": "all"}, ".frames can be all only if format is webp, gif or keep"),
+    ({"width": 10, "format": "avif", "frames": "all"}, ".frames can be all only if format is webp"),
 ]
 
 
@@ -118,11 +118,11 @@ def test_a_wrong_field_is_named_with_what_is_allowed(fields: dict[str, Any], say
         ({f"v{number}": {"width": 1} for number in range(11)}, "shop must have 1 to 10 variants"),
         ([{"width": 1}], "shop must have 1 to 10 variants"),
         (None, "shop must have 1 to 10 variants"),
-        ({"width": 10}, "shop.width must be a variant with fields of its own"),
-        ({"Card": {"width": 1}}, "shop.Card is no name for a variant: use 1 to 40 of a-z, 0-9 and _"),
-        ({"": {"width": 1}}, "shop. is no name for a variant"),
-        ({"../up": {"width": 1}}, "shop.../up is no name for a variant"),
-        ({"x" * 41: {"width": 1}}, f"shop.{'x' * 41} is no name for a variant"),
+        ({"width": 10}, "shop.width must be a variant with fields such as width"),
+        ({"Card": {"width": 1}}, "shop.Card is not a valid variant name: use 1 to 40 characters of a-z, 0-9 and _"),
+        ({"": {"width": 1}}, "shop. is not a valid variant name"),
+        ({"../up": {"width": 1}}, "shop.../up is not a valid variant name"),
+        ({"x" * 41: {"width": 1}}, f"shop.{'x' * 41} is not a valid variant name"),
     ],
 )
 def test_what_is_no_map_of_variants_is_refused_with_its_reason(written: object, says: str) -> None:
@@ -157,10 +157,10 @@ def test_a_file_adds_presets_and_may_replace_the_default(tmp_path: Path) -> None
         ("[shop.card]\nwidth = 0", f"shop.card.width {WHOLE} 8192"),
         ("[shop.card]\nwidth = 1979-05-27", f"shop.card.width {WHOLE} 8192"),
         ("[shop.card]\nwidth = 1\nblur = nan", "shop.card.blur must be a number from 0 to 100"),
-        ("[shop]\nwidth = 100", "shop.width must be a variant with fields of its own"),
+        ("[shop]\nwidth = 100", "shop.width must be a variant with fields such as width"),
         ("width = 100", "width must have 1 to 10 variants"),
-        ("[Shop.card]\nwidth = 1", "Shop is no name for a preset: use 1 to 40 of a-z, 0-9, _ and -"),
-        ("[custom.card]\nwidth = 1", "custom is what an upload's own variants go by"),
+        ("[Shop.card]\nwidth = 1", "Shop is not a valid preset name: use 1 to 40 characters of a-z, 0-9, _ and -"),
+        ("[custom.card]\nwidth = 1", "custom is reserved for variants that an upload defines"),
     ],
 )
 def test_a_wrong_file_is_named_with_preset_variant_and_field(tmp_path: Path, text: str, says: str) -> None:
@@ -175,9 +175,9 @@ def test_a_wrong_file_is_named_with_preset_variant_and_field(tmp_path: Path, tex
     ("content", "says"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"[shop.card\nwidth = 1", "is no TOML: "),
-        (b"[shop.card]\nwidth = 1\nwidth = 2", "is no TOML: "),
-        (b"\xff\xfe", "is no TOML: "),
+        (b"[shop.card\nwidth = 1", "is not TOML: "),
+        (b"[shop.card]\nwidth = 1\nwidth = 2", "is not TOML: "),
+        (b"\xff\xfe", "is not TOML: "),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:

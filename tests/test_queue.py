@@ -88,7 +88,7 @@ async def test_a_submitted_upload_is_pending_and_is_claimed_once(world: World) -
     assert [claim.id for batch in claims for claim in batch] == [upload_id]
     record = await world.queue.get(upload_id)
     assert record is not None
-    assert (record.status, record.attempt, record.metadata) == (Status.PROGRESS, 1, {"k": "v"})
+    assert (record.status, record.attempt, record.options.metadata) == (Status.PROGRESS, 1, {"k": "v"})
 
 
 async def test_jobs_are_claimed_oldest_first(world: World) -> None:

@@ -1,10 +1,11 @@
 """A record: what is kept of an upload is little, and what an older version kept is still read."""
 
-from dataclasses import replace
+import pytest
 
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.model import Placeholder, Variant
-from imgsvc.domain.presets import CUSTOM, PRESETS
+from imgsvc.domain.options import Options, pack
+from imgsvc.domain.presets import CUSTOM, PRESETS, Preset
 from imgsvc.domain.problems import WARNINGS
 from imgsvc.jobs.record import Record, Source, Submission
 
@@ -22,7 +23,7 @@ ROW = {
 def test_a_record_of_the_version_before_is_read() -> None:
     record = Record.from_hash("an-id", ROW)
     assert record
-    assert record.variants == PRESETS["default"]
+    assert record.options.variants == PRESETS["default"]
     assert record.success
     assert record.success.placeholder is None
     assert "placeholder" not in record.result_document(PUBLIC)
@@ -49,9 +50,39 @@ def test_what_was_given_up_stands_beside_the_files_and_is_empty_in_older_records
 
 def test_an_upload_is_repeated_by_its_presets_name_or_by_its_own_variants() -> None:
     other = (Variant("card", width=1, height=None),)
-    named = Submission("an-id", "a.jpg", "shop", PRESETS["default"], Source(9, "ab", "jpeg"))
-    assert named.is_repeated_by(replace(named, variants=other)), "the file of presets may have changed"
-    assert not named.is_repeated_by(replace(named, preset=CUSTOM))
-    custom = replace(named, preset=CUSTOM)
-    assert custom.is_repeated_by(replace(named, preset=CUSTOM))
-    assert not custom.is_repeated_by(replace(custom, variants=other))
+    named = _submission("shop")
+    assert named.is_repeated_by(_submission("shop", other)), "the file of presets may have changed"
+    assert not named.is_repeated_by(_submission(CUSTOM))
+    assert _submission(CUSTOM).is_repeated_by(_submission(CUSTOM))
+    assert not _submission(CUSTOM).is_repeated_by(_submission(CUSTOM, other))
+
+
+def _submission(preset: str, variants: Preset = PRESETS["default"]) -> Submission:
+    return Submission("an-id", Options(preset, variants, filename="a.jpg"), Source(9, "ab", "jpeg"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options(
+            preset=CUSTOM,
+            variants=(Variant("card", width=1, blur=0.5),),
+            metadata={"k": "v"},
+            expires_in=60,
+            webhook_url="https://shop.example/hook",
+            filename="n\u00e4h.jpg",
+        ),
+    ],
+)
+def test_a_record_returns_the_options_that_it_was_given(options: Options) -> None:
+    record = Record.from_hash("an-id", ROW | {key.encode(): value.encode() for key, value in pack(options).items()})
+    assert record
+    assert record.options == options
+    assert record.submission == Submission("an-id", options, Source(9, "ab", "jpeg"))
+
+
+def test_the_time_limit_of_an_older_record_is_known() -> None:
+    record = Record.from_hash("an-id", ROW | {b"created_at": b"1000", b"expires_at": b"61000"})
+    assert record
+    assert record.options.expires_in == 60

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from imgsvc.api.http.context import services_of
 from imgsvc.api.http.errors import ProblemError
-from imgsvc.api.receive.filenames import content_disposition
 from imgsvc.domain.file_urls import Verdict, file_path, verify
+from imgsvc.domain.filenames import content_disposition
 from imgsvc.storage import ObjectInfo, Storage, StorageError
 
 # our own keys only: what does not look like one is never asked for

@@ -1,11 +1,14 @@
-"""The types of the domain: what is requested for an image, and its result.
+"""The types that describe an image job: what is requested of an image, and what is made of it.
 
-Plain frozen dataclasses without behaviour, so that every room, the decoder's child too, can share them.
+Plain frozen dataclasses without behaviour, so that every package, the sandboxed decoder too, can share them.
 Dimensions are pixels, sizes bytes.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
+
+from imgsvc.domain.rules import Rule, colour, flag, number, one_of, whole
 
 Fit = Literal["inside", "cover", "contain", "fill"]
 Gravity = Literal["center", "top", "bottom", "left", "right", "entropy"]
@@ -17,41 +20,93 @@ OverFrames = Literal["refuse", "cut"]
 Truncated = Literal["accept", "refuse"]
 
 
+_SIDE = whole(1, 8192)
+_PAGE = whole(0, 65_535)
+
+
+@dataclass(frozen=True, slots=True)
+class VariantField:
+    """What a field may be, and what it means."""
+
+    rule: Rule
+    words: str
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One output image: its box, how the original goes into it, and how it is encoded.
+    """One output image: its box, how the original is fitted into it, and how it is encoded.
 
-    At least one of `width` and `height` is set; the other one follows from the original's shape. `quality` None is
-    the format's own default, `background` None transparent where the format can be, else white (as `#rrggbb`).
-    `blur` and `sharpen` are Gaussian radii in pixels of the output. `page` and `frame` are two names of one number:
-    which picture of a file with several of them, counted from 0.
+    Each field is a row: type, default, rule and meaning. Presets, OpenAPI and the documentation are made from them.
+    At least one of `width` and `height` is set.
     """
 
     name: str
-    width: int | None
-    height: int | None
-    fit: Fit = "inside"
-    gravity: Gravity = "center"
-    format: OutputFormat = "jpeg"
-    quality: int | None = None
-    background: str | None = None
-    enlarge: bool = False
-    blur: float = 0.0
-    sharpen: float = 0.0
-    grayscale: bool = False
-    strip: bool = True
-    frames: Frames = "first"
-    page: int = 0
-    frame: int = 0
+    width: Annotated[
+        int | None,
+        _SIDE,
+        "Width of the box in pixels. One side is enough: the other then follows from the original's aspect ratio.",
+    ] = None
+    height: Annotated[int | None, _SIDE, "Height of the box in pixels."] = None
+    fit: Annotated[
+        Fit,
+        one_of(Fit),
+        "`inside`: the whole image fits into the box. `cover`: the image fills the box and is cropped. `contain`: "
+        "like `inside`, padded with `background` to the full box. `fill`: stretched to the box. All but `inside` "
+        "need both sides.",
+    ] = "inside"
+    gravity: Annotated[
+        Gravity,
+        one_of(Gravity),
+        "The part that a crop keeps; `entropy` is the part with the most detail.",
+    ] = "center"
+    format: Annotated[OutputFormat, one_of(OutputFormat), "File format; `keep` is the format of the original."] = "jpeg"
+    quality: Annotated[int | None, whole(1, 100), "Quality of the encoder; by default that of the format."] = None
+    background: Annotated[
+        str | None,
+        colour(),
+        "Colour behind transparent pixels: `#rgb`, `#rrggbb` or a basic CSS colour name such as `white`. Without "
+        "it, transparency is kept where the format supports it and becomes white elsewhere.",
+    ] = None
+    enlarge: Annotated[bool, flag(), "Whether an original smaller than the box is enlarged."] = False
+    blur: Annotated[float, number(0, 100), "Radius of a Gaussian blur in pixels of the result."] = 0.0
+    sharpen: Annotated[float, number(0, 10), "Radius of the sharpening in pixels of the result."] = 0.0
+    grayscale: Annotated[bool, flag(), "Whether colours are removed."] = False
+    strip: Annotated[
+        bool,
+        flag(),
+        "Whether metadata is removed; `false` keeps the metadata that is safe to publish.",
+    ] = True
+    frames: Annotated[
+        Frames,
+        one_of(Frames),
+        "The `first` frame of an animation, or `all` of them (`webp`, `gif` and `keep` only).",
+    ] = "first"
+    page: Annotated[
+        int,
+        _PAGE,
+        "Which page of a TIFF or frame of an animation is used, counted from 0. If the file has fewer, its last "
+        "one is used and the result has a warning.",
+    ] = 0
+    frame: Annotated[int, _PAGE, "The same as `page`."] = 0
+
+
+VARIANT_FIELDS: Mapping[str, VariantField] = {
+    name: VariantField(*hint.__metadata__)
+    for name, hint in get_type_hints(Variant, include_extras=True).items()
+    if get_origin(hint) is Annotated
+}
+"""Every field of a variant but its name."""
+
+DEFAULTS: Mapping[str, Any] = {item.name: item.default for item in fields(Variant) if item.name in VARIANT_FIELDS}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an image may be at most; judged from its header, before any pixel is decoded.
+    """The largest image that is accepted; checked against its header, before any pixel is decoded.
 
-    `max_frames` and `max_animation_pixels` (those of all frames together) hold where a variant asks for all frames;
-    `frames_over` is whether a longer animation is refused or cut. `truncated` is whether a file is accepted that
-    lacks its end. `max_bytes` is the memory that an image with its variants may take.
+    `max_frames` and `max_animation_pixels` (of all frames together) apply if a variant asks for all frames;
+    `frames_over` says whether a longer animation is refused or cut. `truncated` says whether a file that ends too early
+    is accepted. `max_bytes` is the memory that an image with its variants may need.
     """
 
     max_pixels: int
@@ -65,7 +120,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The uploaded image by its header, with its sides as an upright viewer sees them."""
+    """The uploaded image as its header describes it; width and height are those after rotation by EXIF."""
 
     width: int
     height: int
@@ -75,7 +130,7 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """What stands in for an image until it is loaded: its ThumbHash (base64) and its main colour (`#rrggbb`)."""
+    """Shown in place of an image until it is loaded: its ThumbHash (base64) and its main colour (`#rrggbb`)."""
 
     thumbhash: str
     color: str
@@ -94,7 +149,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """All that was made of an original. `warnings` are codes of problems.WARNINGS."""
+    """Everything that was made of an original. `warnings` are codes of problems.WARNINGS."""
 
     original: Original
     renditions: tuple[Rendition, ...]

@@ -1,24 +1,23 @@
-"""Presets: named sets of variants that an upload can ask for.
+"""Presets: named sets of variants that an upload can ask for, built in or from a TOML file.
 
-What a file or a client writes of a variant is read here, and refused by the field's name where it is wrong.
+Variants that operators or clients write are validated here. Errors name the field and say what is allowed.
 """
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-from imgsvc.domain.model import Fit, Frames, Gravity, OutputFormat, Variant
+from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, Variant
 
 Preset = tuple[Variant, ...]
 Presets = Mapping[str, Preset]
 
 DEFAULT = "default"
 CUSTOM = "custom"
-"""Stands in for a preset's name where an upload brings variants of its own."""
+"""The preset name of an upload that defines its own variants."""
 
 PRESETS: Presets = {
     DEFAULT: (
@@ -26,115 +25,27 @@ PRESETS: Presets = {
         Variant("thumbnail", width=200, height=200, quality=85),
     ),
 }
-"""Those that are built in."""
+"""The built-in presets."""
 
 MAX_VARIANTS = 10
-MAX_SIDE = 8192
-MAX_BLUR = 100
-MAX_SHARPEN = 10
-MAX_NUMBER = 65_535
-"""The last page or frame that can be asked for."""
 
 _PRESET_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 _VARIANT_NAME = re.compile(r"[a-z0-9_]{1,40}")
-_HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{3}){1,2}")
-_CSS_COLOURS = {
-    **{"aqua": "#00ffff", "black": "#000000", "blue": "#0000ff", "fuchsia": "#ff00ff"},
-    **{"gray": "#808080", "green": "#008000", "lime": "#00ff00", "maroon": "#800000"},
-    **{"navy": "#000080", "olive": "#808000", "purple": "#800080", "red": "#ff0000"},
-    **{"silver": "#c0c0c0", "teal": "#008080", "white": "#ffffff", "yellow": "#ffff00"},
-}
 _NEED_BOTH_SIDES = {"cover", "contain", "fill"}
-_CAN_MOVE = {"webp", "gif", "keep"}
-
-# every field of a variant but its name, and its default
-_DEFAULTS: dict[str, Any] = {
-    item.name: None if item.default is MISSING else item.default for item in fields(Variant) if item.name != "name"
-}
+_ANIMATED = {"webp", "gif", "keep"}
 
 
 class PresetError(ValueError):
-    """A preset is wrong. The message begins with where: `preset.variant.field`, or as much of it as there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """What a field may be: in words, and as JSON Schema. `read` gives a value as it is kept, or None for one that is
-    not allowed.
-    """
-
-    allowed: str
-    schema: Mapping[str, Any]
-    read: Callable[[object], object]
-
-
-def _whole(low: int, high: int) -> _Rule:
-    def read(value: object) -> int | None:
-        return value if type(value) is int and low <= value <= high else None  # True is an int, and no number
-
-    schema = {"type": "integer", "minimum": low, "maximum": high}
-    return _Rule(f"a whole number from {low} to {high}", schema, read)
-
-
-def _number(low: float, high: float) -> _Rule:
-    def read(value: object) -> float | None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            return None
-        return float(value)
-
-    schema = {"type": "number", "minimum": low, "maximum": high}
-    return _Rule(f"a number from {low:g} to {high:g}", schema, read)
-
-
-def _one_of(literal: object) -> _Rule:
-    options: tuple[str, ...] = get_args(literal)
-    schema = {"type": "string", "enum": list(options)}
-    return _Rule(f"one of {', '.join(options)}", schema, lambda value: value if value in options else None)
-
-
-def _colour(value: object) -> str | None:
-    """As `#rrggbb`."""
-    if not isinstance(value, str):
-        return None
-    text = value.lower()
-    if _HEX_COLOUR.fullmatch(text):
-        return text if len(text) == 7 else "#" + "".join(digit * 2 for digit in text[1:])
-    return _CSS_COLOURS.get(text)
-
-
-_SIDE = _whole(1, MAX_SIDE)
-_FLAG = _Rule("true or false", {"type": "boolean"}, lambda value: value if isinstance(value, bool) else None)
-_COLOUR = _Rule(
-    f"a colour: #rgb, #rrggbb or one of {', '.join(_CSS_COLOURS)}",
-    {"type": "string", "pattern": f"^(#([0-9A-Fa-f]{{3}}){{1,2}}|{'|'.join(_CSS_COLOURS)})$"},
-    _colour,
-)
-_RULES = {
-    "width": _SIDE,
-    "height": _SIDE,
-    "fit": _one_of(Fit),
-    "gravity": _one_of(Gravity),
-    "format": _one_of(OutputFormat),
-    "quality": _whole(1, 100),
-    "background": _COLOUR,
-    "enlarge": _FLAG,
-    "blur": _number(0, MAX_BLUR),
-    "sharpen": _number(0, MAX_SHARPEN),
-    "grayscale": _FLAG,
-    "strip": _FLAG,
-    "frames": _one_of(Frames),
-    "page": _whole(0, MAX_NUMBER),
-    "frame": _whole(0, MAX_NUMBER),
-}
+    """A preset is invalid. The message begins with the place: `preset.variant.field`, or the known part of it."""
 
 
 def load(file: Path | None) -> Presets:
-    """The presets that are built in, and those of a TOML file, which may have a `default` of its own.
+    """Returns the built-in presets and those of a TOML file, which may replace `default`.
 
-    Each of its tables is a variant: `[preset.variant]`.
+    Each table of the file is a variant: `[preset.variant]`.
 
     Raises:
-        PresetError: with one line that names the file, and what is wrong with it.
+        PresetError: the file cannot be read or is invalid; the message is one line that names it.
     """
     if file is None:
         return PRESETS
@@ -142,8 +53,8 @@ def load(file: Path | None) -> Presets:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise PresetError(f"{file} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # no TOML, or no UTF-8
-        raise PresetError(f"{file} is no TOML: {error}") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise PresetError(f"{file} is not TOML: {error}") from error
     try:
         return {**PRESETS, **{name: _named(name, written) for name, written in tables.items()}}
     except PresetError as error:
@@ -151,24 +62,27 @@ def load(file: Path | None) -> Presets:
 
 
 def read(where: str, written: object) -> Preset:
-    """The preset that a mapping of names to variants stands for; `where` is what it is called in errors.
+    """Validates a mapping of names to variants; `where` is its name in errors.
 
-    A field that is None is the same as one that is left out.
+    A field that is None counts as left out.
 
     Raises:
-        PresetError: it is not valid; the message names variant and field, and what is allowed.
+        PresetError: the mapping is invalid; the message names variant and field, and says what is allowed.
     """
     if not isinstance(written, dict) or not 1 <= len(written) <= MAX_VARIANTS:
-        raise PresetError(f"{where} must have 1 to {MAX_VARIANTS} variants, each with a name and fields of its own")
+        raise PresetError(f"{where} must have 1 to {MAX_VARIANTS} variants, each a name with a table of fields")
     return tuple(_variant(where, name, values) for name, values in cast("dict[str, object]", written).items())
 
 
 def schema() -> dict[str, Any]:
-    """What `read` takes, as JSON Schema (2020-12)."""
+    """Returns the JSON Schema (2020-12) of what `read` accepts."""
     given = {"type": "integer"}
     variant = {
         "type": "object",
-        "properties": {name: _or_null(rule.schema) | {"default": _DEFAULTS[name]} for name, rule in _RULES.items()},
+        "properties": {
+            name: _or_null(field.rule.schema) | {"default": DEFAULTS[name], "description": field.words}
+            for name, field in VARIANT_FIELDS.items()
+        },
         "additionalProperties": False,
         "anyOf": [{"properties": {side: given}, "required": [side]} for side in ("width", "height")],
         "allOf": [
@@ -178,7 +92,7 @@ def schema() -> dict[str, Any]:
             },
             {
                 "if": {"properties": {"frames": {"const": "all"}}, "required": ["frames"]},
-                "then": {"properties": {"format": {"enum": sorted(_CAN_MOVE)}}, "required": ["format"]},
+                "then": {"properties": {"format": {"enum": sorted(_ANIMATED)}}, "required": ["format"]},
             },
         ],
     }
@@ -192,59 +106,59 @@ def schema() -> dict[str, Any]:
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, or null, which means the default."""
+    """Adds null, which counts as left out."""
     nullable = dict(schema) | {"type": [schema["type"], "null"]}
     return nullable | {"enum": [*schema["enum"], None]} if "enum" in schema else nullable
 
 
 def document(variant: Variant) -> dict[str, Any]:
-    """All fields of a variant but its name, as `read` takes them."""
-    return {name: getattr(variant, name) for name in _DEFAULTS}
+    """Returns all fields of a variant but its name, in the form that `read` accepts."""
+    return {name: getattr(variant, name) for name in VARIANT_FIELDS}
 
 
 def compact(preset: Preset) -> dict[str, dict[str, Any]]:
-    """What is to be kept of a preset: of each variant the fields that are not as by default."""
+    """Returns the form in which a record keeps a preset: the fields of each variant that differ from the defaults."""
     return {
-        variant.name: {name: value for name, value in document(variant).items() if value != _DEFAULTS[name]}
+        variant.name: {name: value for name, value in document(variant).items() if value != DEFAULTS[name]}
         for variant in preset
     }
 
 
 def expand(compacted: Mapping[str, Mapping[str, Any]]) -> Preset:
-    """The preset that `compact` was given."""
-    return tuple(Variant(name, **(_DEFAULTS | dict(values))) for name, values in compacted.items())
+    """Returns the preset that `compact` was given."""
+    return tuple(Variant(name, **values) for name, values in compacted.items())
 
 
 def _named(name: str, written: object) -> Preset:
     if not _PRESET_NAME.fullmatch(name):
-        raise PresetError(f"{name} is no name for a preset: use 1 to 40 of a-z, 0-9, _ and -")
+        raise PresetError(f"{name} is not a valid preset name: use 1 to 40 characters of a-z, 0-9, _ and -")
     if name == CUSTOM:
-        raise PresetError(f"{name} is what an upload's own variants go by: give the preset another name")
+        raise PresetError(f"{name} is reserved for variants that an upload defines: choose another preset name")
     return read(name, written)
 
 
 def _variant(where: str, name: str, written: object) -> Variant:
     path = f"{where}.{name[:80]}"
     if not _VARIANT_NAME.fullmatch(name):
-        raise PresetError(f"{path} is no name for a variant: use 1 to 40 of a-z, 0-9 and _")
+        raise PresetError(f"{path} is not a valid variant name: use 1 to 40 characters of a-z, 0-9 and _")
     if not isinstance(written, dict):
-        raise PresetError(f"{path} must be a variant with fields of its own, such as width")
+        raise PresetError(f"{path} must be a variant with fields such as width")
     given: dict[str, Any] = {
         field: _value(path, field, value)
         for field, value in cast("dict[str, object]", written).items()
-        if value is not None or field not in _RULES
+        if value is not None or field not in VARIANT_FIELDS
     }
-    variant = Variant(name, **(_DEFAULTS | given))
+    variant = Variant(name, **given)
     _check_together(path, variant)
     return variant
 
 
 def _value(path: str, field: str, value: object) -> Any:
-    if field not in _RULES:
-        near = get_close_matches(field, _RULES, n=1, cutoff=0.7)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_RULES)}"
+    if field not in VARIANT_FIELDS:
+        similar = get_close_matches(field, VARIANT_FIELDS, n=1, cutoff=0.7)
+        hint = f"did you mean {similar[0]}?" if similar else f"the fields are {', '.join(VARIANT_FIELDS)}"
         raise PresetError(f"{path}.{field[:80]} is not a field of a variant ({hint})")
-    rule = _RULES[field]
+    rule = VARIANT_FIELDS[field].rule
     kept = rule.read(value)
     if kept is None:
         raise PresetError(f"{path}.{field} must be {rule.allowed}")
@@ -252,13 +166,13 @@ def _value(path: str, field: str, value: object) -> Any:
 
 
 def _check_together(path: str, variant: Variant) -> None:
-    """What no field shows by itself."""
+    """Checks the rules that involve several fields."""
     if variant.width is None and variant.height is None:
         raise PresetError(f"{path}.width must be given, or height, or both")
     missing = "width" if variant.width is None else "height" if variant.height is None else None
     if missing and variant.fit in _NEED_BOTH_SIDES:
         raise PresetError(f"{path}.{missing} must be given: fit {variant.fit} needs both width and height")
-    if variant.frames == "all" and variant.format not in _CAN_MOVE:
-        raise PresetError(f"{path}.frames can be all only where format is webp, gif or keep")
+    if variant.frames == "all" and variant.format not in _ANIMATED:
+        raise PresetError(f"{path}.frames can be all only if format is webp, gif or keep")
     if variant.page and variant.frame and variant.page != variant.frame:
-        raise PresetError(f"{path}.frame must be the same as page where both are given: they are one number")
+        raise PresetError(f"{path}.frame must equal page if both are given: they mean the same number")

@@ -21,11 +21,7 @@ from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.placeholder import placeholder
 from imgsvc.imaging.saliency import busiest
 from imgsvc.imaging.source import ImageSource, Picture, decode, frames, open_source
-from imgsvc.imaging.steps import Plan, Step, background, blur, grayscale, scale, sharpen, to_srgb, upright
-
-# The costly steps work on few pixels: turning and converting come after the scaling
-SCALING: tuple[Step, ...] = (scale, upright, to_srgb)
-FINISHING: tuple[Step, ...] = (grayscale, blur, sharpen, background)
+from imgsvc.imaging.steps import FINISHING, SCALING, Plan, Step
 
 OnStep = Callable[[str, int, int], None]
 """Called as a step begins: its name, and how many of how many steps are done."""

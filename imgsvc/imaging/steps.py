@@ -102,6 +102,11 @@ def background(picture: Picture, plan: Plan) -> Picture:
     return replace(picture, pixels=pixels)
 
 
+# the costly steps work on few pixels: turning and converting come after the scaling
+SCALING: tuple[Step, ...] = (scale, upright, to_srgb)
+FINISHING: tuple[Step, ...] = (grayscale, blur, sharpen, background)
+
+
 def _premultiplied(pixels: Image.Image, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """`pixels` changed so that the colours under transparent ones do not bleed into opaque ones."""
     if pixels.mode not in colour.WITH_ALPHA:

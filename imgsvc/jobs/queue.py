@@ -17,7 +17,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from imgsvc.domain.presets import compact
+from imgsvc.domain.options import pack
 from imgsvc.domain.problems import JOB_FAILURES, CodedError
 from imgsvc.jobs import scripts
 from imgsvc.jobs.connections import Pool, is_elsewhere, is_lost, reason_of, subscribe
@@ -105,21 +105,14 @@ class Queue:
 
     async def submit(self, submission: Submission) -> None:
         """Queues the job of a reserved upload."""
-        fields: dict[str, str | bytes] = {
-            "filename": submission.filename,
-            "preset": submission.preset,
-            "variants": orjson.dumps(compact(submission.variants)),
-            "metadata": orjson.dumps(submission.metadata),
-            "request_id": _request_id(),
-        }
+        options = submission.options
+        fields: dict[str, str | bytes] = {**pack(options), "request_id": _request_id()}
         if submission.source:
             fields["source"] = orjson.dumps(astuple(submission.source))
         if submission.url:
             fields["url"] = submission.url
-        if submission.webhook_url:
-            fields["webhook"] = submission.webhook_url
         flat = [part for pair in fields.items() for part in pair]
-        expires_in_ms = "" if submission.expires_in is None else submission.expires_in * 1000
+        expires_in_ms = "" if options.expires_in is None else options.expires_in * 1000
         size = submission.source.bytes if submission.source else ""
         if not await self._run("submit", submission.id, expires_in_ms, size, *flat):
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data

@@ -13,7 +13,7 @@ The moves themselves are made in Redis, each by one Lua script beside this file.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -24,7 +24,8 @@ import orjson
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import Placeholder
-from imgsvc.domain.presets import CUSTOM, DEFAULT, PRESETS, Preset, expand
+from imgsvc.domain.options import Options, unpack
+from imgsvc.domain.presets import CUSTOM
 from imgsvc.domain.problems import WARNINGS
 
 _UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
@@ -58,26 +59,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A finished upload, ready to become a job. It is kept for `expires_in` seconds, or until it is deleted.
-
-    `variants` are what is to be made of it, whatever becomes of the presets meanwhile; `preset` is but their name.
-    It has either its `source`, or the `url` that its job will fetch that from.
-    """
+    """A finished upload, ready to become a job: with its `source`, or with the `url` that its job will fetch."""
 
     id: str
-    filename: str
-    preset: str
-    variants: Preset
-    source: Source | None
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
-    expires_in: int | None = None
-    webhook_url: str | None = None
+    options: Options
+    source: Source | None = None
     url: str | None = None
 
     def is_repeated_by(self, other: Self) -> bool:
         """Whether `other` asks for the same. What a named preset stands for may have changed in between."""
-        if self.preset != CUSTOM:
-            other = replace(other, variants=self.variants)
+        if self.options.preset != CUSTOM:
+            other = replace(other, options=replace(other.options, variants=self.options.variants))
         return self == other
 
 
@@ -182,12 +174,9 @@ class Record:
     id: str
     owner: str
     status: Status
-    filename: str
-    preset: str
-    variants: Preset
+    options: Options
     url: str | None
     source: Source | None
-    metadata: dict[str, str]
     progress: int
     step: str | None
     attempt: int
@@ -205,16 +194,15 @@ class Record:
         row = {key.decode(): value.decode() for key, value in values.items()}
         if row.get("status") not in _VISIBLE:
             return None
+        if "expires_at" in row:  # older records have it alone
+            row.setdefault("expires_in", str((int(row["expires_at"]) - int(row["created_at"])) // 1000))
         return cls(
             id=upload_id,
             owner=row.get("belongs_to", ""),
             status=Status(row["status"]),
-            filename=row["filename"],
-            preset=row["preset"],
-            variants=expand(orjson.loads(row["variants"])) if "variants" in row else PRESETS[DEFAULT],
+            options=unpack(row),
             url=row.get("url"),
             source=Source(*orjson.loads(row["source"])) if "source" in row else None,
-            metadata=orjson.loads(row.get("metadata", "{}")),
             progress=int(row.get("progress", 0)),
             step=row.get("step"),
             attempt=int(row.get("attempt", 0)),
@@ -234,18 +222,7 @@ class Record:
     @property
     def submission(self) -> Submission:
         """What it was made of."""
-        expires_in = None if self.expires_at is None else (self.expires_at - self.created_at) // 1000
-        return Submission(
-            id=self.id,
-            filename=self.filename,
-            preset=self.preset,
-            variants=self.variants,
-            source=None if self.url else self.source,
-            metadata=self.metadata,
-            expires_in=expires_in,
-            webhook_url=self.webhook and self.webhook.url,
-            url=self.url,
-        )
+        return Submission(self.id, self.options, None if self.url else self.source, self.url)
 
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
@@ -272,15 +249,15 @@ class Record:
             "status": self.status,
             "progress": self.progress,
             "step": self.step,
-            "filename": self.filename,
-            "preset": self.preset,
+            "filename": self.options.filename,
+            "preset": self.options.preset,
             "attempt": self.attempt,
             "created_at": timestamp(self.created_at),
             "started_at": timestamp(self.started_at),
             "finished_at": timestamp(self.finished_at),
             "expires_at": timestamp(self.expires_at),
             "error": self._error(),
-            "metadata": self.metadata,
+            "metadata": self.options.metadata,
         }
 
     def result_document(self, urls: FileUrls) -> dict[str, Any]:
@@ -308,7 +285,7 @@ class Record:
         return document
 
     def _key(self, file: File) -> str:
-        return file.key(self.id, self.filename)
+        return file.key(self.id, self.options.filename)
 
     def _file_document(self, file: File, urls: FileUrls) -> dict[str, Any]:
         return {

@@ -72,7 +72,7 @@ class Processor:
             return Postponed(_BACKOFF_S[0])
         if record is None:
             return Failure("source_missing", JOB_FAILURES["source_missing"])
-        logs.bind(filename=record.filename)
+        logs.bind(filename=record.options.filename)
         try:
             async with self._reporting(claim) as report:
                 return await self._process(claim, record, report, stopwatch)
@@ -130,17 +130,19 @@ class Processor:
 
         for _ in range(DECODER_TRIES - 1):
             try:
-                return await self.decoders.render(source, record.variants, on_step, owner=record.owner)
+                return await self.decoders.render(source, record.options.variants, on_step, owner=record.owner)
             except JobError as error:
                 if error.code not in _DECODER_DIED:
                     raise
                 log.warning("decoder failed, trying once more: %s", error)
-        return await self.decoders.render(source, record.variants, on_step, owner=record.owner)
+        return await self.decoders.render(source, record.options.variants, on_step, owner=record.owner)
 
     async def _store(self, record: Record, rendered: Rendered) -> tuple[File, ...]:
         files = tuple(_file(rendition) for rendition in rendered.renditions)
         puts = [
-            self.storage.put(file.key(record.id, record.filename), rendition.data, file.content_type, record.expires_at)
+            self.storage.put(
+                file.key(record.id, record.options.filename), rendition.data, file.content_type, record.expires_at
+            )
             for file, rendition in zip(files, rendered.renditions, strict=True)
         ]
         # wait for all of them, so that none still writes when the job has ended

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import psutil
 
-from imgsvc.domain.presets import PRESETS
+from imgsvc.domain.options import Options
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Source, Submission
 from tests.bench.machine import machine
@@ -60,7 +60,7 @@ class Listener:
 
 
 async def submit(queue: Queue) -> str:
-    submission = Submission(str(uuid4()), "photo.jpg", "default", PRESETS["default"], Source(9, "ab", "jpeg"))
+    submission = Submission(str(uuid4()), Options(filename="photo.jpg"), Source(9, "ab", "jpeg"))
     await queue.reserve(submission.id)
     await queue.submit(submission)
     return submission.id

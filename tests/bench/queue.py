@@ -21,7 +21,7 @@ from uuid import uuid4
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import default_queue_name
 
-from imgsvc.domain.presets import PRESETS
+from imgsvc.domain.options import Options
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Source, Submission
 from imgsvc.local.servers import Valkey
@@ -57,7 +57,7 @@ class Ours:
     worker: str = "tests.support.hooks.instant"
 
     async def submit(self) -> tuple[str, int]:
-        submission = Submission(str(uuid4()), "photo.jpg", "default", PRESETS["default"], Source(9, "ab", "jpeg"))
+        submission = Submission(str(uuid4()), Options(filename="photo.jpg"), Source(9, "ab", "jpeg"))
         await self.queue.reserve(submission.id)  # an upload does so before its body comes
         begin = monotonic_ns()
         await self.queue.submit(submission)

@@ -5,36 +5,15 @@ from typing import Any, get_args
 
 from imgsvc.api.openapi import examples, problems
 from imgsvc.api.openapi.parts import Json, schema
-from imgsvc.api.receive.filenames import MAX_NAME_BYTES
-from imgsvc.api.receive.options import MAX_EXPIRES_IN_S, MAX_METADATA_BYTES, MAX_VARIANTS_BYTES
 from imgsvc.api.uploads.list import MAX_LIMIT
+from imgsvc.domain.filenames import MAX_NAME_BYTES
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import FileFormat
+from imgsvc.domain.options import FORM_FIELDS, OPTIONS
 from imgsvc.domain.presets import CUSTOM, DEFAULT
 from imgsvc.domain.presets import schema as variants_schema
 from imgsvc.domain.problems import JOB_FAILURES, WARNINGS
 from imgsvc.jobs.record import Status
-from imgsvc.outbound import MAX_URL_BYTES
-
-_VARIANT_FIELDS = {
-    "width": "Width of the box in pixels. One side is enough; the other then follows from the original's shape.",
-    "height": "Height of the box in pixels.",
-    "fit": "`inside` the box, whole; `cover` it and cut off what stands over; `contain`: inside, filled up with "
-    "`background` to the whole box; `fill`: stretched. All but `inside` need both sides.",
-    "gravity": "What a cut keeps; `entropy` is where there is most to see.",
-    "format": "The file's format, or `keep` for that of the original.",
-    "quality": "The encoder's, or else the format's own default.",
-    "background": "What shows through transparency: `#rgb`, `#rrggbb` or a basic CSS colour name. Without one it stays "
-    "transparent where the format can be, and is white elsewhere.",
-    "enlarge": "Whether an original that is smaller than the box is made larger.",
-    "blur": "Gaussian radius in pixels of the result.",
-    "sharpen": "Radius in pixels of the result.",
-    "grayscale": "Without colours.",
-    "strip": "Without metadata; `false` keeps what is safe to show.",
-    "frames": "The `first` frame of an animation, or `all` of them (`webp`, `gif` and `keep`).",
-    "page": "Which page of a TIFF or frame of an animation is taken, counted from 0; the last where there are fewer.",
-    "frame": "Another name of `page`.",
-}
 
 
 def _object(description: str, properties: Json, *, optional: tuple[str, ...] = (), **more: Any) -> Json:
@@ -71,21 +50,12 @@ _NAME = _text(
     minLength=1,
     maxLength=MAX_NAME_BYTES,
 )
-_METADATA = {
-    "type": "object",
-    "description": f"Strings to be given back untouched, at most {MAX_METADATA_BYTES} bytes of JSON.",
-    "additionalProperties": {"type": "string"},
-}
-_URL = _text("An absolute URL of http or https.", format="uri", minLength=1, maxLength=MAX_URL_BYTES)
+_URL = dict(OPTIONS["webhook_url"].schema)
+_NAMED = {"preset": schema("Preset"), "variants": schema("Variants")}
 
-OPTIONS: Json = {
-    "preset": schema("Preset"),
-    "variants": schema("Variants"),
-    "metadata": _METADATA,
-    "expires_in": _number("Seconds until upload and files are removed.", 1, maximum=MAX_EXPIRES_IN_S),
-    "webhook_url": _URL | {"description": "Where to tell how the job ended; see the webhook `ended`."},
+OPTION_SCHEMAS: Json = {
+    name: {**_NAMED.get(name, option.schema), "description": option.words} for name, option in OPTIONS.items()
 }
-"""What may be asked of an upload, by name: fields of a form, members of a JSON object, parameters of a query."""
 
 
 def schemas(presets: Collection[str]) -> Json:
@@ -93,33 +63,37 @@ def schemas(presets: Collection[str]) -> Json:
 
 
 def _inputs(presets: Collection[str]) -> Json:
+    in_form = {name: kind for name, kind in OPTION_SCHEMAS.items() if name in FORM_FIELDS}
     variants = variants_schema()
     variant = variants["additionalProperties"]
-    for name, field in variant["properties"].items():
-        field["description"] = _VARIANT_FIELDS[name]
-    variant |= {"description": "One output image. Null is as good as left out.", "examples": [examples.VARIANT]}
-    own = f"Variants of the upload's own, in place of a preset's, by name; at most {MAX_VARIANTS_BYTES} bytes of JSON."
+    variant |= {
+        "description": "One output image. A field that is null counts as left out.",
+        "examples": [examples.VARIANT],
+    }
     return {
         "Variant": variant,
         "Variants": variants
-        | {"description": own, "additionalProperties": schema("Variant"), "examples": [{"card": examples.VARIANT}]},
+        | {
+            "description": OPTIONS["variants"].words,
+            "additionalProperties": schema("Variant"),
+            "examples": [{"card": examples.VARIANT}],
+        },
         "Preset": _text(
             "A named set of variants; `GET /presets` has them in full.", enum=list(presets), default=DEFAULT
         ),
         "UploadForm": _object(
             "A form with one file; its fields may stand before or after it.",
-            {"file": {"description": "The image."}, **OPTIONS},
-            optional=tuple(OPTIONS),
+            {"file": {"description": "The image."}, **in_form},
+            optional=tuple(in_form),
             additionalProperties=False,
         ),
         "UploadUrl": _object(
             "An image to be fetched.",
             {
                 "url": _URL | {"description": "Where the image is, on a host that can be reached from the internet."},
-                "filename": _text("What to call it; else the URL's last part."),
-                **OPTIONS,
+                **OPTION_SCHEMAS,
             },
-            optional=("filename", *OPTIONS),
+            optional=tuple(OPTION_SCHEMAS),
             additionalProperties=False,
             examples=[examples.UPLOAD_URL],
         ),
@@ -176,7 +150,7 @@ def _job() -> Json:
                 "finished_at": _maybe(_moment("When it ended")),
                 "expires_at": _maybe(_moment("When upload and files are removed")),
                 "error": _or_null("JobError"),
-                "metadata": _METADATA,
+                "metadata": OPTION_SCHEMAS["metadata"],
             },
             examples=[examples.PROGRESS, examples.FAILED],
         ),

@@ -3,15 +3,16 @@
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import JSON, Json, answer, binary, json, parameter, schema
-from imgsvc.api.openapi.schemas import OPTIONS
+from imgsvc.api.openapi.schemas import OPTION_SCHEMAS
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
 from imgsvc.api.receive.from_url import MAX_BODY_BYTES
 from imgsvc.api.uploads.list import LIMIT, MAX_LIMIT
 from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.options import OPTIONS
 
 _TAG = "Uploads"
-_STRUCTURED = ("variants", "metadata")
-"""Options that are JSON, where the others are plain text."""
+_OBJECTS = [name for name, option in OPTIONS.items() if option.is_object]
+"""Options that are sent as JSON; the others are sent as plain text."""
 
 _REFUSED_OPTIONS = (
     "unknown_field",
@@ -50,7 +51,7 @@ def _upload(max_bytes: int) -> Json:
     form = {
         "schema": schema("UploadForm"),
         "encoding": {"file": {"contentType": "image/*, application/octet-stream"}}
-        | {name: {"contentType": JSON} for name in _STRUCTURED},
+        | {name: {"contentType": JSON} for name in _OBJECTS},
     }
     raw = binary(*(fmt.media_type for fmt in FORMATS.values()), "application/octet-stream", max_bytes=max_bytes)
     return operation(
@@ -63,7 +64,7 @@ def _upload(max_bytes: int) -> Json:
         "Of the form's other fields `name`, `type` and `relativePath`, which Uppy sends, are ignored; any more are "
         "refused. The file's name is read from `filename*` first (RFC 8187), then from `filename`.\n\n"
         f"At most {max_bytes} bytes, in a form with {FORM_OVERHEAD_BYTES} more for its other parts.",
-        parameters=[parameter("Idempotency-Key"), _FILENAME, _DISPOSITION, *map(_in_query, OPTIONS)],
+        parameters=[parameter("Idempotency-Key"), _DISPOSITION, *map(_in_query, OPTION_SCHEMAS)],
         body={"required": True, "content": {"multipart/form-data": form, **raw}},
         answers={202: _ACCEPTED},
         refusals=(
@@ -80,26 +81,19 @@ def _upload(max_bytes: int) -> Json:
     )
 
 
-_FILENAME = {
-    "name": "filename",
-    "in": "query",
-    "description": "The file's name, where it is the body itself.",
-    "schema": {"type": "string"},
-}
 _DISPOSITION = {
     "name": "Content-Disposition",
     "in": "header",
-    "description": "The file's name, where it is the body itself; goes before the query's.",
+    "description": "The file's name if the body is the file; takes precedence over `filename`.",
     "schema": {"type": "string"},
     "example": 'attachment; filename="sample.jpg"',
 }
 
 
 def _in_query(name: str) -> Json:
-    described = {"name": name, "in": "query", "description": f"The form's `{name}`, where the file is the body itself."}
-    if name in _STRUCTURED:
-        return described | {"content": {JSON: {"schema": OPTIONS[name]}}}
-    return described | {"schema": OPTIONS[name]}
+    kind = OPTION_SCHEMAS[name]
+    described = {"name": name, "in": "query", "description": f"If the body is the file: {OPTIONS[name].words}"}
+    return described | ({"content": {JSON: {"schema": kind}}} if name in _OBJECTS else {"schema": kind})
 
 
 def _upload_url() -> Json:

@@ -4,16 +4,16 @@ Nothing is spooled: what `chunks` yields is what just came from the network. The
 before or after its file, so they are complete once `chunks` is exhausted.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Set
 
 from starlette.requests import Request
 
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.receive.disposition import decoded, filename, parameters
-from imgsvc.api.receive.filenames import safe_filename
 from imgsvc.api.receive.multipart import MultipartError, MultipartParser, PartBegins, PartEnds
 from imgsvc.api.receive.options import no_content_encoding, no_query
 from imgsvc.api.receive.transfer_encoding import decoder
+from imgsvc.domain.options import FORM_FIELDS, OPTIONS
 
 FILE_FIELD = "file"
 IGNORED_FIELDS = frozenset({"name", "type", "relativePath"})
@@ -29,16 +29,16 @@ _CHARSET_FIELD = "_charset_"  # what browsers fill in: the charset of the fields
 class RawBody:
     """A body that is the file itself; its fields and its name come in the query, or the name in a header."""
 
-    def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
+    def __init__(self, request: Request, stream: AsyncIterator[bytes]) -> None:
         self.fields: dict[str, str] = {}
         for name, value in request.query_params.multi_items():
-            _check_known(name, fields | {"filename"})
+            _check_known(name, OPTIONS.keys())
             if name in self.fields:
                 raise _twice(name)
             self.fields[name] = value
-        in_query = self.fields.pop("filename", "")
         _, given = parameters(_header(request, "content-disposition"))
-        self.filename = safe_filename(filename(given, in_form=False) or in_query)
+        if in_header := filename(given, in_form=False):
+            self.fields["filename"] = in_header
         self._stream = stream
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -49,11 +49,9 @@ class RawBody:
 class FormBody:
     """A `multipart/form-data` body (RFC 7578) with one file."""
 
-    def __init__(self, request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> None:
+    def __init__(self, request: Request, stream: AsyncIterator[bytes]) -> None:
         no_query(request, "Send it as a field of the form.")
-        self.filename = ""
         self.fields: dict[str, str] = {}
-        self._known = fields
         self._stream = stream
         self._seen: set[str] = set()
         self._charset: str | None = None
@@ -102,13 +100,13 @@ class FormBody:
         part = _Part(event.headers)
         if not part.is_file:
             if part.name not in IGNORED_FIELDS and part.name != _CHARSET_FIELD:
-                _check_known(part.name, self._known)
+                _check_known(part.name, FORM_FIELDS)
             if part.name in self._seen:
                 raise _twice(part.name)
         elif part.name in self._seen:
             raise ProblemError("too_many_files", "Send one file a request.")
         else:
-            self.filename = part.filename
+            self.fields["filename"] = part.filename
         part.check_readable()
         self._seen.add(part.name)
         return part
@@ -135,7 +133,7 @@ class _Part:
         _, given = parameters(headers.get(b"content-disposition", b""))
         self.name = decoded(given.get(b"name", b""))
         self.is_file = self.name == FILE_FIELD
-        self.filename = safe_filename(filename(given, in_form=True))
+        self.filename = filename(given, in_form=True)
         self.value = bytearray()
         self._kind, of_type = parameters(headers.get(b"content-type", b""))
         self.charset = decoded(of_type[b"charset"]) if b"charset" in of_type else None
@@ -166,8 +164,8 @@ class _Part:
         return content
 
 
-def open_body(request: Request, fields: frozenset[str], stream: AsyncIterator[bytes]) -> RawBody | FormBody:
-    """The upload that a request carries in `stream`. `fields` are the names that may stand beside the file.
+def open_body(request: Request, stream: AsyncIterator[bytes]) -> RawBody | FormBody:
+    """The upload that a request carries in `stream`.
 
     Raises:
         ProblemError: here or while reading: malformed_body, missing_file, too_many_files, unknown_field,
@@ -176,9 +174,9 @@ def open_body(request: Request, fields: frozenset[str], stream: AsyncIterator[by
     no_content_encoding(request)
     kind, _ = parameters(_header(request, "content-type"))
     if kind == b"multipart/form-data":
-        return FormBody(request, fields, stream)
+        return FormBody(request, stream)
     if kind in {b"", b"application/octet-stream"} or kind.startswith(b"image/"):
-        return RawBody(request, fields, stream)
+        return RawBody(request, stream)
     raise _unreadable(
         "Send the image as multipart/form-data with a file field 'file', or as the body itself with an image/* type."
     )
@@ -198,7 +196,7 @@ def too_large(max_bytes: int) -> ProblemError:
     return ProblemError("upload_too_large", f"The file is larger than the {max_bytes} bytes that this service takes.")
 
 
-def _check_known(name: str, fields: frozenset[str]) -> None:
+def _check_known(name: str, fields: Set[str]) -> None:
     if name not in fields:
         known = ", ".join(sorted(fields | {FILE_FIELD}))
         raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. There are: {known}.")

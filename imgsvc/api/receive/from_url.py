@@ -12,17 +12,16 @@ from starlette.responses import Response
 from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.context import Services, services_of
 from imgsvc.api.http.errors import ProblemError
-from imgsvc.api.http.json_input import parse
-from imgsvc.api.receive import options
 from imgsvc.api.receive.admission import admit
-from imgsvc.api.receive.filenames import safe_filename
-from imgsvc.api.receive.options import webhook_url
+from imgsvc.api.receive.options import idempotency_key, no_content_encoding, no_query, options_of
 from imgsvc.api.receive.upload import OnStore, submitted
+from imgsvc.domain.json_input import parse
+from imgsvc.domain.options import OPTIONS
 from imgsvc.jobs.record import Submission
 from imgsvc.outbound import UnreachableError, parse_url
 
 MAX_BODY_BYTES = 32 * 1024
-FIELDS = options.FIELDS | {"url", "filename"}
+_MEMBERS = OPTIONS.keys() | {"url"}
 
 
 class UploadUrl(HTTPEndpoint):
@@ -31,7 +30,7 @@ class UploadUrl(HTTPEndpoint):
     async def post(self, request: Request) -> Response:
         """Answers 202 when the job is queued that will fetch the original; of a bad URL what can be told at once."""
         services, owner = services_of(request), owner_of(request)
-        key = options.idempotency_key(request, owner)
+        key = idempotency_key(request, owner)
         fields = await _fields(request, services.settings.body_idle_timeout_s)
 
         async def receive(upload_id: str, _: OnStore | None) -> Submission:
@@ -45,26 +44,16 @@ async def _submission(upload_id: str, fields: Mapping[str, str], services: Servi
     url = fields.get("url", "")
     with suppress(UnreachableError):  # its host may be resolved when the job runs, and the URL is judged again then
         await services.outbound.check(url)
-    preset, variants = options.preset(fields, services.presets)
-    return Submission(
-        id=upload_id,
-        filename=safe_filename(fields.get("filename") or parse_url(url).name),
-        preset=preset,
-        variants=variants,
-        source=None,
-        metadata=options.metadata(fields),
-        expires_in=options.expires_in(fields, services.settings.files_ttl),
-        webhook_url=await webhook_url(fields, services),
-        url=url,
-    )
+    filename = fields.get("filename") or parse_url(url).name
+    return Submission(upload_id, await options_of({**fields, "filename": filename}, services), url=url)
 
 
 async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
     """The body's members, each as the text that a form's field would have."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ProblemError("unsupported_media_type", "Send a JSON object as application/json.")
-    options.no_content_encoding(request)
-    options.no_query(request, "Send it as a member of the JSON object.")
+    no_content_encoding(request)
+    no_query(request, "Send it as a member of the JSON object.")
     try:
         document = parse(await _body(request, timeout_s))
     except ValueError as error:
@@ -72,8 +61,8 @@ async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
     if not isinstance(document, dict):
         raise ProblemError("malformed_body", 'The body is no JSON object such as {"url": "https://…"}.')
     for name in document:
-        if name not in FIELDS:
-            known = ", ".join(sorted(FIELDS))
+        if name not in _MEMBERS:
+            known = ", ".join(sorted(_MEMBERS))
             raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. There are: {known}.")
     return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in document.items()}
 

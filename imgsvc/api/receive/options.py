@@ -1,4 +1,4 @@
-"""What a client may ask of an upload besides its file: the fields of a form, or of the query."""
+"""What an upload asks for: its options as the service applies them, its Idempotency-Key; and what it must not have."""
 
 import hashlib
 import logging
@@ -9,65 +9,47 @@ from starlette.requests import Request
 
 from imgsvc.api.http.context import Services
 from imgsvc.api.http.errors import ProblemError
-from imgsvc.api.http.json_input import parse
-from imgsvc.domain.presets import CUSTOM, DEFAULT, Preset, PresetError, Presets, read
+from imgsvc.domain.options import Options, read_options
+from imgsvc.domain.presets import CUSTOM, DEFAULT
 from imgsvc.outbound import UnreachableError, UrlNotAllowedError
 
 log = logging.getLogger(__name__)
 
-FIELDS = frozenset({"preset", "variants", "metadata", "expires_in", "webhook_url"})
-MAX_VARIANTS_BYTES = 8192
-MAX_METADATA_BYTES = 4096
-MAX_EXPIRES_IN_S = 10 * 366 * 86_400
-
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
-def preset(fields: Mapping[str, str], presets: Presets) -> tuple[str, Preset]:
-    """What is to be made of the upload, and by which name: that of a preset, or CUSTOM for variants of its own."""
-    text = fields.get("variants")
-    if text is not None:
-        if "preset" in fields:
-            raise ProblemError("invalid_variants", "Give either 'preset' or 'variants', not both.")
-        return CUSTOM, _variants(text)
-    name = fields.get("preset", DEFAULT)
-    if name not in presets:
-        raise ProblemError("invalid_preset", f"There is no preset {name[:80]!r}. There are: {', '.join(presets)}.")
-    return name, presets[name]
+async def options_of(texts: Mapping[str, str], services: Services) -> Options:
+    """Returns the options of an upload from the fields of its form, its query or its JSON body.
+
+    Raises:
+        ProblemError, OptionError: an option is not allowed, or not by this service.
+    """
+    values = read_options(texts)
+    if "variants" in values:
+        values["preset"] = CUSTOM
+    else:
+        preset = values.setdefault("preset", DEFAULT)
+        if preset not in services.presets:
+            names = ", ".join(services.presets)
+            raise ProblemError("invalid_preset", f"There is no preset {preset[:80]!r}. The presets are: {names}.")
+        values["variants"] = services.presets[preset]
+    values.setdefault("expires_in", services.settings.files_ttl or None)
+    if "webhook_url" in values:
+        await _check_webhook(values["webhook_url"], services)
+    return Options(**values)
 
 
-def _variants(text: str) -> Preset:
-    if len(text.encode()) > MAX_VARIANTS_BYTES:
-        raise ProblemError("invalid_variants", f"'variants' is longer than {MAX_VARIANTS_BYTES} bytes.")
+async def _check_webhook(url: str, services: Services) -> None:
+    """Refuses at once a URL that would never be called."""
+    if services.settings.webhook_key is None:
+        detail = "This service has no secret to sign webhooks with. Its operator must set IMGSVC_WEBHOOK_SECRET."
+        raise ProblemError("invalid_webhook_url", detail)
     try:
-        return read("variants", parse(text))
-    except PresetError as error:
-        raise ProblemError("invalid_variants", f"{error}.") from None
-    except ValueError as error:
-        raise ProblemError("invalid_variants", f"'variants' is no JSON: {error}.") from None
-
-
-def metadata(fields: Mapping[str, str]) -> dict[str, str]:
-    text = fields.get("metadata", "{}")
-    if len(text.encode()) > MAX_METADATA_BYTES:
-        raise ProblemError("invalid_field", f"'metadata' is longer than {MAX_METADATA_BYTES} bytes.")
-    try:
-        value = parse(text)
-    except ValueError as error:
-        raise ProblemError("invalid_field", f"'metadata' is no JSON: {error}.") from None
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise ProblemError("invalid_field", "'metadata' must be a JSON object whose values are strings.")
-    return value
-
-
-def expires_in(fields: Mapping[str, str], default_s: int) -> int | None:
-    """Seconds until the upload and its files are removed; None where they are kept."""
-    text = fields.get("expires_in")
-    if text is None:
-        return default_s or None
-    if not re.fullmatch(r"[1-9][0-9]{0,9}", text) or int(text) > MAX_EXPIRES_IN_S:
-        raise ProblemError("invalid_field", f"'expires_in' must be a number of seconds, 1 to {MAX_EXPIRES_IN_S}.")
-    return int(text)
+        await services.outbound.check(url)
+    except UrlNotAllowedError as error:
+        raise ProblemError("invalid_webhook_url", error.detail) from None
+    except UnreachableError as error:  # the URL is checked again when the job has ended
+        log.info("the host of a webhook cannot be resolved now: %r", error.__cause__)
 
 
 def no_query(request: Request, instead: str = "Leave it out.") -> None:
@@ -92,20 +74,3 @@ def idempotency_key(request: Request, owner: str) -> str:
     if len(given) > 1 or not _KEY.fullmatch(given[0]):
         raise ProblemError("malformed_request", "Send one Idempotency-Key of 1 to 255 visible ASCII characters.")
     return hashlib.blake2b(f"{owner} {given[0]}".encode(), digest_size=16).hexdigest()
-
-
-async def webhook_url(fields: Mapping[str, str], services: Services) -> str | None:
-    """The `webhook_url`, refused at once where it can be told that it would never be called."""
-    url = fields.get("webhook_url")
-    if url is None:
-        return None
-    if services.settings.webhook_key is None:
-        detail = "This service has no secret to sign webhooks with. Its operator must set IMGSVC_WEBHOOK_SECRET."
-        raise ProblemError("invalid_webhook_url", detail)
-    try:
-        await services.outbound.check(url)
-    except UrlNotAllowedError as error:
-        raise ProblemError("invalid_webhook_url", error.detail) from None
-    except UnreachableError as error:  # there is time until the job ends, and the URL is judged again then
-        log.info("a webhook's host cannot be resolved now: %r", error.__cause__)
-    return url

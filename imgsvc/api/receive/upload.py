@@ -15,11 +15,10 @@ from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.http.peer import client_network
-from imgsvc.api.receive import options
 from imgsvc.api.receive.admission import admit
 from imgsvc.api.receive.body import paced
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
-from imgsvc.api.receive.options import webhook_url
+from imgsvc.api.receive.options import idempotency_key, options_of
 from imgsvc.domain.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.queue import QueueUnavailableError
 from imgsvc.jobs.record import Source, Submission, original_key
@@ -52,9 +51,9 @@ async def upload(request: Request) -> Response:
     """
     services, owner = services_of(request), owner_of(request)
     length = _length(request, services.settings.max_upload_bytes)
-    key = options.idempotency_key(request, owner)
+    key = idempotency_key(request, owner)
     with services.uploads.allocate(min(length, LARGEST_BYTES), *_holders(request, owner)) as allocation:
-        body = open_body(request, options.FIELDS, paced(request, services.settings, allocation))
+        body = open_body(request, paced(request, services.settings, allocation))
 
         async def receive(upload_id: str, on_store: OnStore | None) -> Submission:
             sink = _digest
@@ -106,17 +105,8 @@ async def _receive(upload_id: str, body: RawBody | FormBody, services: Services,
     async with aclosing(at_most(body.chunks(), services.settings.max_upload_bytes)) as chunks:
         head, fmt = await _sniff(chunks)
         digest = await sink(_chain(head, chunks), fmt.media_type)
-    preset, variants = options.preset(body.fields, services.presets)
-    return Submission(
-        id=upload_id,
-        filename=body.filename,
-        preset=preset,
-        variants=variants,
-        source=Source(digest.bytes, digest.sha256, fmt.name),
-        metadata=options.metadata(body.fields),
-        expires_in=options.expires_in(body.fields, services.settings.files_ttl),
-        webhook_url=await webhook_url(body.fields, services),
-    )
+    source = Source(digest.bytes, digest.sha256, fmt.name)
+    return Submission(upload_id, await options_of(body.fields, services), source)
 
 
 async def _sniff(chunks: AsyncGenerator[bytes]) -> tuple[bytes, Format]:
@@ -218,7 +208,7 @@ def _accepted(submission: Submission, services: Services) -> Response:
     document = {
         "id": submission.id,
         "task_id": submission.id,
-        "filename": submission.filename,
+        "filename": submission.options.filename,
         "status_url": f"{path}/status",
         "result_url": f"{path}/result",
         "events_url": f"{path}/events",

@@ -44,7 +44,7 @@ async def dies_on_killers(processor: Processor, claim: Claim) -> Outcome:
     """Other jobs go on for a moment, and with luck are finished first."""
     record = await processor.queue.get(claim.id)
     assert record is not None
-    if record.filename == KILLER:
+    if record.options.filename == KILLER:
         die()
     return await perform(processor, claim)
 

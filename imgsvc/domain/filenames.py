@@ -4,7 +4,7 @@ import unicodedata
 from urllib.parse import quote
 
 MAX_NAME_BYTES = 150
-_FALLBACK = "image"
+FALLBACK = "image"
 
 
 def safe_filename(name: str) -> str:
@@ -15,7 +15,7 @@ def safe_filename(name: str) -> str:
     base = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
     visible = "".join(char for char in base if _is_visible(char)).strip(" .")
     if not visible:
-        return _FALLBACK
+        return FALLBACK
     stem, dot, extension = visible.rpartition(".")
     if not dot or len(extension) > 10:
         return _cut(visible, MAX_NAME_BYTES)

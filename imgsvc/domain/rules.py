@@ -1,0 +1,76 @@
+"""Rules for values that clients and operators write: what is allowed, as words, as JSON Schema and as a function."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+_HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{3}){1,2}")
+_CSS_COLOURS = {
+    **{"aqua": "#00ffff", "black": "#000000", "blue": "#0000ff", "fuchsia": "#ff00ff"},
+    **{"gray": "#808080", "green": "#008000", "lime": "#00ff00", "maroon": "#800000"},
+    **{"navy": "#000080", "olive": "#808000", "purple": "#800080", "red": "#ff0000"},
+    **{"silver": "#c0c0c0", "teal": "#008080", "white": "#ffffff", "yellow": "#ffff00"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a value may be. `allowed` completes "must be …"; `read` returns the value to keep, or None if it is not
+    allowed.
+    """
+
+    allowed: str
+    schema: Mapping[str, Any]
+    read: Callable[[object], object]
+
+
+def whole(low: int, high: int, unit: str = "") -> Rule:
+    """A whole number; `unit` is its unit in the plural, if it needs one in messages."""
+
+    def read(value: object) -> int | None:
+        return value if type(value) is int and low <= value <= high else None  # True is an int, but no number
+
+    of_unit = f" of {unit}" if unit else ""
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return Rule(f"a whole number{of_unit} from {low} to {high}", schema, read)
+
+
+def number(low: float, high: float) -> Rule:
+    """A number, kept as a float."""
+
+    def read(value: object) -> float | None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            return None
+        return float(value)
+
+    schema = {"type": "number", "minimum": low, "maximum": high}
+    return Rule(f"a number from {low:g} to {high:g}", schema, read)
+
+
+def one_of(literal: object) -> Rule:
+    """One of the strings of a `Literal` type."""
+    choices: tuple[str, ...] = get_args(literal)
+    schema = {"type": "string", "enum": list(choices)}
+    return Rule(f"one of {', '.join(choices)}", schema, lambda value: value if value in choices else None)
+
+
+def flag() -> Rule:
+    """A boolean."""
+    return Rule("true or false", {"type": "boolean"}, lambda value: value if isinstance(value, bool) else None)
+
+
+def colour() -> Rule:
+    """A colour, kept as `#rrggbb`."""
+    names = "|".join(_CSS_COLOURS)
+    schema = {"type": "string", "pattern": f"^(#([0-9A-Fa-f]{{3}}){{1,2}}|{names})$"}
+    return Rule(f"a colour: #rgb, #rrggbb or one of {', '.join(_CSS_COLOURS)}", schema, _rrggbb)
+
+
+def _rrggbb(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    text = value.lower()
+    if _HEX_COLOUR.fullmatch(text):
+        return text if len(text) == 7 else "#" + "".join(digit * 2 for digit in text[1:])
+    return _CSS_COLOURS.get(text)
