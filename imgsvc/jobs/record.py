@@ -207,7 +207,7 @@ class Record:
             return None
         return cls(
             id=upload_id,
-            owner=row.get("belongs_to", ""),
+            owner=_owner(row),
             status=Status(row["status"]),
             filename=row["filename"],
             preset=row["preset"],
@@ -329,6 +329,12 @@ def timestamp(ms: int | None) -> str | None:
     if ms is None:
         return None
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _owner(row: Mapping[str, str]) -> str:
+    """Versions before 0.1.0 have it in `belongs_to`, and in `owner` a token with a colon (common.lua)."""
+    owner = row.get("owner", ":")
+    return row.get("belongs_to", "") if ":" in owner else owner
 
 
 def _int(value: str | None) -> int | None:
