@@ -38,7 +38,7 @@ async def test_a_server_of_another_kind_is_code_3(folder: Path) -> None:
         server = f"http://127.0.0.1:{listener.port}"
         ended = await imgsvc("status", "3f0c", cwd=folder, env={"IMGSVC_SERVER": server})
     assert ended.code == 3
-    assert "is this the right address?" in ended.err
+    assert "check the address" in ended.err
 
 
 async def test_an_answer_that_comes_in_pieces_is_read_whole() -> None:

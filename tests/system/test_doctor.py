@@ -81,7 +81,7 @@ async def test_a_redis_that_forbids_config_passes_with_its_sync_untold(servers: 
         url = f"redis://app:secret@127.0.0.1:{valkey.port}/0"
         ended, found = await examined(tmp_path, servers.environment() | {"IMGSVC_REDIS_URL": url})
     assert ended.code == 0
-    assert "does not tell its appendfsync" in found["redis on disk"]["detail"]
+    assert "its appendfsync cannot be read" in found["redis on disk"]["detail"]
 
 
 async def test_a_replica_is_found_to_take_no_writes(servers: Servers, tmp_path: Path) -> None:
