@@ -33,9 +33,14 @@ def locked(*names: str) -> dict[str, str]:
 
 
 def wanted(requirements: Iterable[str], extras: Collection[str] = ()) -> Generator[Requirement]:
-    """Those that count here, where a package is asked for with these extras of its own."""
+    """Those that count here, where a package is asked for with these extras of its own. Ours stand for what is in them."""
     for requirement in map(Requirement, requirements):
-        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+        if requirement.name == PROJECT["name"]:
+            for extra in requirement.extras:
+                yield from wanted(PROJECT["optional-dependencies"][extra])
+        elif requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)
+        ):
             yield requirement
 
 
