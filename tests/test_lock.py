@@ -33,7 +33,10 @@ def locked(*names: str) -> dict[str, str]:
 
 
 def wanted(requirements: Iterable[str], extras: Collection[str] = ()) -> Generator[Requirement]:
-    """Those that count here, where a package is asked for with these extras of its own. Ours stand for what is in them."""
+    """Those that count here, where a package is asked for with these extras of its own.
+
+    An extra of this project stands for the requirements in it.
+    """
     for requirement in map(Requirement, requirements):
         if requirement.name == PROJECT["name"]:
             for extra in requirement.extras:
