@@ -43,9 +43,9 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Se
 @pytest_asyncio.fixture(scope="session")
 async def service(servers: Servers) -> AsyncGenerator[Service]:
     """One API and one worker, for tests that leave them as they are."""
-    from tests.support.service import Service
+    from tests.support.service import UNHURRIED, Service
 
-    async with Service.start(servers.environment(lasting=True)) as started:
+    async with Service.start(servers.environment(lasting=True), **UNHURRIED) as started:
         yield started
 
 
@@ -53,8 +53,10 @@ async def service(servers: Servers) -> AsyncGenerator[Service]:
 async def keyed(servers: Servers) -> AsyncGenerator[Service]:
     """A service with keys and public files, called by the shop unless a test says otherwise."""
     from tests.support import callers
+    from tests.support.service import UNHURRIED
 
-    async with callers.with_keys(servers, lasting=True, files="public", cors_origins=callers.APP) as started:
+    public = callers.with_keys(servers, lasting=True, files="public", cors_origins=callers.APP, **UNHURRIED)
+    async with public as started:
         yield started
 
 

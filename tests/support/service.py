@@ -29,6 +29,9 @@ POLL_S = 0.01
 LASTING = 3
 """Services that are kept for all tests, at most."""
 
+UNHURRIED: dict[str, Any] = {"redis_timeout_s": 5, "s3_timeout_s": 12}
+"""Deadlines, in seconds, of services whose tests are about something else: that a machine is busy is no outage."""
+
 
 @dataclass
 class Servers:

@@ -23,7 +23,7 @@ from tests.support.browser import chromium, visit
 from tests.support.callers import SHOP, by
 from tests.support.clients.native import BLOCKING, of_aiohttp
 from tests.support.peers import Listener
-from tests.support.service import Servers, Service
+from tests.support.service import UNHURRIED, Servers, Service
 
 CLIENTS = Path(__file__).parents[1] / "support" / "clients"
 PHOTO = images.photo(320, 240)
@@ -50,7 +50,7 @@ class Order:
 
 @pytest_asyncio.fixture(scope="module")
 async def service(servers: Servers) -> AsyncGenerator[Service]:
-    async with callers.with_keys(servers, files="public", max_upload_bytes=9 * MIB) as started:
+    async with callers.with_keys(servers, files="public", max_upload_bytes=9 * MIB, **UNHURRIED) as started:
         yield started
 
 

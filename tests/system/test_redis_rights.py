@@ -15,7 +15,7 @@ from tests.support import images
 from tests.support.callers import raw
 from tests.support.chaos_valkey import disconnect_all, environment_of, redis_of
 from tests.support.command import imgsvc
-from tests.support.service import Servers, Service, leftovers, settings_of, until
+from tests.support.service import UNHURRIED, Servers, Service, leftovers, settings_of, until
 from tests.support.streams import Stream
 
 PHOTO = images.photo(64, 48)
@@ -49,7 +49,8 @@ def grant(environment: Mapping[str, str], *rules: str) -> None:
 
 def as_user(environment: Mapping[str, str]) -> dict[str, str]:
     rest = environment["IMGSVC_REDIS_URL"].rpartition("@")[2]
-    return dict(environment) | {"IMGSVC_REDIS_URL": f"redis://{USER}:password@{rest}"}
+    timeout = {"IMGSVC_REDIS_TIMEOUT_S": str(UNHURRIED["redis_timeout_s"])}
+    return dict(environment) | timeout | {"IMGSVC_REDIS_URL": f"redis://{USER}:password@{rest}"}
 
 
 @pytest_asyncio.fixture(scope="module")
