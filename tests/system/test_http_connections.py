@@ -35,11 +35,47 @@ async def connected(service: Service, count: int, address: str = HOSTILE) -> Asy
         yield [await stack.enter_async_context(Connection.to(service.port, address)) for _ in range(count)]
 
 
+def in_chunks(body: bytes, size: int, end: bytes = b"0\r\n\r\n") -> bytes:
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + end
+    return request("POST /upload HTTP/1.1\nContent-Type: image/jpeg\nTransfer-Encoding: chunked", framed)
+
+
 async def test_h27_requests_in_a_row_are_answered_in_their_order(service: Service) -> None:
     async with Connection.to(service.port) as connection:
-        await connection.send((HEALTH + PRESETS) * 8)
-        found = [await connection.answer() for _ in range(16)]
-    assert [b"presets" in answer.body for answer in found] == [False, True] * 8
+        await connection.send((HEALTH + PRESETS) * 50)
+        found = [await connection.answer() for _ in range(100)]
+    assert [b"presets" in answer.body for answer in found] == [False, True] * 50
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"00;a=b\r\nX-Checksum: 1\r\nX-More: 2\r\n\r\n"])
+async def test_h27_wherever_the_network_cuts_requests_in_a_row(service: Service, end: bytes) -> None:
+    """A body that is no image, with empty lines in it, by length and in chunks."""
+    body = b"no image\r\n\r\n\r\n\r\n, all of it"
+    by_length = request(f"POST /upload HTTP/1.1\nContent-Type: image/jpeg\nContent-Length: {len(body)}", body)
+    chunked = in_chunks(body, 9, end)
+    sent = chunked + by_length + PRESETS
+    async with AsyncExitStack() as stack:
+        for at in range(chunked.index(b"\r\n\r\n"), len(chunked) + 4):
+            connection = await stack.enter_async_context(Connection.to(service.port))
+            await connection.send(sent[:at])
+            await asyncio.sleep(0)
+            await connection.send(sent[at:])
+            found = [await connection.answer() for _ in range(3)]
+            assert [answer.status for answer in found] == [415, 415, 200], (at, found)
+
+
+async def test_h27_uploads_in_a_row_are_taken(service: Service) -> None:
+    """What is read of one body with the head before it, and behind its end, belongs to another upload."""
+    photo = images.noise(300, 200)
+    by_length = request(f"POST /upload HTTP/1.1\nContent-Type: image/png\nContent-Length: {len(photo)}", photo)
+    async with Connection.to(service.port) as connection:
+        sending = asyncio.create_task(connection.send((by_length + in_chunks(photo, 20_000)) * 3))
+        found = [await connection.answer() for _ in range(6)]
+        await sending
+    assert [answer.status for answer in found] == [202] * 6
+    for answer in found:
+        assert (await service.result(answer.json["id"]))["original"]["bytes"] == len(photo)
 
 
 async def test_h27_megabytes_of_tiny_requests_cost_little_and_hold_up_nobody(servers: Servers) -> None:
@@ -48,16 +84,18 @@ async def test_h27_megabytes_of_tiny_requests_cost_little_and_hold_up_nobody(ser
         await service.client.get("/healthz")
         async with connected(service, 40) as connections, metered(service) as cost:
             sending = [asyncio.create_task(connection.send(flood)) for connection in connections]
+            for connection in connections:
+                assert (await connection.answer()).status == 200
             begin = monotonic()
             async with a_client_at(OTHER, service) as client:
-                assert (await client.get("/healthz")).status_code == 200
-            seconds = monotonic() - begin
-            closed = await asyncio.gather(*(connection.until_closed(60) for connection in connections))
+                for _ in range(5):
+                    assert (await client.get("/healthz")).status_code == 200
+            seconds = (monotonic() - begin) / 5
             for task in sending:
                 task.cancel()
-    print(f"{cost}; another client's answer after {seconds:.2f} s, all closed after {max(closed):.2f} s")
+    print(f"{cost}; another client's answer after {seconds:.2f} s")
     assert cost.memory < 20 * MIB
-    assert seconds < 5
+    assert seconds < 1
 
 
 async def test_h28_health_is_answered_when_connections_are_full(servers: Servers) -> None:

@@ -1,78 +1,95 @@
-"""Back-pressure: what uploads under way may hold together in memory."""
+"""Memory for what is received: uploads under way, and what waits on connections."""
 
 from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.http.peer import client_network
+
+_ADVICE = "Retry after the time in Retry-After."
 
 
 class Budget:
-    """So many bytes, lent to uploads while they are received.
+    """`size` bytes, acquired as they are received and released once they are stored.
 
-    `share` (0 to 1) is how much of them one holder, an owner or a client's address, may have: so there is always room
-    for somebody else. It is never less than `largest`, what one upload may hold: or else that would never be taken.
+    `share` (0 to 1) is how much of them one holder, an owner or a client's address, may have, so that there is always
+    some left for others. It is never less than `largest`, what one upload may hold: or else that would never be taken.
     """
 
-    def __init__(self, bytes_: int, share: float = 1.0, largest: int = 0) -> None:
-        self._left = bytes_
-        self._most_of_one = max(largest, int(bytes_ * share))
+    def __init__(self, size: int, share: float = 1.0, largest: int = 0) -> None:
+        self._free = size
+        self._max_held = max(largest, int(size * share))
         self._held: Counter[str] = Counter()
 
     @contextmanager
     def allocate(self, expected: int, *holders: str) -> Generator["Allocation"]:
-        """Raises ProblemError overloaded where there is not as much left as an upload is expected to hold.
+        """Memory for an upload that may hold `expected` bytes at once.
 
-        Nothing is taken for it yet: else a few clients who announce much and send nothing would have it all.
+        None of it is acquired yet: else a few clients who announce much and send nothing would have it all.
+
+        Raises:
+            ProblemError: overloaded, where less than that is free.
         """
-        self._check(expected, holders, "Try again shortly.")
-        allocation = Allocation(self, expected, holders)
+        self._check(expected, holders)
+        allocation = Allocation(self, holders, expected)
         try:
             yield allocation
         finally:
-            self.give_back(allocation.held, holders)
+            allocation.hold(0)
 
-    def take(self, bytes_: int, holders: Iterable[str]) -> None:
-        self._check(bytes_, holders, "This one came too late: try again shortly.")
-        self._add(bytes_, holders)
+    def acquire(self, size: int, holders: Iterable[str]) -> None:
+        """Raises ProblemError overloaded where less than `size` is free, or free for one of the holders."""
+        self._check(size, holders)
+        self._add(size, holders)
 
-    def give_back(self, bytes_: int, holders: Iterable[str]) -> None:
-        self._add(-bytes_, holders)
+    def release(self, size: int, holders: Iterable[str]) -> None:
+        self._add(-size, holders)
 
-    def _check(self, more: int, holders: Iterable[str], advice: str) -> None:
-        if more > self._left:
-            raise overloaded(f"Too many uploads are under way. {advice}")
-        if any(self._held[holder] + more > self._most_of_one for holder in holders):
-            raise overloaded(f"Too many uploads of yours are under way. {advice}")
+    def _check(self, size: int, holders: Iterable[str]) -> None:
+        if size > self._free:
+            raise overloaded(f"Too many uploads are in progress. {_ADVICE}")
+        if any(self._held[holder] + size > self._max_held for holder in holders):
+            raise overloaded(f"Too many of your uploads are in progress. {_ADVICE}")
 
-    def _add(self, more: int, holders: Iterable[str]) -> None:
-        self._left -= more
+    def _add(self, size: int, holders: Iterable[str]) -> None:
+        self._free -= size
         for holder in holders:
-            self._held[holder] += more
+            self._held[holder] += size
             if not self._held[holder]:
                 del self._held[holder]
 
 
 class Allocation:
-    """What one upload holds now: what has come of it and is not stored yet, at most what it may ever hold at once."""
+    """What one upload, or one connection, holds now. `most` is what is counted of it at most, in bytes."""
 
-    def __init__(self, budget: Budget, most: int, holders: Iterable[str]) -> None:
+    def __init__(self, budget: Budget, holders: Iterable[str], most: int | None = None) -> None:
         self._budget = budget
-        self._most = most
         self._holders = tuple(holders)
+        self._most = most
         self.held = 0
 
-    def take(self, bytes_: int) -> None:
-        """Counts what came. Raises ProblemError overloaded where others, or its client, hold too much by now."""
-        more = min(bytes_, self._most - self.held)
-        self._budget.take(more, self._holders)
-        self.held += more
+    def acquire(self, size: int) -> None:
+        """Counts what was received. Raises ProblemError overloaded where others, or its holder, hold too much."""
+        self.hold(self.held + size)
 
-    def give_back(self, bytes_: int) -> None:
+    def release(self, size: int) -> None:
         """Counts what is stored, and no longer held."""
-        less = min(bytes_, self.held)
-        self._budget.give_back(less, self._holders)
-        self.held -= less
+        self.hold(max(0, self.held - size))
+
+    def hold(self, size: int) -> None:
+        """Acquires or releases so much that it holds `size` bytes. Raises as `acquire` does."""
+        size = size if self._most is None else min(size, self._most)
+        if size > self.held:
+            self._budget.acquire(size - self.held, self._holders)
+        elif size < self.held:
+            self._budget.release(self.held - size, self._holders)
+        self.held = size
+
+
+def client_holder(address: str) -> str:
+    """The holder that a client counts as."""
+    return f"client {client_network(address)}"
 
 
 def overloaded(detail: str) -> ProblemError:

@@ -9,6 +9,7 @@ from collections import Counter
 from enum import Enum
 from time import monotonic
 
+from imgsvc.api.http.budget import client_holder
 from imgsvc.api.http.peer import client_network
 from imgsvc.runtime import logs
 from imgsvc.runtime.api_keys import UNIX_PEER
@@ -52,7 +53,7 @@ class Connections:
     def open(self, address: str) -> Verdict:
         """Counts a new connection, which must be closed with its verdict."""
         client = client_network(address)
-        is_shared = address == UNIX_PEER or address in self._proxies  # many clients behind one address
+        is_shared = self._is_shared(address)
         if self._served < self._most and (is_shared or self._clients[client] < self._most_of_one):
             self._served += 1
             self._clients[client] += 1
@@ -69,6 +70,14 @@ class Connections:
         elif verdict is Verdict.SERVE:
             self._served -= 1
             _decrement(self._clients, client)
+
+    def holders(self, address: str) -> tuple[str, ...]:
+        """Who is answerable for the memory that a connection takes: nobody where it may be any client's."""
+        return () if self._is_shared(address) else (client_holder(address),)
+
+    def _is_shared(self, address: str) -> bool:
+        """Whether many clients come from it."""
+        return address == UNIX_PEER or address in self._proxies
 
     def refused(self, code: str, address: str) -> None:
         """Counts a request that is refused below the application; those for want of room are logged once a minute."""

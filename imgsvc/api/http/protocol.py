@@ -19,12 +19,14 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from imgsvc.api.http.budget import Allocation
 from imgsvc.api.http.connections import Verdict
 from imgsvc.api.http.context import Services
-from imgsvc.api.http.errors import NOT_KEPT, RETRY_AFTER_S, problem
+from imgsvc.api.http.errors import NOT_KEPT, RETRY_AFTER_S, ProblemError, problem
 from imgsvc.api.http.framing import frame_answers
 from imgsvc.api.http.pace import Pace
 from imgsvc.api.http.peer import peer_address
+from imgsvc.api.http.reading import BODY_READ_BYTES, HEAD_READ_BYTES, DemandFlow, RequestEnds, SizedReads
 from imgsvc.api.http.transport import Transport
 from imgsvc.domain.problems import HTTP_PROBLEMS
 
@@ -33,9 +35,6 @@ LINGER_BYTES = 64 * 1024
 
 MAX_URI_BYTES = 16 * 1024
 MAX_HEADERS = 100
-MAX_PIPELINED = 16
-"""Requests of one connection that may wait for the one before them. Each costs some kilobytes, and the parser makes
-thousands of one read."""
 
 _HEADER_OVERHEAD_BYTES = 4  # ": " and CRLF
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
@@ -61,72 +60,100 @@ class Protocol(HttpToolsProtocol):
         services: Services = app_state["services"]
         self._settings = services.settings
         self._limits = services.connections
+        self._uploads = services.uploads
         self._verdict = Verdict.REFUSE
         self._head_deadline: asyncio.TimerHandle | None = None
         self._in_head = False
         self._header_count = 0
         self._header_bytes = 0
+        self._head_bytes = 0  # of the request whose head came last: uvicorn keeps it until the next one begins
         self._overhead = 0  # bytes since the last that were of use: a head, or some of a body
-        self._deaf = False  # what still comes is not looked at
+        self._refusing = False  # what still comes is not looked at
         self._discarded = 0
         self._body_bytes = 0  # of the request whose head came last
         self._upgrading = False  # the head that came last asks for another protocol
         self._replaying = False  # the parser is fed a head that was read already
+        self._ends = RequestEnds()
+        self._unread = b""  # what came behind the request that is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] (as uvicorn's)
         super().connection_made(self._transport_of(transport))
+        transport.set_protocol(SizedReads(self, self._read_bytes))
+        self.flow = DemandFlow(self.transport, self._has_enough)
         self._expect_head()
+        self._memory = Allocation(self._uploads, self._limits.holders(self._peer))
         self._verdict = self._limits.open(self._peer)
         if self._verdict is Verdict.REFUSE:
             self._refuse(*_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._unread = b""
+        self._memory.hold(0)
         self._cancel_head_deadline()
         self._limits.close(self._peer, self._verdict)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf or self.transport.is_closing() or self.parser is None:
+        if self._refusing or self.transport.is_closing() or self.parser is None:
             self._discard(len(data))
             return
         self._unset_keepalive_if_required()
-        if self._latest is None or self._latest.response_complete:
+        if self._is_idle:
             self._expect_head()
-        self._overhead += len(data)
         try:
-            self._parse(data)
+            self._unread = self._parse(self._unread + data)
         except httptools.HttpParserError as error:
             reason = error.__context__
             self._refuse(*(reason.args if isinstance(reason, _RefusedError) else _MALFORMED))
         else:
-            if self._overhead > self._settings.max_header_bytes:  # a head, or the framing of chunks
-                self._refuse(*_HEADERS_TOO_LARGE)
+            if self._unread or self._overhead or self._head_bytes > HEAD_READ_BYTES or self._memory.held:
+                self._check_memory()
 
-    def _parse(self, data: bytes) -> None:
-        """Hands bytes to the parser.
+    def _check_memory(self) -> None:
+        """Refuses what is too long, or more than there is memory for now; and has what waits wait with the kernel."""
+        if self._is_waiting:
+            if self._unread:
+                self.flow.pause_reading()
+        elif self._overhead + len(self._unread) > MAX_URI_BYTES + self._settings.max_header_bytes:
+            self._refuse(*_HEADERS_TOO_LARGE)  # of a head, or the framing of chunks
+            return
+        head_bytes = self._overhead if self._in_head else self._head_bytes
+        try:
+            self._memory.hold(max(0, head_bytes + len(self._unread) - HEAD_READ_BYTES))
+        except ProblemError as error:
+            self._refuse(error.code, error.detail)
 
-        Where a head asks for another protocol (h2c, as the JDK's client and `curl --http2` do), the parser takes all
+    def _parse(self, data: bytes) -> bytes:
+        """Hands bytes to the parser, as far as the end of a request. Returns the others."""
+        start = 0
+        while start < len(data) and not self._is_waiting:
+            end = self._ends.next(data, start)
+            if end == start:
+                break
+            self._overhead += end - start
+            self._feed(data[start:end])
+            start = end
+        return data[start:]
+
+    def _feed(self, piece: bytes) -> None:
+        """Where a head asks for another protocol (h2c, as the JDK's client and `curl --http2` do), the parser takes all
         that follows for that protocol. None is spoken here, so the request is the plain one that it is also
-        (RFC 9110, 7.8), its body included: a new parser is told how that is framed, and reads on.
+        (RFC 9110, 7.8), its body included: a new parser is given its framing, and reads on.
         """
-        while True:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                framing = [header for header in self.headers if header[0] in _FRAMING]
-                self._upgrading, self._replaying = False, True
-                self.parser = cast("Any", httptools.HttpRequestParser(self))
-                self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *_lines(framing), b"\r\n"]))
-                self._replaying = False
-            else:
-                return
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            framing = [header for header in self.headers if header[0] in _FRAMING]
+            self._upgrading, self._replaying = False, True
+            self.parser = cast("Any", httptools.HttpRequestParser(self))
+            self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *_lines(framing), b"\r\n"]))
+            self._replaying = False
 
     def on_message_begin(self) -> None:
         if self._replaying:
             return
-        if len(self.pipeline) >= MAX_PIPELINED:
-            raise _RefusedError("overloaded", "Too many requests wait on this connection.")
+        if self._is_waiting:  # it begins where none can: the parser and RequestEnds are not at one
+            raise _RefusedError(*_MALFORMED)
         super().on_message_begin()
         self._in_head = True
         self._header_count = self._header_bytes = self._body_bytes = 0
@@ -153,12 +180,13 @@ class Protocol(HttpToolsProtocol):
             return
         self._cancel_head_deadline()
         self._in_head = False
-        self._overhead = 0
+        self._head_bytes, self._overhead = self._overhead, 0
         version = self.parser.get_http_version()
         self._check_framing(version)
         if self._verdict is Verdict.HEALTH_ONLY and not self._asks_for_health():
             raise _RefusedError(*_FULL)
         self._upgrading = self.parser.should_upgrade()
+        self._ends.begin_body(_body_length(self.headers))
         super().on_headers_complete()
         if self._verdict is Verdict.HEALTH_ONLY:
             self.cycle.keep_alive = False
@@ -168,15 +196,24 @@ class Protocol(HttpToolsProtocol):
         self._overhead = 0
         self._body_bytes += len(body)
         super().on_body(body)
+        self.flow.pause_reading()  # until the handler asks for more
 
     def on_message_complete(self) -> None:
         if not self._upgrading:  # or else the body is still to come
+            self._ends.end_body()
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete and self.cycle.more_body:  # answered before its body had come
+        if self.cycle.more_body:  # answered before its body had come
             self.transport.close()
+        elif self._unread:
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Reads the request that came while the one before it was answered."""
+        if self._unread and not self.transport.is_closing():
+            self.data_received(b"")
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -224,13 +261,13 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answers the bytes that just came, unless other answers are due before it; then ends the connection."""
-        self._deaf = True
+        """Answers the bytes that just came, unless another answer is due before it; then ends the connection."""
+        self._refusing, self._unread = True, b""
         self._cancel_head_deadline()
         cycle = self._latest
         if cycle is None or cycle.response_complete:
             self._answer(code, detail)
-        elif not cycle.more_body or self.pipeline:  # a later request: the ones before it are answered, and no more
+        elif not cycle.more_body:  # a later request: the one before it is answered, and no more
             cycle.keep_alive = False
         else:  # within the body of the one under way, whose handler is told that its client is gone
             if not cycle.response_started:
@@ -258,7 +295,14 @@ class Protocol(HttpToolsProtocol):
 
     def _has_unread(self) -> bool:
         """Whether a plain close could reset the connection, and so take the answer from its reader."""
-        return self._deaf or (self._latest is not None and self._latest.more_body)
+        return self._refusing or bool(self._unread) or (self._latest is not None and self._latest.more_body)
+
+    def _has_enough(self) -> bool:
+        """Whether bytes have come that have to be used up first: a body's, or those of a later request."""
+        return not self._is_idle and bool(self.cycle.body or (self._unread and not self.cycle.more_body))
+
+    def _read_bytes(self) -> int:
+        return BODY_READ_BYTES if self._refusing or self.transport.is_closing() else self._ends.read_bytes()
 
     def _discard(self, size: int) -> None:
         self._discarded += size
@@ -274,8 +318,19 @@ class Protocol(HttpToolsProtocol):
         return peer_address(self.client)
 
     @property
+    def _is_idle(self) -> bool:
+        """Whether each request whose head has come is answered."""
+        return self._latest is None or self._latest.response_complete
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether a request has come as a whole, and is not answered yet."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.more_body and not cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+
+    @property
     def _latest(self) -> RequestResponseCycle | None:
-        """The request whose head came last: under way, waiting for those before it, or answered."""
+        """The request whose head came last: under way, or answered."""
         return self.cycle
 
     @property
@@ -286,6 +341,12 @@ class Protocol(HttpToolsProtocol):
 
 def _authority(host: bytes) -> bytes:
     return host.lower().removesuffix(b":80")
+
+
+def _body_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """As RequestEnds.begin_body wants it. The parser has checked the headers."""
+    found = dict(headers)
+    return None if b"transfer-encoding" in found else int(found.get(b"content-length", 0))
 
 
 def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:

@@ -32,5 +32,5 @@ async def paced(request: Request, settings: Settings, allocation: Allocation) ->
         if not chunk:  # the stream ends with an empty chunk
             return
         pace.record(len(chunk), loop.time() - begin)
-        allocation.take(len(chunk))
+        allocation.acquire(len(chunk))
         yield chunk

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.budget import client_holder
 from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
-from imgsvc.api.http.peer import client_network
 from imgsvc.api.receive.admission import admit
 from imgsvc.api.receive.body import paced
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
@@ -59,7 +59,7 @@ async def upload(request: Request) -> Response:
             sink = _digest
             if on_store is not None:
                 put = partial(services.storage.put_stream, original_key(upload_id), owner=owner)
-                sink = partial(put, on_begin=on_store, on_stored=allocation.give_back)
+                sink = partial(put, on_begin=on_store, on_stored=allocation.release)
             return await _receive(upload_id, body, services, sink)
 
         with services.metrics.uploads.track_inprogress():
@@ -189,7 +189,7 @@ async def _abandon_at_last(upload_id: str, services: Services) -> None:
 
 def _holders(request: Request, owner: str) -> list[str]:
     """Who is answerable for what an upload holds: its client, and its owner where the service has several."""
-    client = f"client {client_network(request.scope['imgsvc.client'])}"
+    client = client_holder(request.scope["imgsvc.client"])
     return [client, f"owner {owner}"] if owner else [client]
 
 
