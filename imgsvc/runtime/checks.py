@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from imgsvc.domain.addresses import parse_allowed
+from imgsvc.domain.addresses import parse_destinations
 from imgsvc.runtime.api_keys import parse_hosts, parse_keys, parse_origins, parse_proxies
 
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._~-]*)+")  # no . or .. among its parts
@@ -25,7 +25,7 @@ def _readable_by(parse: Callable[[str], object]) -> Callable[[str], str]:
     return check
 
 
-destinations = _readable_by(parse_allowed)
+destinations = _readable_by(parse_destinations)
 hosts = _readable_by(parse_hosts)
 origins = _readable_by(parse_origins)
 proxies = _readable_by(parse_proxies)
