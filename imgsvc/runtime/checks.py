@@ -50,6 +50,18 @@ def http_url(value: str | None) -> str | None:
     return value
 
 
+def proxy_url(value: SecretStr | None) -> SecretStr | None:
+    """Checks the URL of an HTTP proxy, which may contain a password."""
+    if value is not None:
+        try:
+            http_url(value.get_secret_value())
+        except ValueError:  # Python's own message may quote a part of the password
+            raise ValueError(
+                "must look like http://[user:password@]host:3128; write / ? # @ : in a password as %2F %3F %23 %40 %3A"
+            ) from None
+    return value
+
+
 def base_path(value: str) -> str:
     if value and not _BASE_PATH.fullmatch(value):
         raise ValueError("must look like /images or /media/images: from / on, without / at its end, plain characters")

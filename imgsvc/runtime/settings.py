@@ -198,7 +198,7 @@ class Settings(LocalSettings):
     s3_ca_file: FilePath | None = Field(
         None, description="PEM file of who signed the S3 server's certificate; unset, the public authorities."
     )
-    s3_proxy_url: Annotated[str | None, AfterValidator(checks.http_url)] = Field(
+    s3_proxy_url: Annotated[SecretStr | None, AfterValidator(checks.proxy_url)] = Field(
         None,
         description="HTTP proxy to S3; unset, none to an endpoint of one's own, and to AWS what `https_proxy` names.",
     )
