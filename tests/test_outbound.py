@@ -12,8 +12,7 @@ from unittest.mock import patch
 import pytest
 import pytest_asyncio
 
-from imgsvc import outbound
-from imgsvc.domain.addresses import is_public, may_reach, parse_allowed
+from imgsvc.domain.addresses import is_public, may_reach, parse_destinations
 from imgsvc.outbound import Outbound, Timeouts, TooLongError, UnreachableError, UrlNotAllowedError
 from tests.support.peers import EVIL_URLS, OK, Endless, Listener
 from tests.support.service import settings_of
@@ -82,7 +81,7 @@ async def test_h22_a_name_that_is_rebound_after_it_was_judged_gains_nothing(cana
     """127.0.0.1 stands for the public address here, and the canary for what is behind 127.0.0.2."""
     async with Listener.start() as peer:
         names = Names("127.0.0.1", "127.0.0.2")
-        with patch.object(outbound.socket, "getaddrinfo", names):
+        with patch.object(socket, "getaddrinfo", names):
             assert await get(f"http://rebound.test:{peer.port}/", allow="127.0.0.1") == b"hello"
             assert names.asked == ["rebound.test"], "it is resolved once, and judged and connected to are the same"
             with pytest.raises(UrlNotAllowedError):
@@ -91,7 +90,7 @@ async def test_h22_a_name_that_is_rebound_after_it_was_judged_gains_nothing(cana
 
 async def test_h22_one_private_address_among_several_is_one_too_many(canary: Listener) -> None:
     with (
-        patch.object(outbound.socket, "getaddrinfo", Names("127.0.0.1 127.0.0.2")),
+        patch.object(socket, "getaddrinfo", Names("127.0.0.1 127.0.0.2")),
         pytest.raises(UrlNotAllowedError),
     ):
         await get(f"http://mixed.test:{canary.port}/", allow="127.0.0.2")
@@ -157,7 +156,7 @@ async def test_host_and_tls_keep_the_name_while_the_connection_goes_to_the_addre
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     async with server, Listener.start() as peer:
         port = server.sockets[0].getsockname()[1]
-        with patch.object(outbound.socket, "getaddrinfo", Names("127.0.0.1", "127.0.0.1")):
+        with patch.object(socket, "getaddrinfo", Names("127.0.0.1", "127.0.0.1")):
             with pytest.raises(UnreachableError):
                 await get(f"https://name.test:{port}/", allow="name.test")
             await get(f"http://name.test:{peer.port}/", allow="name.test")
@@ -174,7 +173,7 @@ async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch, c
 
 async def test_a_name_that_cannot_be_resolved_now_may_be_asked_for_again() -> None:
     away = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-    with patch.object(outbound.socket, "getaddrinfo", side_effect=away), pytest.raises(UnreachableError):
+    with patch.object(socket, "getaddrinfo", side_effect=away), pytest.raises(UnreachableError):
         await get("http://name.test/")
 
 
@@ -201,13 +200,13 @@ async def test_a_name_that_cannot_be_resolved_now_may_be_asked_for_again() -> No
 def test_private_destinations_are_reached_where_an_operator_names_them(allow: str, url: str, allowed: bool) -> None:
     destination, address = url.split()
     host, _, port = destination.rpartition(":")
-    assert may_reach(host, address, int(port), parse_allowed(allow)) is allowed
+    assert may_reach(host, address, int(port), parse_destinations(allow)) is allowed
 
 
 @pytest.mark.parametrize("entry", ["http://hooks", "hooks:0", "hooks:65536", "10.0.0.1/8", "hooks/8", "*", "[fd00::1"])
 def test_a_destination_that_is_none_is_named(entry: str) -> None:
     with pytest.raises(ValueError, match="is no host, host:port or network"):
-        parse_allowed(f"good,{entry}")
+        parse_destinations(f"good,{entry}")
 
 
 NOT_PUBLIC = (

@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import pytest
 
-from imgsvc import outbound
 from imgsvc.outbound import Outbound, UnreachableError, UrlNotAllowedError
 from tests.support.service import settings_of
 
@@ -21,7 +20,7 @@ INSIDE = """
 import asyncio
 import sys
 from unittest.mock import patch
-from imgsvc.outbound import Outbound, Patience, UnreachableError, UrlNotAllowedError
+from imgsvc.outbound import Outbound, Timeouts, UnreachableError, UrlNotAllowedError
 from tests.support.peers import OK, Listener
 from tests.support.service import settings_of
 
@@ -30,7 +29,7 @@ async def main(allow, hosts):
     async with Listener.start(OK, host="0.0.0.0") as here, Outbound.open(settings) as out:
         for host in hosts:
             try:
-                async with out.request("GET", f"http://{host}:{here.port}/", Patience(5, 5)) as answer:
+                async with out.request("GET", f"http://{host}:{here.port}/", Timeouts(5, 5)) as answer:
                     print(host, answer.status, here.connections)
             except UrlNotAllowedError:
                 print(host, "refused", here.connections)
@@ -87,8 +86,8 @@ async def test_o1_a_system_that_cannot_be_asked_is_no_fault_of_the_service(
 
     async with Outbound.open(settings) as out:
         with (
-            patch.object(outbound.socket, "getaddrinfo", look_up),
-            patch.object(outbound.socket, "socket", side_effect=refused),
+            patch.object(socket, "getaddrinfo", look_up),
+            patch.object(socket, "socket", side_effect=refused),
             pytest.raises(expected) if expected else nullcontext(),
         ):
             await out.check("http://name.test/")

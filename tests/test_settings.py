@@ -208,6 +208,7 @@ SECRETS = {
     "api_keys": "shop:0123456789abcdef",
     "signing_secret": "0123456789" * 4,
     "s3_access_key_id": "0123456789",
+    "s3_proxy_url": "http://user:0123456789@proxy:3128",
     "s3_secret_access_key": "0123456789abcdef",
     "webhook_secret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5",
 }

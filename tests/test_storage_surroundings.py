@@ -1,15 +1,20 @@
 """What surrounds a process must not matter to its S3: AWS settings, proxies, certificates, forms of endpoints."""
 
 import asyncio
+import base64
+import logging
 import ssl
+import traceback
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from imgsvc.storage import Storage, StorageError
 from tests.support.scripted_s3 import Script, ScriptedS3, answer, one_photo
+from tests.support.service import settings_of
 
 PHOTO = b"photo"
 
@@ -152,8 +157,11 @@ async def test_a_bucket_can_stand_in_the_hosts_name() -> None:
 
 
 @asynccontextmanager
-async def connect_proxy(refusal: bytes = b"") -> AsyncGenerator[tuple[str, list[str]]]:
-    """An HTTP proxy that tunnels (CONNECT) or refuses to, and what it was asked to connect to."""
+async def connect_proxy(refusal: bytes = b"", credentials: bytes = b"") -> AsyncGenerator[tuple[str, list[str]]]:
+    """An HTTP proxy that tunnels (CONNECT) or refuses to, and what it was asked to connect to.
+
+    It refuses requests without `credentials` too: user and password, in Base64.
+    """
     asked: list[str] = []
     tasks: set[asyncio.Task[None]] = set()
     writers: list[asyncio.StreamWriter] = []
@@ -167,8 +175,8 @@ async def connect_proxy(refusal: bytes = b"") -> AsyncGenerator[tuple[str, list[
         writers.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         asked.append(head.split(b" ")[1].decode())
-        if refusal:
-            writer.write(refusal)
+        if refusal or credentials not in head:
+            writer.write(refusal or b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             await writer.drain()
             writer.close()
             return
@@ -202,6 +210,49 @@ async def test_s17_certificates_are_checked_through_a_proxy_too(tmp_path: Path) 
             await storage.put("photo", PHOTO, "image/jpeg")
     assert len(s3.requests) == 1
     assert set(asked) == {s3.url.removeprefix("https://")}
+
+
+async def test_s17_a_proxy_gets_its_password_and_nobody_else_reads_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    credentials = b"Basic " + base64.b64encode(b"user:pass/word")
+    async with over_tls(tmp_path, one_photo) as (s3, certificate), connect_proxy(credentials=credentials) as (url, _):
+        async with opened_by(s3, url.replace("//", "//user:pass%2Fword@"), s3_ca_file=certificate) as storage:
+            await storage.put("photo", PHOTO, "image/jpeg")
+        async with opened_by(s3, url.replace("//", "//user:wrong%2Fword@"), s3_ca_file=certificate) as storage:
+            with pytest.raises(StorageError) as caught:
+                await storage.ping()
+    assert len(s3.requests) == 1
+    assert "proxy-authorization" not in s3.requests[0].headers
+    for text in (caplog.text, "".join(traceback.format_exception(caught.value))):
+        assert not any(form in text for form in ("pass/word", "wrong/word", "%2Fword"))
+
+
+async def test_s17_a_proxy_that_forwards_gets_its_password_with_each_request() -> None:
+    async with (
+        ScriptedS3.start(one_photo) as proxy,
+        ScriptedS3.start(lambda _: answer(500)) as s3,
+        opened_by(s3, proxy.url.replace("//", "//user:pass%2Fword@")) as storage,
+    ):
+        await storage.put("photo", PHOTO, "image/jpeg")
+    assert [request.headers["proxy-authorization"] for request in proxy.requests] == ["Basic dXNlcjpwYXNzL3dvcmQ="]
+
+
+def opened_by(s3: ScriptedS3, proxy_url: str, **changes: object) -> AbstractAsyncContextManager[Storage]:
+    settings = s3.settings(s3_proxy_url=proxy_url, **changes)
+    assert "word" not in repr(settings)
+    return Storage.open(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:secret/word@host:3128", "ftp://user:secret@host", "http://user:secret@:1"]
+)
+def test_s17_a_wrong_proxy_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        settings_of({"IMGSVC_REDIS_URL": "redis://x", "IMGSVC_S3_PROXY_URL": url})
+    assert "must look like http://[user:password@]host:3128" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 async def test_s17_a_proxy_that_refuses_is_named_as_what_is_wrong() -> None:

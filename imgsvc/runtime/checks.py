@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from imgsvc.domain.addresses import parse_allowed
+from imgsvc.domain.addresses import parse_destinations
 from imgsvc.runtime.api_keys import parse_hosts, parse_keys, parse_origins, parse_proxies
 
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._~-]*)+")  # no . or .. among its parts
@@ -25,7 +25,7 @@ def _readable_by(parse: Callable[[str], object]) -> Callable[[str], str]:
     return check
 
 
-destinations = _readable_by(parse_allowed)
+destinations = _readable_by(parse_destinations)
 hosts = _readable_by(parse_hosts)
 origins = _readable_by(parse_origins)
 proxies = _readable_by(parse_proxies)
@@ -47,6 +47,18 @@ def http_url(value: str | None) -> str | None:
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
             raise ValueError("must look like http://host:9000")
+    return value
+
+
+def proxy_url(value: SecretStr | None) -> SecretStr | None:
+    """Checks the URL of an HTTP proxy, which may contain a password."""
+    if value is not None:
+        try:
+            http_url(value.get_secret_value())
+        except ValueError:  # Python's own message may quote a part of the password
+            raise ValueError(
+                "must look like http://[user:password@]host:3128; write / ? # @ : in a password as %2F %3F %23 %40 %3A"
+            ) from None
     return value
 
 

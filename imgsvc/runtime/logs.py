@@ -181,10 +181,11 @@ def _secrets(settings: LocalSettings) -> list[str]:
     """The secrets that this process knows, whatever way one may come into a line."""
     if not isinstance(settings, Settings):
         return []
-    password = urlsplit(settings.redis_url).password or ""
-    secrets = {password, unquote(password)}
+    proxy_url = settings.s3_proxy_url.get_secret_value() if settings.s3_proxy_url else ""
+    passwords = [urlsplit(url).password or "" for url in (settings.redis_url, proxy_url)]
+    secrets = {form for password in passwords for form in (password, unquote(password))}
     for name, value in settings:
-        if isinstance(value, SecretStr) and name != "s3_access_key_id":  # an id may be any word
+        if isinstance(value, SecretStr) and name not in {"s3_access_key_id", "s3_proxy_url"}:  # an id may be any word
             # some are lists, of name:key each
             secrets |= {part.strip().rpartition(":")[2] for part in value.get_secret_value().split(",")}
     return [secret for secret in secrets if len(secret) >= _LEAST_SECRET]

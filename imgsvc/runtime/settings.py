@@ -199,7 +199,7 @@ class Settings(LocalSettings):
     s3_ca_file: FilePath | None = Field(
         None, description="PEM file with the certificate authorities for the S3 server. Default: the public ones."
     )
-    s3_proxy_url: Annotated[str | None, AfterValidator(checks.http_url)] = Field(
+    s3_proxy_url: Annotated[SecretStr | None, AfterValidator(checks.proxy_url)] = Field(
         None,
         description="HTTP proxy for S3. Default: none if `s3_endpoint_url` is set, otherwise `https_proxy`.",
     )

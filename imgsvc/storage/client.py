@@ -5,6 +5,7 @@ no keys are given do its credentials count, and then nothing but those.
 """
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import aioboto3
+import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.httpsession import AIOHTTPSession
@@ -20,6 +22,7 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigVal
 from botocore.credentials import ReadOnlyCredentials
 from botocore.handlers import add_expect_header
 from botocore.httpsession import create_urllib3_context, get_cert_path
+from yarl import URL
 
 from imgsvc.runtime.settings import Settings
 from imgsvc.storage.body import send_in_slices
@@ -79,7 +82,8 @@ def _session(settings: Settings) -> AioSession:
 def _proxies(settings: Settings) -> dict[str, str] | None:
     """None stands for the environment's: an S3 server of one's own is where no proxy is, unless a setting says so."""
     if settings.s3_proxy_url is not None:
-        return {"http": settings.s3_proxy_url, "https": settings.s3_proxy_url}
+        url = settings.s3_proxy_url.get_secret_value()
+        return {"http": url, "https": url}
     return {} if settings.s3_endpoint_url else None
 
 
@@ -105,11 +109,11 @@ class _MachineCredentials(AioCredentials):
 
 
 class _HttpSession(AIOHTTPSession):
-    """Follows no redirect: botocore signs requests for one host. And checks certificates behind a proxy too."""
+    """Follows no redirect, since botocore signs requests for one host; checks certificates behind a proxy too."""
 
     async def _get_session(self, proxy_url: str | None) -> Any:
         session = await cast(Any, super())._get_session(proxy_url)
-        return SimpleNamespace(request=partial(session.request, allow_redirects=False))
+        return SimpleNamespace(request=partial(_request, session))
 
     def _create_connector(self, proxy_url: str | None) -> Any:
         connector = cast(Any, super())._create_connector(proxy_url)
@@ -119,3 +123,16 @@ class _HttpSession(AIOHTTPSession):
             context.load_verify_locations(get_cert_path(verify))
             connector._ssl = context
         return connector
+
+
+def _request(
+    session: aiohttp.ClientSession, method: str, url: URL, proxy: str | None, proxy_headers: Any, **options: Any
+) -> Any:
+    """Sends a request; a proxy's user and password go into a header, since aiohttp's errors quote the proxy's URL."""
+    if proxy and (proxy_url := URL(proxy)).raw_user is not None:
+        credentials = f"{proxy_url.user or ''}:{proxy_url.password or ''}"
+        # a proxy that forwards reads the request's own headers, and one that tunnels those of CONNECT
+        headers = options["headers"] if url.scheme == "http" else proxy_headers
+        headers["Proxy-Authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
+        proxy = str(proxy_url.with_user(None))
+    return session.request(method, url, proxy=proxy, proxy_headers=proxy_headers, allow_redirects=False, **options)
