@@ -273,7 +273,7 @@ async def test_an_original_that_was_never_had_counts_as_its_record_alone(servers
 
 async def test_a_queue_entry_without_an_upload_is_dropped(world: World) -> None:
     await world.submitted()
-    await world.redis.zadd("imgsvc:queue", {"nobody": 1})
+    await world.redis.zadd("imgsvc:jobs", {"nobody": 1})
     assert len(await world.queue.claim("w1", 5)) == 1
     assert (await world.queue.stats()).queued == 1
 

@@ -198,7 +198,7 @@ class Record:
             row.setdefault("expires_in", str((int(row["expires_at"]) - int(row["created_at"])) // 1000))
         return cls(
             id=upload_id,
-            owner=row.get("belongs_to", ""),
+            owner=_owner(row),
             status=Status(row["status"]),
             options=unpack(row),
             url=row.get("url"),
@@ -306,6 +306,12 @@ def timestamp(ms: int | None) -> str | None:
     if ms is None:
         return None
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _owner(row: Mapping[str, str]) -> str:
+    """Versions before 0.1.0 have it in `belongs_to`, and in `owner` a token with a colon (common.lua)."""
+    owner = row.get("owner", ":")
+    return row.get("belongs_to", "") if ":" in owner else owner
 
 
 def _int(value: str | None) -> int | None:

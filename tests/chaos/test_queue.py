@@ -182,7 +182,7 @@ async def test_q9_a_job_that_is_delivered_twice_ends_once(servers: Servers) -> N
         freeze(first)  # else it would take the second delivery too
         await service.start_worker()
         with closing(Redis.from_url(settings_of(service.environment).redis_url)) as redis:
-            redis.zadd("imgsvc:queue", {upload_id: 0})
+            redis.zadd("imgsvc:jobs", {upload_id: 0})
         await delivered_again(service, upload_id)
         thaw(first)
         for decoder in decoders(first):
@@ -312,7 +312,7 @@ async def test_q19_a_record_that_is_none_is_never_run(service: Service, field: s
         whole: Any = redis.hgetall(f"imgsvc:upload:{upload_id}")
         redis.hset(f"imgsvc:upload:{upload_id}", field, PICKLE_BOMB)  # pyright: ignore[reportArgumentType]
         thaw(service.workers[0])
-        await until(lambda: redis.zscore("imgsvc:queue", upload_id) is None)
+        await until(lambda: redis.zscore("imgsvc:jobs", upload_id) is None)
         ended: Any = redis.hmget(f"imgsvc:upload:{upload_id}", ["status", "failure"])
         if field == "filename":  # a name like another
             assert ended[0] == b"SUCCESS"

@@ -246,9 +246,9 @@ async def test_r8_a_redis_that_may_throw_jobs_away_is_not_worked_with_until_it_i
                 refused = [await post(ledger, PHOTO) for _ in range(5)]
                 ready = await service.client.get("/readyz")
                 nobody = str(uuid4())
-                redis.zadd("imgsvc:queue", {nobody: 1})  # a claim would drop it, since there is no such upload
+                redis.zadd("imgsvc:jobs", {nobody: 1})  # a claim would drop it, since there is no such upload
                 await asyncio.sleep(3 * TICK_S)
-                assert redis.zscore("imgsvc:queue", nobody) is not None, "nothing is claimed"
+                assert redis.zscore("imgsvc:jobs", nobody) is not None, "nothing is claimed"
             _, seconds = await timed(service.until_ready(1))
         await post(ledger, PHOTO)
         await ledger.settle()

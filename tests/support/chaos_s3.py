@@ -48,7 +48,7 @@ async def until_postponed(ledger: Ledger, entry: Entry) -> None:
     async def postponed() -> bool:
         with closing(Redis.from_url(ledger.service.environment["IMGSVC_REDIS_URL"])) as redis:
             record: Any = redis.hgetall(f"imgsvc:upload:{entry.id}")
-        return record[b"status"] == b"PROGRESS" and b"owner" not in record and record[b"deliveries"] == b"0"
+        return record[b"status"] == b"PROGRESS" and b"lease" not in record and record[b"deliveries"] == b"0"
 
     await until(postponed)
 

@@ -65,14 +65,14 @@ async def test_a_job_whose_time_is_up_before_it_began_is_cancelled(servers: Serv
         upload_id = await service.upload(PHOTO, expires_in="1")
         settings = settings_of(environment)
         with Redis.from_url(settings.redis_url) as redis:
-            redis.zadd("imgsvc:queue", {upload_id: (time() + 60) * 1000})  # not due before it expires
+            redis.zadd("imgsvc:jobs", {upload_id: (time() + 60) * 1000})  # not due before it expires
             await service.start_worker()
 
             async def cleared() -> bool:
                 return not leftovers(environment)["objects"]
 
             await until(cleared)
-            assert redis.zcard("imgsvc:queue") == 0
+            assert redis.zcard("imgsvc:jobs") == 0
             assert redis.hget(f"imgsvc:upload:{upload_id}", "status") == b"CANCELLED"
 
 

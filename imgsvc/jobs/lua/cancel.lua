@@ -5,7 +5,7 @@
 -- ARGV: id, owner, record_ttl_s
 local id, owner = ARGV[1], ARGV[2]
 local status = status_of(id)
-if not is_visible(status) or belongs_to(id) ~= owner then return -1 end
+if not is_visible(status) or owner_of(id) ~= owner then return -1 end
 if is_terminal(status) then return 0 end
 cancel(id, ARGV[3])
 redis.call('HSET', record(id), 'sweeping', 1)

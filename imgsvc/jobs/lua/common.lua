@@ -3,8 +3,9 @@
 -- still write to storage.
 --
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
--- imgsvc:queue        zset  jobs, by the ms at which they are due; a leased job is due when its lease lapses,
+-- imgsvc:jobs         zset  jobs, by the ms at which they are due; a leased job is due when its lease lapses,
 --                           so that the job of a dead worker comes back by itself
+-- imgsvc:queue        zset  the same of versions before 0.1.0 (adopt)
 -- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
 --                           follows from the record at that time (sweep.lua)
 -- imgsvc:settling     zset  uploads to which somebody may still write what is to be cleared, by the ms until which
@@ -23,7 +24,8 @@
 
 local SETTLE_MS = tonumber(table.remove(ARGV))
 local PREFIX = table.remove(ARGV)
-local QUEUE, SWEEP, SETTLING = PREFIX .. 'queue', PREFIX .. 'sweep', PREFIX .. 'settling'
+local QUEUE, EARLIER_QUEUE = PREFIX .. 'jobs', PREFIX .. 'queue'
+local SWEEP, SETTLING = PREFIX .. 'sweep', PREFIX .. 'settling'
 local WORKERS, WEBHOOKS = PREFIX .. 'workers', PREFIX .. 'webhooks'
 local DOORBELL, REVOKED = PREFIX .. 'doorbell', PREFIX .. 'revoked'
 local EVENTS, ECHO = PREFIX .. 'events', PREFIX .. 'echo'
@@ -57,7 +59,7 @@ local function note_time(now) return redis.pcall('ZADD', WORKERS, -now, CLOCK) e
 -- time of day of its own, and there may be very many.
 local function set_back(seen, now)
   local by_ms = now - seen
-  for _, set in ipairs({QUEUE, WEBHOOKS, SETTLING}) do shift(set, '-inf', '+inf', by_ms) end
+  for _, set in ipairs({QUEUE, EARLIER_QUEUE, WEBHOOKS, SETTLING}) do shift(set, '-inf', '+inf', by_ms) end
   shift(WORKERS, '(0', '+inf', by_ms)
   shift(SWEEP, '-inf', seen + HORIZON_MS, by_ms)
 end
@@ -67,6 +69,7 @@ end
 local function set_forward(seen, now)
   local from_ms = '(' .. seen + 1000
   shift(QUEUE, from_ms, now, now - seen)
+  shift(EARLIER_QUEUE, from_ms, now, now - seen)
   shift(SWEEP, from_ms, now, now - seen, now + GRACE_MS)
 end
 
@@ -90,8 +93,31 @@ end
 
 local function status_of(id) return redis.call('HGET', record(id), 'status') end
 
--- Whose upload it is: the name of its key, '' where the API is open. (The field `owner` is a job's, for a while.)
-local function belongs_to(id) return redis.call('HGET', record(id), 'belongs_to') or '' end
+-- Versions before 0.1.0 kept the owner's name in `belongs_to`, and in `owner` the token of the lease. Tokens have a
+-- colon, names of owners cannot. To be dropped with the version after 0.1.0: such records have expired by then.
+local function is_token(value) return value and value:find(':', 1, true) end
+
+-- The owner of an upload: the name of its API key, '' where the API is open.
+local function owner_of(id)
+  local owner, earlier = unpack(redis.call('HMGET', record(id), 'owner', 'belongs_to'))
+  return owner and not is_token(owner) and owner or earlier or ''
+end
+
+-- The token of the lease on an upload's job, nil where it has none. Tokens end with the number of the attempt; of an
+-- earlier one is what a version before 0.1.0 has left behind.
+local function lease_of(id)
+  local fields = redis.call('HMGET', record(id), 'status', 'attempt', 'lease', 'owner')
+  local status, attempt, lease, earlier = unpack(fields)
+  if status ~= 'PROGRESS' then return nil end
+  for _, token in ipairs({lease or '', is_token(earlier) and earlier or ''}) do
+    if token:match(':(%d+)$') == attempt then return token end
+  end
+end
+
+local function drop_lease(id)
+  redis.call('HDEL', record(id), 'lease')
+  if is_token(redis.call('HGET', record(id), 'owner')) then redis.call('HDEL', record(id), 'owner') end
+end
 
 -- Whether readers see an upload of this status.
 local function is_visible(status) return status and not HIDDEN[status] end
@@ -104,7 +130,13 @@ local function enqueue(id)
   redis.call('PUBLISH', DOORBELL, '')
 end
 
-local function unqueue(id) redis.call('ZREM', QUEUE, id) end
+local function unqueue(id)
+  redis.call('ZREM', QUEUE, id)
+  redis.call('ZREM', EARLIER_QUEUE, id)
+end
+
+-- How many jobs have not ended.
+local function queued() return redis.call('ZCARD', QUEUE) + redis.call('ZCARD', EARLIER_QUEUE) end
 
 -- Has the sweeper look at an upload at `at_ms`, or earlier where it would anyway.
 local function sweep_at(id, at_ms)
@@ -124,16 +156,17 @@ local function list(status, owner) return PREFIX .. 'list:' .. status .. ':' .. 
 local function tell(id) redis.call('PUBLISH', EVENTS, id) end
 
 local function unlist(id)
-  local status, owner = unpack(redis.call('HMGET', record(id), 'status', 'belongs_to'))
-  if status then redis.call('ZREM', list(status, owner or ''), id) end
+  local status = status_of(id)
+  if status then redis.call('ZREM', list(status, owner_of(id)), id) end
 end
 
 -- Moves an upload to a status, which it may have already: in its record, on its owner's lists, and for all who follow
 -- it. Returns the list that it is on now.
 local function move(id, status)
-  local before, owner, created_at = unpack(redis.call('HMGET', record(id), 'status', 'belongs_to', 'created_at'))
-  local now_on = list(status, owner or '')
-  redis.call('ZREM', list(before, owner or ''), id)
+  local before, created_at = unpack(redis.call('HMGET', record(id), 'status', 'created_at'))
+  local owner = owner_of(id)
+  local now_on = list(status, owner)
+  redis.call('ZREM', list(before, owner), id)
   redis.call('HSET', record(id), 'status', status)
   redis.call('ZADD', now_on, created_at, id)
   tell(id)
@@ -151,9 +184,7 @@ end
 
 -- The token that a claim handed out still owns the job. It no longer does once another worker has claimed
 -- the job after it, or the job has ended, or the upload was deleted.
-local function owns(id, token)
-  return redis.call('HGET', record(id), 'owner') == token
-end
+local function owns(id, token) return lease_of(id) == token end
 
 -- Turns away an owner that was overtaken. Where nothing may be left of its work, it may have stored some after
 -- the rest was cleared.
@@ -207,7 +238,7 @@ end
 
 -- Has an upload count as `bytes`, or as all of its owner's quota, in place of what it counted as until now.
 local function recharge(id, bytes)
-  local charged, bucket = redis.call('HGET', record(id), 'charged'), quota(belongs_to(id))
+  local charged, bucket = redis.call('HGET', record(id), 'charged'), quota(owner_of(id))
   if not charged then return end
   local level, leak = level_of(bucket)
   bytes = math.min(bytes, leak * DAY_MS)
@@ -248,7 +279,8 @@ end
 -- since from then on a Redis that is full lets a script write.
 local function finish(id, status, ttl_s)
   unqueue(id)
-  redis.call('HDEL', record(id), 'owner', 'step', 'deliveries', 'request_id')
+  drop_lease(id)
+  redis.call('HDEL', record(id), 'step', 'deliveries', 'request_id')
   give_back(id)
   redis.call('HSET', record(id), 'finished_at', now_ms())
   local ended = move(id, status)

@@ -10,7 +10,7 @@ local status = status_of(id)
 if not is_visible(status) and (status or not has_files) then
   return redis.call('GET', tombstone(id)) == owner and 1 or 0
 end
-if status and belongs_to(id) ~= owner then return 0 end
+if status and owner_of(id) ~= owner then return 0 end
 free_idempotency_key(id)
 give_back(id)
 unannounce(id)

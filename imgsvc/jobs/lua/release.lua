@@ -4,7 +4,7 @@
 -- ARGV: id, token, delay_ms
 local id, token, delay_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not owns(id, token) then return fence(id) end
-redis.call('HDEL', record(id), 'owner')
+drop_lease(id)
 redis.call('HINCRBY', record(id), 'deliveries', -1)
 redis.call('ZADD', QUEUE, now_ms() + delay_ms, id)
 if delay_ms == 0 then redis.call('PUBLISH', DOORBELL, '') end

@@ -22,11 +22,11 @@ if first then
     abort(first)
   end
 end
-if redis.call('ZCARD', QUEUE) >= max_queued then return {'OVERLOADED', id} end
+if queued() >= max_queued then return {'OVERLOADED', id} end
 wait_ms = take_bytes(id, owner, bytes, per_day)
 if wait_ms > 0 then return {'QUOTA_EXCEEDED', id, wait_ms} end
 redis.call('HSET', record(id), 'status', 'RESERVED')
-if owner ~= '' then redis.call('HSET', record(id), 'belongs_to', owner) end
+if owner ~= '' then redis.call('HSET', record(id), 'owner', owner) end
 redis.call('ZADD', SWEEP, now + ttl_ms, id)
 if key ~= '' then
   redis.call('HSET', record(id), 'key', key)

@@ -11,12 +11,12 @@ local id, owner, max_queued, per_minute = ARGV[1], ARGV[2], tonumber(ARGV[4]), t
 local per_day, unknown_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local fields = redis.call('HMGET', record(id), 'status', 'sweeping', 'expires_at', 'source')
 local status, sweeping, expires_at, source = unpack(fields)
-if not is_visible(status) or belongs_to(id) ~= owner then return {'UNKNOWN'} end
+if not is_visible(status) or owner_of(id) ~= owner then return {'UNKNOWN'} end
 if not RETRYABLE[status] then return {'CONFLICT'} end
 if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return {'CONFLICT'} end
 local wait_ms = take_turn(owner, per_minute)
 if wait_ms > 0 then return {'RATE_LIMITED', wait_ms} end
-if redis.call('ZCARD', QUEUE) >= max_queued then return {'OVERLOADED'} end
+if queued() >= max_queued then return {'OVERLOADED'} end
 local bytes = source and tonumber(source:match('^%[(%d+)')) or unknown_bytes
 wait_ms = take_bytes(id, owner, bytes, per_day)
 if wait_ms > 0 then return {'QUOTA_EXCEEDED', wait_ms} end

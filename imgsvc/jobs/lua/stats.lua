@@ -6,13 +6,16 @@
 -- ARGV: lease_ms, 1 to write
 local now, lease_ms = now_ms(), tonumber(ARGV[1])
 if ARGV[2] == '1' then redis.call('ZADD', WORKERS, -now, CLOCK) end
-local waiting = redis.call('ZCOUNT', QUEUE, '-inf', now)
-local _, since = unpack(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1))
-local leased = 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '(' .. now, now + lease_ms)) do
-  leased = leased + redis.call('HEXISTS', record(id), 'owner')
+local waiting, leased, first = 0, 0, now
+for _, queue in ipairs({QUEUE, EARLIER_QUEUE}) do
+  waiting = waiting + redis.call('ZCOUNT', queue, '-inf', now)
+  local _, since = unpack(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1))
+  first = math.min(first, since or now)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, '(' .. now, now + lease_ms)) do
+    if lease_of(id) then leased = leased + 1 end
+  end
 end
 return {
-  waiting, leased, redis.call('ZCARD', QUEUE) - waiting - leased, now - tonumber(since or now),
+  waiting, leased, queued() - waiting - leased, now - first,
   redis.call('ZCARD', WEBHOOKS), redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'),
 }
