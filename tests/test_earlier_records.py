@@ -7,8 +7,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from imgsvc.domain.states import Status
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Failure, File, Status, Success
+from imgsvc.jobs.record import Failure, File, Success
 from imgsvc.jobs.types import Admission, Query, SweepItem, WorkerInfo
 from tests.support.earlier_records import SNAPSHOTS, Version
 from tests.support.service import Servers, settings_of
@@ -57,7 +58,7 @@ async def test_q23_a_record_has_its_status_and_its_owner_and_is_no_one_elses(wor
     upload_id = await world.play(name)
     record = await world.queue.get(upload_id)
     assert record is not None
-    assert (record.status, record.owner, record.filename) == (VISIBLE[name], "shop", "a.jpg")
+    assert (record.status, record.owner, record.options.filename) == (VISIBLE[name], "shop", "a.jpg")
     assert await world.listed(VISIBLE[name]) == [upload_id]
     assert await world.queue.cancel(upload_id, "blog") is None
     assert await world.queue.retry(upload_id, "blog") is None
