@@ -15,7 +15,7 @@ from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import FileFormat
 from imgsvc.domain.presets import CUSTOM, PRESETS, document
 from imgsvc.domain.problems import HTTP_PROBLEMS, JOB_FAILURES, WARNINGS
-from imgsvc.domain.states import Status
+from imgsvc.domain.states import Status, Unfinished, Unsuccessful
 
 MAX_PAGE = 200
 """Uploads that a page of them has at most."""
@@ -186,7 +186,7 @@ class Success(TypedDict):
 class Ended(TypedDict):
     """A job that made nothing."""
 
-    status: Literal[Status.FAILURE, Status.CANCELLED]
+    status: Unsuccessful
     result: None
     error: JobError | None
 
@@ -195,7 +195,7 @@ class Ended(TypedDict):
 class NotYet(TypedDict):
     """A job that has not ended."""
 
-    status: Literal[Status.PENDING, Status.PROGRESS]
+    status: Unfinished
     result: None
 
 
@@ -210,6 +210,12 @@ class Links(TypedDict):
 
 Delivery = Literal["pending", "delivered", "gave_up"]
 EndEvent = Literal["upload.succeeded", "upload.failed", "upload.cancelled"]
+END_EVENTS: dict[Status, EndEvent] = {
+    Status.SUCCESS: "upload.succeeded",
+    Status.FAILURE: "upload.failed",
+    Status.CANCELLED: "upload.cancelled",
+}
+"""What a webhook calls each end of a job."""
 
 
 class Webhook(TypedDict):

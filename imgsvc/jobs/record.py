@@ -269,10 +269,10 @@ class Record:
         match self.status:
             case Status.SUCCESS:
                 return self._success_document(urls)
-            case Status.FAILURE | Status.CANCELLED as status:
-                return {"status": status, "result": None, "error": self._error()}
-            case _:
+            case Status.PENDING | Status.PROGRESS:
                 return None
+            case status:
+                return {"status": status, "result": None, "error": self._error()}
 
     def _success_document(self, urls: FileUrls) -> documents.Success:
         assert self.success, "it is written in one step with the status"

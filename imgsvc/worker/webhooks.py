@@ -21,10 +21,9 @@ from time import time
 
 import orjson
 
-from imgsvc.domain.documents import EndEvent, Event
+from imgsvc.domain.documents import END_EVENTS, Event
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.problems import CodedError
-from imgsvc.domain.states import Status
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Record, timestamp
 from imgsvc.jobs.types import Delivery
@@ -43,12 +42,6 @@ AT_ONCE = 32
 POLL_S = 0.5
 TIMEOUTS = Timeouts(total_s=10, idle_s=10)
 """Well within the queue's WEBHOOK_CLAIM_S."""
-
-_TYPES: dict[Status, EndEvent] = {
-    Status.SUCCESS: "upload.succeeded",
-    Status.FAILURE: "upload.failed",
-    Status.CANCELLED: "upload.cancelled",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +137,7 @@ def message_of(record: Record, urls: FileUrls) -> Message:
     """What is told of a job's end: by the same id each time, which no other end has."""
     assert record.finished_at is not None, "it was written in one step with the end"
     body: Event = {
-        "type": _TYPES[record.status],
+        "type": END_EVENTS[record.status],
         "timestamp": timestamp(record.finished_at),
         "data": record.document(urls),
     }
