@@ -7,8 +7,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from imgsvc.domain.states import Status
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Failure, File, Status, Success
+from imgsvc.jobs.record import Failure, File, Success
 from imgsvc.jobs.types import Admission, Query, SweepItem, WorkerInfo
 from tests.support.earlier_records import SNAPSHOTS, Version
 from tests.support.service import Servers, settings_of

@@ -21,9 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "local": {"runtime"},
     "api": {"jobs", "storage", "outbound", "runtime", "domain"},
     "worker": {"jobs", "storage", "decoder", "outbound", "runtime", "domain"},
-    "client": set(),
+    "client": {"domain"},
     "doctor": {"jobs", "storage", "decoder", "local", "runtime", "domain"},
-    "cli": {"client", "doctor", "local", "api", "worker", "jobs", "runtime"},
+    "cli": {"client", "doctor", "local", "api", "worker", "jobs", "runtime", "domain"},
     "__main__": {"cli", "runtime"},
     # those inside the API
     "api.http": set(),

@@ -11,8 +11,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from imgsvc.domain.model import Placeholder
+from imgsvc.domain.states import Status
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue, QueueUnavailableError
-from imgsvc.jobs.record import Failure, File, Source, Status, Success
+from imgsvc.jobs.record import Failure, File, Source, Success
 from imgsvc.jobs.types import Admission, Claim, WorkerInfo
 from tests.support.service import Servers, settings_of, until
 from tests.support.submissions import submission

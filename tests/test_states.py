@@ -1,4 +1,4 @@
-"""The states of a job are those of imgsvc.jobs.record in every language that knows them."""
+"""The states of a job are those of imgsvc.domain.states in every language that knows them."""
 
 import re
 from contextlib import closing
@@ -8,8 +8,7 @@ from pathlib import Path
 import orjson
 from redis import Redis
 
-import imgsvc.client.http
-from imgsvc.jobs.record import RETRYABLE, TERMINAL, Status
+from imgsvc.domain.states import RETRYABLE, TERMINAL, Status
 from tests.support.service import Servers
 
 PACKAGE = Path(str(resources.files("imgsvc")))
@@ -58,7 +57,3 @@ def test_redis_scripts_know_the_states_of_a_job(servers: Servers) -> None:
     used = {"".join(match) for path in LUA.glob("*.lua") for match in uses.findall(path.read_text())}
     assert used >= hidden | {Status.PENDING, Status.PROGRESS}, "the pattern finds what scripts set"
     assert used <= hidden | set(Status)
-
-
-def test_the_command_line_knows_when_a_job_has_ended() -> None:
-    assert imgsvc.client.http.TERMINAL == TERMINAL

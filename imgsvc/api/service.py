@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,7 +10,8 @@ from starlette.responses import Response
 from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.context import Document, is_draining, services_of
 from imgsvc.api.http.errors import RETRY_AFTER_S
-from imgsvc.domain.presets import document
+from imgsvc.domain.documents import Health, Presets, Readiness
+from imgsvc.domain.presets import document as fields
 from imgsvc.jobs.queue import QueueUnavailableError
 from imgsvc.jobs.types import QueueStats
 from imgsvc.runtime.metrics import CONTENT_TYPE, Dependency, Depth
@@ -23,7 +24,8 @@ SCRAPE_S = 1.0
 
 
 async def healthz(_: Request) -> Response:
-    return Document({"status": "ok"})
+    document: Health = {"status": "ok"}
+    return Document(document)
 
 
 async def readyz(request: Request) -> Response:
@@ -32,12 +34,12 @@ async def readyz(request: Request) -> Response:
     """
     services = services_of(request)
     checks = await services.health.checks()
-    status = "ready" if checks["queue"]["ok"] and checks["storage"]["ok"] else "not_ready"
+    document: Readiness = {"status": "ready" if checks["queue"]["ok"] and checks["storage"]["ok"] else "not_ready"}
     if is_draining(request.app):
-        status = "draining"
-    is_stranger = services.settings.api_keys is not None and not owner_of(request)
-    document: dict[str, Any] = {"status": status} if is_stranger else {"status": status, "checks": checks}
-    if status == "ready":
+        document["status"] = "draining"
+    if services.settings.api_keys is None or owner_of(request):
+        document["checks"] = checks
+    if document["status"] == "ready":
         return Document(document)
     return Document(document, status_code=503, headers={"retry-after": str(RETRY_AFTER_S)})
 
@@ -56,9 +58,10 @@ async def metrics(request: Request) -> Response:
 async def presets(request: Request) -> Response:
     """Each preset with its variants in full, so that one may be sent back as an upload's own."""
     known = services_of(request).presets
-    return Document(
-        {"presets": {name: {variant.name: document(variant) for variant in preset} for name, preset in known.items()}}
-    )
+    document: Presets = {
+        "presets": {name: {variant.name: fields(variant) for variant in preset} for name, preset in known.items()}
+    }
+    return Document(document)
 
 
 async def _asked(question: Awaitable[T], server: Dependency) -> T | None:

@@ -1,15 +1,15 @@
 """Progress bars on a terminal, by rich."""
 
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from imgsvc.cli.display import Bar, Display
+from imgsvc.domain.documents import JobStatus
 
 _MAX_NAME_CHARS = 32
 
@@ -65,7 +65,7 @@ class _Bar:
     def sent(self, size: int) -> None:
         self._progress.update(self._task, completed=size)
 
-    def job(self, status: Mapping[str, Any]) -> None:
+    def job(self, status: JobStatus) -> None:
         step = status["step"] or status["status"].lower()
         self._progress.update(self._task, total=100, completed=status["progress"], step=escape(step))
 

@@ -4,9 +4,11 @@ Bars and complaints go to stderr, what is said goes to stdout.
 """
 
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
+
+from imgsvc.domain.documents import JobStatus
 
 
 class Bar(Protocol):
@@ -14,7 +16,7 @@ class Bar(Protocol):
 
     def sent(self, size: int) -> None: ...
 
-    def job(self, status: Mapping[str, Any]) -> None: ...
+    def job(self, status: JobStatus) -> None: ...
 
 
 class Display:
@@ -34,4 +36,4 @@ class Display:
 class _NoBar:
     def sent(self, size: int) -> None: ...
 
-    def job(self, status: Mapping[str, Any]) -> None: ...
+    def job(self, status: JobStatus) -> None: ...

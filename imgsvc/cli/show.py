@@ -3,12 +3,12 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import orjson
 
 from imgsvc.cli.parser import FAILED, SUCCEEDED, UNREACHABLE
-from imgsvc.client.http import Client, ClientError, Document, ServerUnreachableError
+from imgsvc.client.http import Client, ClientError, ServerUnreachableError
+from imgsvc.domain.documents import Ended, File, JobError, JobStatus, NotYet, Original, Success
 from imgsvc.runtime.settings import ClientSettings
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -75,28 +75,25 @@ def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> i
         return UNREACHABLE if isinstance(error, ServerUnreachableError) else FAILED
 
 
-def _status_rows(document: Document) -> list[tuple[str, str]]:
-    names = ("id", "status", "progress", "step", "filename", "preset", "attempt")
-    names += ("created_at", "started_at", "finished_at", "expires_at")
-    rows = [(name, str(document[name])) for name in names if document[name] is not None]
-    return rows + _error_rows(document)
+def _status_rows(document: JobStatus) -> list[tuple[str, str]]:
+    shown = {name: value for name, value in document.items() if name not in {"task_id", "error", "metadata"}}
+    return [(name, str(value)) for name, value in shown.items() if value is not None] + _error_rows(document["error"])
 
 
-def _result_rows(document: Document, client: Client) -> list[tuple[str, str]]:
+def _result_rows(document: Success | Ended | NotYet, client: Client) -> list[tuple[str, str]]:
     rows = [("status", str(document["status"]))]
-    for name, variant in {"original": document.get("original"), **document.get("variants", {})}.items():
-        if variant:
-            rows.append((name, _about(variant)))
-            rows += [("", client.url(variant["url"]))] if "url" in variant else []
-    return rows + _error_rows(document)
+    if "variants" in document:
+        rows.append(("original", _about(document["original"])))
+        for name, file in document["variants"].items():
+            rows += [(name, _about(file)), ("", client.url(file["url"]))]
+    return rows + (_error_rows(document["error"]) if "error" in document else [])
 
 
-def _error_rows(document: Document) -> list[tuple[str, str]]:
-    error = document.get("error")
+def _error_rows(error: JobError | None) -> list[tuple[str, str]]:
     return [("error", f"{error['code']}: {error['message']}")] if error else []
 
 
-def _about(image: dict[str, Any]) -> str:
+def _about(image: Original | File) -> str:
     return f"{image['width']} x {image['height']}, {human_bytes(image['bytes'])}, {image['content_type']}"
 
 
@@ -107,5 +104,5 @@ def _table(rows: list[tuple[str, str]]) -> None:
         print(printable(f"{name:<{width}}  {value}"))  # noqa: T201 (this is what the user sees)
 
 
-def _write(document: Document) -> None:
+def _write(document: JobStatus | Success | Ended | NotYet) -> None:
     print(orjson.dumps(document).decode())  # noqa: T201 (this is what a program reads)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 import orjson
 
@@ -20,6 +20,8 @@ from imgsvc.cli.show import explained, human_bytes, printable
 from imgsvc.client.form import LocalFile
 from imgsvc.client.http import Client, ClientError
 from imgsvc.client.saving import NotSavedError, save
+from imgsvc.domain.documents import File, JobError, Success
+from imgsvc.domain.states import Status
 from imgsvc.runtime.settings import ClientSettings
 
 AT_ONCE = 4
@@ -45,9 +47,9 @@ class Outcome:
     id: str | None = None
     status: str | None = None
     status_url: str | None = None
-    result: dict[str, Any] | None = None
+    result: Success | None = None
     saved: dict[str, str] = field(default_factory=dict[str, str])
-    error: dict[str, str] | None = None
+    error: JobError | None = None
 
     @property
     def exit_code(self) -> int:
@@ -101,13 +103,13 @@ class _Uploads:
 
     async def _send(self, client: Client, source: LocalFile, outcome: Outcome, bar: Bar) -> None:
         answer = await client.upload(source, self._order.fields, bar.sent)
-        outcome.id, outcome.status, outcome.status_url = answer["id"], "PENDING", answer["status_url"]
+        outcome.id, outcome.status, outcome.status_url = answer["id"], Status.PENDING, answer["status_url"]
         if not self._order.wait:
             return
         status = await client.ended(answer["id"], bar.job)
         outcome.status, outcome.error = status["status"], status["error"]
-        if outcome.status == "SUCCESS":
-            outcome.result = await client.result(answer["id"])
+        if outcome.status == Status.SUCCESS:
+            outcome.result = cast("Success", await client.result(answer["id"]))
             await self._save(client, outcome)
         elif outcome.error is None:
             outcome.error = {"code": "cancelled", "message": "The job was cancelled."}
@@ -139,13 +141,13 @@ class _Uploads:
             self._shown.say(printable(f"{outcome.file}: {client.url(outcome.status_url)}"))
 
 
-def _line(outcome: Outcome, name: str, variant: Mapping[str, Any], client: Client) -> str:
+def _line(outcome: Outcome, name: str, variant: File, client: Client) -> str:
     where = outcome.saved.get(name) or client.url(variant["url"])
     size = f"{variant['width']} x {variant['height']}, {human_bytes(variant['bytes'])}"
     return f"{outcome.file}: {name} ({size}) {where}"
 
 
-def _explain(error: Exception, file: str) -> dict[str, str]:
+def _explain(error: Exception, file: str) -> JobError:
     match error:
         case ClientError():
             return {"code": error.code, "message": explained(error)}

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -23,6 +23,8 @@ import orjson
 from yarl import URL
 
 from imgsvc.client.form import LocalFile, form
+from imgsvc.domain.documents import Accepted, Ended, JobStatus, NotYet, Success
+from imgsvc.domain.states import TERMINAL
 
 SILENCE_S = 60.0
 """How long a server may neither take anything of an upload nor answer."""
@@ -35,7 +37,6 @@ _HOLD_S = 1
 _POLL_S = (0.1, 1.0)
 _MAX_ANSWER_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
-TERMINAL = {"SUCCESS", "FAILURE", "CANCELLED"}
 _PASSING = {
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
@@ -44,7 +45,7 @@ _PASSING = {
 }
 
 T = TypeVar("T")
-Document = dict[str, Any]
+Json = dict[str, Any]
 
 
 class ClientError(Exception):
@@ -94,14 +95,14 @@ class Client:
         """Where a path is that a document of the service names: it holds the service's base path already."""
         return self._origin + path
 
-    async def upload(self, source: LocalFile, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> Document:
+    async def upload(self, source: LocalFile, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> Accepted:
         """Uploads a file, chunk by chunk; the answer of `POST /upload`.
 
         `on_sent` is told how many bytes of the file are sent; where it is sent again, that begins anew.
         """
         key = str(uuid4())
 
-        async def post() -> Document:
+        async def post() -> Json:
             async with asyncio.timeout(SILENCE_S) as silence:
 
                 def sent(size: int) -> None:
@@ -117,20 +118,21 @@ class Client:
                     expect100=True,
                 )
 
-        return await self._with_retries(post)
+        return cast("Accepted", await self._with_retries(post))
 
-    async def status(self, upload_id: str) -> Document:
-        return await self._get(f"/upload/{quote(upload_id, safe='')}/status")
+    async def status(self, upload_id: str, **query: str) -> JobStatus:
+        return cast("JobStatus", await self._get(f"/upload/{quote(upload_id, safe='')}/status", **query))
 
-    async def result(self, upload_id: str) -> Document:
-        return await self._get(f"/upload/{quote(upload_id, safe='')}/result")
+    async def result(self, upload_id: str) -> Success | Ended | NotYet:
+        document = await self._get(f"/upload/{quote(upload_id, safe='')}/result")
+        return cast("Success | Ended | NotYet", document)
 
-    async def ended(self, upload_id: str, on_status: Callable[[Document], None] | None = None) -> Document:
+    async def ended(self, upload_id: str, on_status: Callable[[JobStatus], None] | None = None) -> JobStatus:
         """The status document once the job has ended. `on_status` is told each one on the way."""
         pause_s, most_s = _POLL_S
         while True:
             begin = monotonic()
-            document = await self._get(f"/upload/{quote(upload_id, safe='')}/status", wait=str(_HOLD_S))
+            document = await self.status(upload_id, wait=str(_HOLD_S))
             if on_status:
                 on_status(document)
             if document["status"] in TERMINAL:
@@ -148,8 +150,8 @@ class Client:
         finally:
             answer.close()
 
-    async def _get(self, path: str, **query: str) -> Document:
-        async def get() -> Document:
+    async def _get(self, path: str, **query: str) -> Json:
+        async def get() -> Json:
             async with asyncio.timeout(SILENCE_S):
                 return await self._request("GET", path, params=query)
 
@@ -170,7 +172,7 @@ class Client:
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 
-    async def _request(self, method: str, path: str, **options: Any) -> Document:
+    async def _request(self, method: str, path: str, **options: Any) -> Json:
         url = URL(self._server + path, encoded=True)
         async with self._session.request(method, url, allow_redirects=False, **options) as answer:
             self._reached = True
@@ -210,7 +212,7 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-def _document(answer: aiohttp.ClientResponse, body: bytes) -> Document:
+def _document(answer: aiohttp.ClientResponse, body: bytes) -> Json:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

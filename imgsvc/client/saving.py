@@ -5,17 +5,17 @@ import hashlib
 import secrets
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from imgsvc.client.http import Client
+from imgsvc.domain.documents import File
 
 
 class NotSavedError(Exception):
     """A file was not saved; the message says what to do."""
 
 
-async def save(client: Client, variant: dict[str, Any], folder: Path, *, force: bool) -> Path:
+async def save(client: Client, variant: File, folder: Path, *, force: bool) -> Path:
     """Downloads what a result's `variants` tell of, and checks it against its SHA-256.
 
     Raises:

@@ -13,35 +13,26 @@ The moves themselves are made in Redis, each by one Lua script beside this file.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Self, cast
 
 import orjson
 
+from imgsvc.domain import documents
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import Placeholder
 from imgsvc.domain.options import Options, unpack
 from imgsvc.domain.presets import CUSTOM
 from imgsvc.domain.problems import WARNINGS
+from imgsvc.domain.states import TERMINAL, Status
 
 _UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
 
 
-class Status(StrEnum):
-    PENDING = "PENDING"
-    PROGRESS = "PROGRESS"
-    SUCCESS = "SUCCESS"
-    FAILURE = "FAILURE"
-    CANCELLED = "CANCELLED"
-
-
 _VISIBLE = frozenset[str](Status)
-TERMINAL = frozenset({Status.SUCCESS, Status.FAILURE, Status.CANCELLED})
-RETRYABLE = frozenset({Status.FAILURE, Status.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +113,7 @@ class Webhook:
     """Where a job's end is told, and how far that has come. `state` is pending, delivered or gave_up."""
 
     url: str
-    state: str = "pending"
+    state: documents.Delivery = "pending"
     attempts: int = 0
     last_status: int | None = None
     last_error: str | None = None
@@ -133,11 +124,19 @@ class Webhook:
         if "webhook" not in row:
             return None
         status, error = orjson.loads(row.get("webhook_last", "[null,null]"))
-        state, attempts = row.get("webhook_state", "pending"), int(row.get("webhook_attempts", 0))
+        state = cast("documents.Delivery", row.get("webhook_state", "pending"))
+        attempts = int(row.get("webhook_attempts", 0))
         return cls(row["webhook"], state, attempts, status, error, _int(row.get("webhook_next")))
 
-    def document(self) -> dict[str, Any]:
-        return asdict(self) | {"next_at": timestamp(self.next_at)}
+    def document(self) -> documents.Webhook:
+        return {
+            "url": self.url,
+            "state": self.state,
+            "attempts": self.attempts,
+            "last_status": self.last_status,
+            "last_error": self.last_error,
+            "next_at": _timestamp(self.next_at),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +226,13 @@ class Record:
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
 
-    def document(self, urls: FileUrls) -> dict[str, Any]:
+    def document(self, urls: FileUrls) -> documents.Upload:
         """All of it, as a reader and a webhook's receiver see it."""
         path = urls.upload(self.id)
         return {
             "id": self.id,
             "status": self.status_document(),
-            "result": self.result_document(urls) if self.done else None,
+            "result": self._end_document(urls),
             "links": {
                 "self": path,
                 "status": f"{path}/status",
@@ -242,7 +241,7 @@ class Record:
             },
         }
 
-    def status_document(self) -> dict[str, Any]:
+    def status_document(self) -> documents.JobStatus:
         return {
             "id": self.id,
             "task_id": self.id,
@@ -253,21 +252,33 @@ class Record:
             "preset": self.options.preset,
             "attempt": self.attempt,
             "created_at": timestamp(self.created_at),
-            "started_at": timestamp(self.started_at),
-            "finished_at": timestamp(self.finished_at),
-            "expires_at": timestamp(self.expires_at),
+            "started_at": _timestamp(self.started_at),
+            "finished_at": _timestamp(self.finished_at),
+            "expires_at": _timestamp(self.expires_at),
             "error": self._error(),
             "metadata": self.options.metadata,
         }
 
-    def result_document(self, urls: FileUrls) -> dict[str, Any]:
+    def result_document(self, urls: FileUrls) -> documents.Success | documents.Ended | documents.NotYet:
         """What came of it, its files as `urls` makes their URLs."""
-        if self.success is None or self.source is None:
-            document: dict[str, Any] = {"status": self.status, "result": None}
-            return document | {"error": self._error()} if self.done else document
-        placeholder = self.success.placeholder
-        document = {
-            "status": self.status,
+        if (end := self._end_document(urls)) is not None:
+            return end
+        return {"status": Status.PENDING if self.status is Status.PENDING else Status.PROGRESS, "result": None}
+
+    def _end_document(self, urls: FileUrls) -> documents.Success | documents.Ended | None:
+        match self.status:
+            case Status.SUCCESS:
+                return self._success_document(urls)
+            case Status.PENDING | Status.PROGRESS:
+                return None
+            case status:
+                return {"status": status, "result": None, "error": self._error()}
+
+    def _success_document(self, urls: FileUrls) -> documents.Success:
+        assert self.success, "it is written in one step with the status"
+        assert self.source, "it is known before anything is made of it"
+        document: documents.Success = {
+            "status": Status.SUCCESS,
             "result": {file.variant: urls(self._key(file)) for file in self.success.files},
             "variants": {file.variant: self._file_document(file, urls) for file in self.success.files},
             "original": {
@@ -280,14 +291,14 @@ class Record:
             },
             "warnings": [{"code": code, "message": WARNINGS[code]} for code in self.success.warnings],
         }
-        if placeholder is not None:
+        if placeholder := self.success.placeholder:
             document["placeholder"] = {"thumbhash": placeholder.thumbhash, "color": placeholder.color}
         return document
 
     def _key(self, file: File) -> str:
         return file.key(self.id, self.options.filename)
 
-    def _file_document(self, file: File, urls: FileUrls) -> dict[str, Any]:
+    def _file_document(self, file: File, urls: FileUrls) -> documents.File:
         return {
             "url": urls(self._key(file)),
             "width": file.width,
@@ -297,14 +308,12 @@ class Record:
             "sha256": file.sha256,
         }
 
-    def _error(self) -> dict[str, str] | None:
+    def _error(self) -> documents.JobError | None:
         return {"code": self.failure.code, "message": self.failure.message} if self.failure else None
 
 
-def timestamp(ms: int | None) -> str | None:
+def timestamp(ms: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    if ms is None:
-        return None
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -312,6 +321,10 @@ def _owner(row: Mapping[str, str]) -> str:
     """Versions before 0.1.0 have it in `belongs_to`, and in `owner` a token with a colon (common.lua)."""
     owner = row.get("owner", ":")
     return row.get("belongs_to", "") if ":" in owner else owner
+
+
+def _timestamp(ms: int | None) -> str | None:
+    return None if ms is None else timestamp(ms)
 
 
 def _int(value: str | None) -> int | None:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from imgsvc.jobs.record import Record, Status
+from imgsvc.domain.states import Status
+from imgsvc.jobs.record import Record
 
 
 class Admission(Enum):

@@ -21,10 +21,11 @@ from time import time
 
 import orjson
 
+from imgsvc.domain.documents import END_EVENTS, Event
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.problems import CodedError
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
-from imgsvc.jobs.record import Record, Status, timestamp
+from imgsvc.jobs.record import Record, timestamp
 from imgsvc.jobs.types import Delivery
 from imgsvc.outbound import Outbound, Timeouts
 from imgsvc.runtime import logs
@@ -41,8 +42,6 @@ AT_ONCE = 32
 POLL_S = 0.5
 TIMEOUTS = Timeouts(total_s=10, idle_s=10)
 """Well within the queue's WEBHOOK_CLAIM_S."""
-
-_TYPES = {Status.SUCCESS: "upload.succeeded", Status.FAILURE: "upload.failed", Status.CANCELLED: "upload.cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,12 @@ class WebhookSender:
 
 def message_of(record: Record, urls: FileUrls) -> Message:
     """What is told of a job's end: by the same id each time, which no other end has."""
-    body = {"type": _TYPES[record.status], "timestamp": timestamp(record.finished_at), "data": record.document(urls)}
+    assert record.finished_at is not None, "it was written in one step with the end"
+    body: Event = {
+        "type": END_EVENTS[record.status],
+        "timestamp": timestamp(record.finished_at),
+        "data": record.document(urls),
+    }
     return Message(f"{record.id}_{record.finished_at}", orjson.dumps(body))
 
 

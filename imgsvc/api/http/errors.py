@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
+from imgsvc.domain.documents import Problem
 from imgsvc.domain.problems import HTTP_PROBLEMS, CodedError
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class ProblemError(CodedError):
 def problem(code: str, detail: str, path: str, request_id: str) -> bytes:
     """The body of a problem document."""
     status = HTTP_PROBLEMS[code]
-    document = {
+    document: Problem = {
         "type": f"about:blank#{code}",
         "title": status.phrase,
         "status": status.value,

@@ -1,16 +1,14 @@
 """Whether Redis and S3 can be worked with: asked a few times a second at most, however many ask us."""
 
 import asyncio
-from typing import Any
 
+from imgsvc.domain.documents import Checks, Dependency, Workers
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.types import QueueStats
 from imgsvc.storage import Storage, StorageError
 
 _FRESH_S = 0.25
 """How long an answer stands for those who ask after it: anybody may, and it costs a call to each server."""
-
-Checks = dict[str, dict[str, Any]]
 
 
 class Health:
@@ -32,30 +30,33 @@ class Health:
     async def _ask(self) -> Checks:
         (queue, stats), storage = await asyncio.gather(self._ask_queue(), self._ask_storage())
         self._stands_until = asyncio.get_running_loop().time() + _FRESH_S
-        workers = {
+        workers: Workers = {
             "ok": bool(stats and stats.workers),
             "alive": len(stats.workers) if stats else None,
-            "queued": stats and stats.queued,
-            "sandbox": stats and _weakest({worker.sandbox for worker in stats.workers}),
+            "queued": stats.queued if stats else None,
+            "sandbox": _weakest({worker.sandbox for worker in stats.workers}) if stats else None,
         }
         return {"queue": queue, "storage": storage, "workers": workers}
 
-    async def _ask_queue(self) -> tuple[dict[str, Any], QueueStats | None]:
+    async def _ask_queue(self) -> tuple[Dependency, QueueStats | None]:
         try:
             stats = await self._queue.stats(writes=True)
         except QueueUnavailableError as error:
             return _failed(error.reason), None
         return {"ok": True, "latency_ms": stats.latency_ms}, stats
 
-    async def _ask_storage(self) -> dict[str, Any]:
+    async def _ask_storage(self) -> Dependency:
         try:
             return {"ok": True, "latency_ms": await self._storage.ping()}
         except StorageError as error:
             return _failed(error.reason)
 
 
-def _failed(reason: str | None) -> dict[str, Any]:
-    return {"ok": False, "latency_ms": None} | ({"error": reason} if reason else {})
+def _failed(reason: str | None) -> Dependency:
+    failed: Dependency = {"ok": False, "latency_ms": None}
+    if reason:
+        failed["error"] = reason
+    return failed
 
 
 def _weakest(sandboxes: set[str]) -> str | None:

@@ -108,28 +108,6 @@ def _status(code: str) -> str:
     return str(int(HTTP_PROBLEMS[code]))
 
 
-def schema() -> Json:
-    return {
-        "type": "object",
-        "description": "What went wrong (RFC 9457), and what to do next.",
-        "properties": {
-            "type": {"type": "string", "format": "uri-reference", "description": "`about:blank#` and the code."},
-            "title": {"type": "string", "description": "The status in words."},
-            "status": {"type": "integer", "description": "The HTTP status."},
-            "detail": {"type": "string", "description": "What to do next, for people."},
-            "code": {
-                "type": "string",
-                "enum": list(HTTP_PROBLEMS),
-                "description": "What went wrong, for programs. Codes stay as they are.",
-            },
-            "instance": {"type": "string", "description": "The path that was asked for."},
-            "request_id": {"type": "string", "description": "What the operator's log knows the request by."},
-        },
-        "required": ["type", "title", "status", "detail", "code", "instance", "request_id"],
-        "examples": [example("not_found")],
-    }
-
-
 def example(code: str) -> Json:
     status = HTTP_PROBLEMS[code]
     return {

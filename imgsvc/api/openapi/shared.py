@@ -5,6 +5,7 @@ from typing import Any
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.parts import Json, schema
 from imgsvc.api.uploads.wait import MAX_WAIT_S
+from imgsvc.domain.documents import UPLOAD_ID
 
 _ID = {"type": "string", "pattern": "^[\\w.:-]{8,128}$"}
 _SIZE = {"type": "string", "pattern": "^[0-9]+$"}
@@ -91,7 +92,7 @@ PARAMETERS: Json = {
         "id",
         "The upload's `id`.",
         schema("Id"),
-        examples.ID,
+        UPLOAD_ID,
         required=True,
     ),
     "Idempotency-Key": _parameter(

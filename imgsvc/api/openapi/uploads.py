@@ -6,7 +6,8 @@ from imgsvc.api.openapi.parts import JSON, Json, answer, binary, json, parameter
 from imgsvc.api.openapi.schemas import OPTION_SCHEMAS
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
 from imgsvc.api.receive.from_url import MAX_BODY_BYTES
-from imgsvc.api.uploads.list import LIMIT, MAX_LIMIT
+from imgsvc.api.uploads.list import LIMIT
+from imgsvc.domain.documents import MAX_PAGE
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.options import OPTIONS
 
@@ -136,7 +137,7 @@ def _uploads() -> Json:
                 "name": "limit",
                 "in": "query",
                 "description": "How many a page has at most.",
-                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT},
+                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": LIMIT},
             },
             {
                 "name": "cursor",

@@ -19,6 +19,7 @@ from imgsvc.api.receive.admission import admit
 from imgsvc.api.receive.body import paced
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.api.receive.options import idempotency_key, options_of
+from imgsvc.domain.documents import Accepted
 from imgsvc.domain.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.queue import QueueUnavailableError
 from imgsvc.jobs.record import Source, Submission, original_key
@@ -205,7 +206,7 @@ def _length(request: Request, max_bytes: int) -> int:
 
 def _accepted(submission: Submission, services: Services) -> Response:
     path = services.urls.upload(submission.id)
-    document = {
+    document: Accepted = {
         "id": submission.id,
         "task_id": submission.id,
         "filename": submission.options.filename,

@@ -11,7 +11,8 @@ from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.options import no_query
 from imgsvc.api.uploads.show import find, unknown_upload, upload_id_of
-from imgsvc.jobs.record import RETRYABLE, files_prefix, original_key
+from imgsvc.domain.states import RETRYABLE
+from imgsvc.jobs.record import files_prefix, original_key
 from imgsvc.jobs.types import Admission
 from imgsvc.storage import StorageError
 

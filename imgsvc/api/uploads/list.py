@@ -11,11 +11,11 @@ from starlette.responses import Response
 from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.context import Document, services_of
 from imgsvc.api.http.errors import ProblemError
-from imgsvc.jobs.record import Status
+from imgsvc.domain.documents import MAX_PAGE, Uploads
+from imgsvc.domain.states import Status
 from imgsvc.jobs.types import Position, Query
 
 LIMIT = 50
-MAX_LIMIT = 200
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _MS_BYTES, _CHECK_BYTES = 6, 8
@@ -24,15 +24,18 @@ _CURSOR_BYTES = _MS_BYTES + 16 + _CHECK_BYTES
 
 async def uploads(request: Request) -> Response:
     page = await services_of(request).queue.page(_query(request))
-    documents = [record.status_document() for record in page.records]
-    return Document({"uploads": documents, "next": page.last and to_cursor(page.last)})
+    document: Uploads = {
+        "uploads": [record.status_document() for record in page.records],
+        "next": to_cursor(page.last) if page.last else None,
+    }
+    return Document(document)
 
 
 def _query(request: Request) -> Query:
     asked = request.query_params
     limit, status, cursor = asked.get("limit", str(LIMIT)), asked.get("status"), asked.get("cursor")
-    if not _NUMBER.fullmatch(limit) or int(limit) > MAX_LIMIT:
-        raise ProblemError("invalid_field", f"'limit' must be a number from 1 to {MAX_LIMIT}.")
+    if not _NUMBER.fullmatch(limit) or int(limit) > MAX_PAGE:
+        raise ProblemError("invalid_field", f"'limit' must be a number from 1 to {MAX_PAGE}.")
     if status is not None and status not in set(Status):
         raise ProblemError("invalid_field", f"'status' must be one of {', '.join(Status)}.")
     return Query(

@@ -21,8 +21,10 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-
 async def show(request: Request) -> Response:
     """The upload as a whole."""
     record = await find(request)
-    webhook = {"webhook": record.webhook.document()} if record.webhook else {}
-    return Document(record.document(services_of(request).urls) | webhook)
+    document = record.document(services_of(request).urls)
+    if record.webhook:
+        document["webhook"] = record.webhook.document()
+    return Document(document)
 
 
 async def status(request: Request) -> Response:

@@ -30,7 +30,7 @@ local WORKERS, WEBHOOKS = PREFIX .. 'workers', PREFIX .. 'webhooks'
 local DOORBELL, REVOKED = PREFIX .. 'doorbell', PREFIX .. 'revoked'
 local EVENTS, ECHO = PREFIX .. 'events', PREFIX .. 'echo'
 local CLOCK = ''  -- a member of WORKERS
--- Statuses, as in record.py; readers see no upload whose status is HIDDEN.
+-- Statuses, as in domain/states.py; readers see no upload whose status is HIDDEN.
 local TERMINAL = {SUCCESS = true, FAILURE = true, CANCELLED = true}
 local RETRYABLE = {FAILURE = true, CANCELLED = true}
 local HIDDEN = {RESERVED = true, ABANDONED = true}

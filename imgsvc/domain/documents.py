@@ -1,0 +1,321 @@
+"""The JSON documents that the service answers, as types: each field with its meaning and an example.
+
+Records and handlers build them, OpenAPI's schemas and examples are derived from them (api/openapi/schemas.py), and the
+client and the command line read them. A new field is written here, and where its value comes from.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, final, get_args
+
+from typing_extensions import NotRequired, TypeAliasType, TypedDict  # noqa: UP035 (pydantic needs it before Python 3.12)
+
+from imgsvc.domain.addresses import MAX_URL_BYTES
+from imgsvc.domain.filenames import MAX_NAME_BYTES
+from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.model import FileFormat
+from imgsvc.domain.presets import CUSTOM, PRESETS, document
+from imgsvc.domain.problems import HTTP_PROBLEMS, JOB_FAILURES, WARNINGS
+from imgsvc.domain.states import Status, Unfinished, Unsuccessful
+
+MAX_PAGE = 200
+"""Uploads that a page of them has at most."""
+
+UPLOAD_ID = "3f0c4e52-6a3b-4b0e-9d53-0a2c1f7be001"
+"""The upload of all examples."""
+
+_PATH = f"/upload/{UPLOAD_ID}"
+_FILE = f"/files/processed/{UPLOAD_ID}/sample_thumbnail.jpeg"
+_CODE = "For programs. Codes stay as they are."
+
+
+class Described:
+    """What the schema of a field has beside its type: a description, an example, and keywords of JSON Schema."""
+
+    def __init__(self, description: str = "", example: object = ..., **keywords: object) -> None:
+        self.example = example
+        self._schema = ({"description": description} if description else {}) | keywords
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """What pydantic calls; this module does without it, and so do those that only read documents."""
+        return handler(core) | self._schema
+
+
+def _moment(what: str, example: str | None) -> Described:
+    return Described(f"{what} (RFC 3339, UTC, milliseconds).", example, format="date-time")
+
+
+def _number(what: str, example: int | None, minimum: int = 0, **keywords: int) -> Described:
+    return Described(what, example, minimum=minimum, **keywords)
+
+
+def _path(example: str) -> Described:
+    return Described(example=example, format="uri-reference")
+
+
+Id = TypeAliasType(
+    "Id",
+    Annotated[
+        str,
+        Described(
+            "A random UUID (version 4).",
+            UPLOAD_ID,
+            format="uuid",
+            pattern="^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+        ),
+    ],
+)
+TaskId = Annotated[Id, Described("The same as `id`.", UPLOAD_ID)]
+Filename = Annotated[
+    str,
+    Described(
+        f"The client's name of the file, made safe: no path, no invisible characters, at most {MAX_NAME_BYTES} bytes.",
+        "sample.jpg",
+        minLength=1,
+        maxLength=MAX_NAME_BYTES,
+    ),
+]
+Metadata = Annotated[dict[str, str], Described("The strings that came with the upload.", {"order": "1234"})]
+Sha256 = Annotated[
+    str,
+    Described(
+        "SHA-256 of the bytes, in hexadecimal.",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        pattern="^[0-9a-f]{64}$",
+    ),
+]
+Message = Annotated[str, Described("For people.", JOB_FAILURES["decode_failed"])]
+
+
+class Accepted(TypedDict):
+    """The original is stored, and its job is queued."""
+
+    id: Id
+    task_id: TaskId
+    filename: Filename
+    status_url: Annotated[str, _path(f"{_PATH}/status")]
+    result_url: Annotated[str, _path(f"{_PATH}/result")]
+    events_url: Annotated[str, _path(f"{_PATH}/events")]
+    url: Annotated[str, _path(_PATH)]
+    message: Annotated[
+        str, Described("For people.", "File uploaded successfully. Processing started in the background.")
+    ]
+
+
+class JobError(TypedDict):
+    """Why a job failed."""
+
+    code: Annotated[str, Described(_CODE, "decode_failed", enum=list(JOB_FAILURES))]
+    message: Message
+
+
+class JobStatus(TypedDict):
+    """How far a job is."""
+
+    id: Id
+    task_id: TaskId
+    status: Annotated[Status, Described(example=Status.PROGRESS)]
+    progress: Annotated[int, _number("Percent; never falls.", 60, maximum=100)]
+    step: Annotated[str | None, Described("What is being done just now.", "encode:thumbnail")]
+    filename: Filename
+    preset: Annotated[str, Described(f"What was asked for; `{CUSTOM}` for variants of the upload's own.", "default")]
+    attempt: Annotated[int, _number("How often the job was begun.", 1)]
+    created_at: Annotated[str, _moment("When it was queued", "2026-11-25T10:35:00.000Z")]
+    started_at: Annotated[str | None, _moment("When it was first begun", "2026-11-25T10:35:00.004Z")]
+    finished_at: Annotated[str | None, _moment("When it ended", None)]
+    expires_at: Annotated[str | None, _moment("When upload and files are removed", None)]
+    error: Annotated[JobError | None, Described(example=None)]
+    metadata: Metadata
+
+
+@final
+class File(TypedDict):
+    """A variant as a file."""
+
+    url: Annotated[str, _path(_FILE)]
+    width: Annotated[int, _number("Pixels.", 200, 1)]
+    height: Annotated[int, _number("Pixels.", 163, 1)]
+    bytes: Annotated[int, _number("Size.", 9399, 1)]
+    content_type: Annotated[
+        str, Described(example="image/jpeg", enum=[FORMATS[name].media_type for name in get_args(FileFormat)])
+    ]
+    sha256: Sha256
+
+
+@final
+class Original(TypedDict):
+    """What was uploaded, its sides as an upright viewer sees them."""
+
+    width: Annotated[int, _number("Pixels.", 2725, 1)]
+    height: Annotated[int, _number("Pixels.", 2225, 1)]
+    bytes: Annotated[int, _number("Size.", 829_183, 1)]
+    content_type: Annotated[str, Described(example="image/jpeg", enum=[fmt.media_type for fmt in FORMATS.values()])]
+    sha256: Sha256
+    frames: Annotated[int, _number("More than one for an animation.", 1, 1)]
+
+
+class Placeholder(TypedDict):
+    """What stands in for the image until it is loaded."""
+
+    thumbhash: Annotated[str, Described("A ThumbHash.", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", contentEncoding="base64")]
+    color: Annotated[str, Described("The image's main colour.", "#7a6b52", pattern="^#[0-9a-f]{6}$")]
+
+
+class JobWarning(TypedDict):
+    """Something that was given up or assumed."""
+
+    code: Annotated[str, Described(_CODE, "truncated", enum=list(WARNINGS))]
+    message: Annotated[str, Described("For people.", WARNINGS["truncated"])]
+
+
+@final
+class Success(TypedDict):
+    """What a job made."""
+
+    status: Literal[Status.SUCCESS]
+    result: Annotated[dict[str, Annotated[str, _path(_FILE)]], Described("Where each variant is, by name.")]
+    variants: Annotated[dict[str, File], Described("Each variant, by name.")]
+    original: Original
+    placeholder: NotRequired[Placeholder]
+    warnings: Annotated[
+        list[JobWarning],
+        Described("What was given up or assumed of the original; empty where nothing was.", []),
+    ]
+
+
+@final
+class Ended(TypedDict):
+    """A job that made nothing."""
+
+    status: Unsuccessful
+    result: None
+    error: JobError | None
+
+
+@final
+class NotYet(TypedDict):
+    """A job that has not ended."""
+
+    status: Unfinished
+    result: None
+
+
+class Links(TypedDict):
+    """Paths of an upload's parts."""
+
+    self: Annotated[str, _path(_PATH)]
+    status: Annotated[str, _path(f"{_PATH}/status")]
+    result: Annotated[str, _path(f"{_PATH}/result")]
+    events: Annotated[str, _path(f"{_PATH}/events")]
+
+
+Delivery = Literal["pending", "delivered", "gave_up"]
+EndEvent = Literal["upload.succeeded", "upload.failed", "upload.cancelled"]
+END_EVENTS: dict[Status, EndEvent] = {
+    Status.SUCCESS: "upload.succeeded",
+    Status.FAILURE: "upload.failed",
+    Status.CANCELLED: "upload.cancelled",
+}
+"""What a webhook calls each end of a job."""
+
+
+class Webhook(TypedDict):
+    """How far the delivery of the job's end has come."""
+
+    url: Annotated[
+        str, Described("Where to.", "https://shop.example/hooks/images", format="uri", maxLength=MAX_URL_BYTES)
+    ]
+    state: Annotated[Delivery, Described("How it stands.", "delivered")]
+    attempts: Annotated[int, _number("How often it was tried.", 1)]
+    last_status: Annotated[int | None, _number("What the receiver answered last.", 204, 100)]
+    last_error: Annotated[str | None, Described("Why there was no answer.", None)]
+    next_at: Annotated[str | None, _moment("When it is tried again", None)]
+
+
+class Upload(TypedDict):
+    """One upload as a whole."""
+
+    id: Id
+    status: JobStatus
+    result: Success | Ended | None
+    links: Links
+    webhook: NotRequired[Webhook]
+
+
+class Uploads(TypedDict):
+    """A page of uploads, newest first."""
+
+    uploads: Annotated[list[JobStatus], Described(maxItems=MAX_PAGE)]
+    next: Annotated[str | None, Described("The `cursor` of the next page; null on the last one.", None)]
+
+
+class Event(TypedDict):
+    """What a webhook is sent."""
+
+    type: Annotated[EndEvent, Described("How the job ended.", "upload.succeeded")]
+    timestamp: Annotated[str, _moment("When it ended", "2026-11-25T10:35:00.078Z")]
+    data: Upload
+
+
+class Presets(TypedDict):
+    """What an upload can ask for by name."""
+
+    presets: Annotated[
+        dict[str, dict[str, dict[str, Any]]],
+        Described(
+            "Each preset's variants, in full.",
+            {name: {variant.name: document(variant) for variant in preset} for name, preset in PRESETS.items()},
+            additionalProperties={"$ref": "#/components/schemas/Variants"},
+        ),
+    ]
+
+
+class Health(TypedDict):
+    """The process is alive."""
+
+    status: Literal["ok"]
+
+
+class Dependency(TypedDict):
+    """A server that is needed."""
+
+    ok: Annotated[bool, Described(example=True)]
+    latency_ms: Annotated[float | None, Described(example=0.4, minimum=0)]
+    error: NotRequired[Annotated[str, Described("Why not, and what to set.")]]
+
+
+class Workers(TypedDict):
+    """Those that do the jobs. That none is alive is no reason for 503."""
+
+    ok: Annotated[bool, Described("Whether one is alive.", example=True)]
+    alive: Annotated[int | None, _number("How many.", 2)]
+    queued: Annotated[int | None, _number("Jobs that wait.", 0)]
+    sandbox: Annotated[str | None, Described("The weakest lock-down of them; `full` is all of it.", "full")]
+
+
+class Checks(TypedDict):
+    """What the process needs. Not shown to those without a key, once there are keys."""
+
+    queue: Dependency
+    storage: Dependency
+    workers: Workers
+
+
+class Readiness(TypedDict):
+    """Whether the process can serve."""
+
+    status: Annotated[Literal["ready", "not_ready", "draining"], Described("`draining` while it stops.", "ready")]
+    checks: NotRequired[Checks]
+
+
+class Problem(TypedDict):
+    """What went wrong (RFC 9457), and what to do next."""
+
+    type: Annotated[str, Described("`about:blank#` and the code.", "about:blank#not_found", format="uri-reference")]
+    title: Annotated[str, Described("The status in words.", "Not Found")]
+    status: Annotated[int, Described("The HTTP status.", 404)]
+    detail: Annotated[str, Described("What to do next, for people.", "There is no such upload.")]
+    code: Annotated[
+        str, Described("What went wrong, for programs. Codes stay as they are.", "not_found", enum=list(HTTP_PROBLEMS))
+    ]
+    instance: Annotated[str, Described("The path that was asked for.", "/upload")]
+    request_id: Annotated[str, Described("What the operator's log knows the request by.", "f9fb546d373eba3b")]
