@@ -17,7 +17,7 @@ from imgsvc.local.ports import free_port
 from imgsvc.local.servers import Valkey
 from imgsvc.storage import Storage
 from tests.support.command import imgsvc
-from tests.support.doctor import examined
+from tests.support.doctor import examined, in_time
 from tests.support.fault_proxy import Fault, Proxy
 from tests.support.service import Servers, settings_of
 
@@ -42,7 +42,7 @@ async def own_valkey(tmp_path: Path) -> AsyncGenerator[Valkey]:
 
 
 async def test_people_read_one_line_a_check(servers: Servers, tmp_path: Path) -> None:
-    ended = await imgsvc("doctor", cwd=tmp_path, env=servers.environment())
+    ended = await imgsvc("doctor", cwd=tmp_path, env=in_time(servers.environment()))
     assert ended.code == 0, "that the bucket is still missing is a warning"
     lines = ended.out.splitlines()
     assert "ok   redis policy     noeviction" in lines
@@ -96,8 +96,9 @@ async def test_a_replica_is_found_to_take_no_writes(servers: Servers, tmp_path: 
 async def test_a_frozen_redis_is_given_up_in_time(servers: Servers, tmp_path: Path) -> None:
     async with own_valkey(tmp_path) as valkey:
         os.kill(valkey.pid, signal.SIGSTOP)
+        frozen = {"IMGSVC_REDIS_URL": valkey.url, "IMGSVC_REDIS_TIMEOUT_S": "1.5"}
         begin = monotonic()
-        ended, found = await examined(tmp_path, servers.environment() | {"IMGSVC_REDIS_URL": valkey.url})
+        ended, found = await examined(tmp_path, servers.environment() | frozen)
         took = monotonic() - begin
         os.kill(valkey.pid, signal.SIGCONT)
     print(f"took {took:.1f} s")
