@@ -14,6 +14,7 @@ from imgsvc.local.process import Child
 from imgsvc.storage import PART_BYTES, Storage
 from tests.support import images
 from tests.support.command import imgsvc
+from tests.support.doctor import in_time
 from tests.support.local import local
 from tests.support.scripted_s3 import ScriptedS3, answer
 from tests.support.service import Servers, Service, leftovers, s3_client, settings_of, until
@@ -124,7 +125,9 @@ async def test_s18_doctor_warns_of_a_bucket_that_keeps_versions(servers: Servers
         await storage.ensure_bucket()
     keep_versions(environment)
     for wanted, level in (("0", ["warn"]), ("1", [])):
-        ended = await imgsvc("doctor", "--json", cwd=tmp_path, env=environment | {"IMGSVC_S3_DELETE_VERSIONS": wanted})
+        ended = await imgsvc(
+            "doctor", "--json", cwd=tmp_path, env=in_time(environment | {"IMGSVC_S3_DELETE_VERSIONS": wanted})
+        )
         (document,) = ended.objects
         found = [check["level"] for check in document["checks"] if check["about"] == "s3 versions"]
         assert found == level
@@ -180,7 +183,7 @@ async def test_s20_the_whole_walk_goes_on_another_kind_of_s3(servers: Servers, t
             await walk(service)
         assert versions(environment) == []
         assert leftovers(environment)["uploads"] == []
-        ended = await imgsvc("doctor", cwd=tmp_path, env=environment)
+        ended = await imgsvc("doctor", cwd=tmp_path, env=in_time(environment))
         assert ended.code == 0, ended.out
 
 
