@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from imgsvc.storage import Storage, StorageError
-from tests.support.scripted_s3 import Script, ScriptedS3, answer, one_photo
+from tests.support.peers import Listener
+from tests.support.scripted_s3 import OWN_KEYS, Script, ScriptedS3, answer, one_photo
 from tests.support.service import settings_of
 
 PHOTO = b"photo"
@@ -272,3 +273,29 @@ async def test_a_file_of_certificates_that_is_none_is_said(tmp_path: Path) -> No
         with pytest.raises(StorageError) as caught:
             await storage.ping()
     assert "IMGSVC_S3_CA_FILE" in (caught.value.reason or "")
+
+
+@pytest.mark.parametrize("status", [200, 403, 503])
+async def test_s14_an_answer_without_end_is_read_no_further_than_a_listing_is_long(status: int) -> None:
+    sent = 0
+
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 %d Said\r\nContent-Length: 10000000000\r\nETag: 1\r\n\r\n" % status)
+        while True:
+            writer.write(bytes(64 * 1024))
+            await writer.drain()
+            sent += 64 * 1024
+
+    async with Listener.start(endless) as host:
+        settings = settings_of(
+            {"IMGSVC_REDIS_URL": "redis://x", "IMGSVC_S3_ENDPOINT_URL": f"http://127.0.0.1:{host.port}"} | OWN_KEYS
+        )
+        async with Storage.open(settings) as storage:
+            with pytest.raises(StorageError):
+                await storage.clear("photo")
+            if status != 200:
+                with pytest.raises(StorageError):
+                    async with storage.read("photo"):
+                        pass
+    assert sent < 32 * 1024 * 1024 * host.connections

@@ -193,7 +193,8 @@ async def queue(servers: Servers) -> AsyncGenerator[Queue]:
 async def submitted(queue: Queue) -> str:
     upload_id = str(uuid4())
     await queue.reserve(upload_id)
-    await queue.submit(replace(submission(upload_id), webhook_url="http://127.0.0.1/"))
+    given = submission(upload_id)
+    await queue.submit(replace(given, options=replace(given.options, webhook_url="http://127.0.0.1/")))
     return upload_id
 
 

@@ -1,4 +1,4 @@
-"""Request bodies as they are sent: in slices, each of which puts the deadline of its call off."""
+"""Request bodies as they are sent: in slices, each of which extends the deadline of its call."""
 
 import asyncio
 import io
@@ -11,23 +11,23 @@ from typing import Any
 from imgsvc.runtime.settings import MIB
 
 PART_BYTES = 8 * MIB
-"""Size of an upload's parts. Two of them, one on its way and one filling, are all that an upload holds in memory."""
+"""Size of an upload's parts. An upload holds at most two in memory, one being sent and one being filled."""
 
 _SLICE_BYTES = 256 * 1024
 _on_sent: ContextVar[Callable[[int], None]] = ContextVar("on_sent")
-"""Told by a body how much of it is sent. aiohttp sends it in a task of its own, which inherits the caller's."""
+"""Called by a body with the bytes sent. aiohttp sends it in a separate task, which inherits the caller's context."""
 
 
-def put_off_while_sent(deadline: asyncio.Timeout, timeout_s: float) -> None:
-    """Puts `deadline` off as long as a body that is sent from here on gets ahead."""
-    _on_sent.set(partial(_put_off, deadline, timeout_s))
+def extend_while_sent(deadline: asyncio.Timeout, timeout_s: float) -> None:
+    """Extends `deadline` while the body of the next request is being sent."""
+    _on_sent.set(partial(_extend, deadline, timeout_s))
 
 
 def send_in_slices(request: Any, **_: Any) -> None:
-    """Hands aiohttp a body as bytes, and a large one in slices.
+    """Passes a body to aiohttp as bytes, or in slices if it is large.
 
     botocore wraps bytes in a file, which aiohttp reads in a thread, 64 KiB at a time; a large body given at once
-    is copied behind the headers.
+    is copied after the headers.
     """
     body = request.body.getvalue() if isinstance(request.body, io.BytesIO) else request.body
     request.body = _Slices(body) if body and len(body) > _SLICE_BYTES else body
@@ -43,10 +43,10 @@ class _Slices:
             _on_sent.get()(at)
 
     def seek(self, _: int) -> None:
-        """botocore rewinds a body before it is sent again; this one begins anew by itself."""
+        """botocore rewinds a body before it is sent again; this one starts over by itself."""
 
 
-def _put_off(deadline: asyncio.Timeout, timeout_s: float, sent: int) -> None:
-    """What is sent may still stand in the sockets' buffers, so the more it is, the longer its answer may take."""
-    with suppress(RuntimeError):  # it has passed already
+def _extend(deadline: asyncio.Timeout, timeout_s: float, sent: int) -> None:
+    """Extends the deadline: sent bytes may still be in socket buffers, so the more are sent, the later the answer."""
+    with suppress(RuntimeError):  # the deadline has passed
         deadline.reschedule(asyncio.get_running_loop().time() + timeout_s * (1 + sent / PART_BYTES))

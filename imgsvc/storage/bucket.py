@@ -1,4 +1,4 @@
-"""All that the service does with its bucket."""
+"""All operations on the service's bucket."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -17,17 +17,17 @@ from imgsvc.storage.reads import ObjectInfo, Span, check_span, chunks, info, met
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-_NO_CONSTRAINT = "us-east-1"  # which AWS refuses to hear as a location
+_NO_CONSTRAINT = "us-east-1"  # AWS refuses it as a LocationConstraint
 _CONSTRAINT_REFUSED = {"InvalidLocationConstraint", "IllegalLocationConstraintException", "InvalidRegionName"}
 _TAKEN = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
 
 def _ignore(_: int) -> None:
-    """For callers who do not want to know."""
+    """Does nothing."""
 
 
 class Storage:
-    """One bucket, or what is under a prefix of one: keys are given and returned without it.
+    """A bucket, or a prefix of one: keys are passed and returned without the prefix.
 
     Open it once in the life of a process with `Storage.open`.
     """
@@ -43,10 +43,10 @@ class Storage:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
-        """Connects when it is first used, so that an S3 that is still starting stops nobody.
+        """Opens the client; it connects when it is first used, so that S3 may still be starting.
 
         Raises:
-            StorageError: the client cannot be made of the settings; says which are wrong.
+            StorageError: no client can be made of the settings; names the wrong ones.
         """
         async with AsyncExitStack() as stack:
             try:
@@ -65,10 +65,10 @@ class Storage:
         on_begin: Callable[[], None],
         on_stored: Callable[[int], None] = _ignore,
     ) -> Digest:
-        """Stores what `chunks` yields, part by part as it comes; a body below one part takes a single PUT.
+        """Stores what `chunks` yields, part by part as it arrives; a body shorter than a part takes a single PUT.
 
-        `on_stored` is called with the size of each part that is stored, and no longer in memory. Where it raises, or is
-        cancelled, `clear` removes what is left behind, if it had told `on_begin`.
+        `on_begin` is called before the first request to S3, and `on_stored` with the size of each part that is stored
+        and no longer in memory. After an error or cancellation, `clear` removes what is left, if `on_begin` was called.
         """
         parts = StreamParts(chunks)
         whole = await parts.whole()
@@ -88,7 +88,7 @@ class Storage:
         *,
         owner: str = "",
     ) -> None:
-        """Stores an object, and with it when it is no longer to be served: who serves it asks nobody else."""
+        """Stores an object and its expiry (`expires_at`, ms since the epoch), so that serving it needs no look-up."""
         async with self._calls.call():
             answer = await self._client.put_object(
                 Bucket=self._bucket,
@@ -111,9 +111,9 @@ class Storage:
     async def read(
         self, key: str, span: Span | None = None
     ) -> AsyncGenerator[tuple[ObjectInfo, AsyncIterator[bytes]] | None]:
-        """Streams an object, or its bytes from `span[0]` to `span[1]`, both included. None where there is none.
+        """Streams an object, or its bytes from `span[0]` to `span[1]`, both included. Yields None if it does not exist.
 
-        `size` is that of the whole object either way. The connection is freed on leaving.
+        `size` is that of the whole object either way. The connection is released on leaving.
         """
         wanted: dict[str, Any] = {"Range": f"bytes={span[0]}-{span[1]}"} if span else {}
         body: Any = None
@@ -132,34 +132,34 @@ class Storage:
                 body.close()
 
     async def clear(self, prefix: str) -> None:
-        """Removes all that is stored under `prefix`, unfinished uploads too. Safe to repeat."""
+        """Removes everything under `prefix`, including unfinished uploads. Safe to repeat."""
         await self._clearing.clear(self._prefix + prefix)
 
     async def is_versioned(self) -> bool:
-        """Whether the bucket keeps what is deleted from it."""
+        """Returns whether the bucket keeps deleted objects as versions."""
         return await self._clearing.is_versioned()
 
     async def can_list_uploads(self) -> bool:
-        """Whether this server can find unfinished uploads, which `clear` aborts."""
+        """Returns whether the server can list unfinished uploads, which `clear` aborts."""
         return await self._clearing.can_list_uploads(self._prefix)
 
     async def ensure_bucket(self) -> None:
-        """Makes the bucket, in the region of the settings, unless it is there."""
+        """Creates the bucket, in the settings' region, unless it exists."""
         try:
             await self.ping()
         except MissingError:
             try:
-                await self._make_bucket()
+                await self._create_bucket()
             except StorageError as error:
                 if error.s3_code not in _TAKEN:
                     raise
                 with suppress(MissingError):
-                    await self.ping()  # by another process of ours, or by somebody else
+                    await self.ping()  # created meanwhile, by another process of this service or by another account
                     return
                 raise
 
     async def ping(self) -> float:
-        """Asks for the bucket's headers; the answer's time in milliseconds."""
+        """Requests the bucket's headers; returns the time it took, in milliseconds."""
         begin = perf_counter()
         async with self._calls.call():
             await self._client.head_bucket(Bucket=self._bucket)
@@ -172,7 +172,7 @@ class Storage:
             return False
         return True
 
-    async def _make_bucket(self) -> None:
+    async def _create_bucket(self) -> None:
         where: dict[str, Any] = {}
         if self._region != _NO_CONSTRAINT:
             where = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
@@ -182,7 +182,7 @@ class Storage:
         except StorageError as error:
             if not where or error.s3_code not in _CONSTRAINT_REFUSED:
                 raise
-            async with self._calls.call():  # servers that have but one place, whatever they call it
+            async with self._calls.call():  # some servers have no regions, and refuse any constraint
                 await self._client.create_bucket(Bucket=self._bucket)
 
     async def _put_parts(
@@ -195,6 +195,6 @@ class Storage:
         try:
             done = await upload.complete(upload_id, await upload.send(upload_id, parts))
         except MissingError:
-            done = False  # unless an earlier try completed it, without our hearing of it
+            done = False  # unless an earlier try completed it and its answer was lost
         if not done and ((found := await self.head(key)) is None or found.size != parts.digest().bytes):
             raise StorageError

@@ -1,4 +1,4 @@
-"""The deadline and the errors of one exchange with S3. All calls go through here, so all failures become ours here."""
+"""The deadline and the errors of a call to S3. All calls go through here, so all failures become StorageError here."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from imgsvc.runtime.metrics import Dependency
-from imgsvc.storage.body import put_off_while_sent
+from imgsvc.storage.body import extend_while_sent
 from imgsvc.storage.errors import MissingError, Place, StorageError, is_expected, translate
 
 log = logging.getLogger(__name__)
@@ -22,37 +22,37 @@ class Calls:
 
     @asynccontextmanager
     async def call(self, *, timed: bool = True) -> AsyncGenerator[None]:
-        """One exchange, or a part of one, which is not `timed`. What is read from its answer belongs into it too.
+        """Wraps a call, or a part of one (then not `timed`). Reading from its answer belongs inside it too.
 
-        The deadline is one of silence: as long as S3 takes some of a large body, it is put off.
+        The deadline limits silence: while S3 takes more of a large body, it is extended.
 
         Raises:
-            StorageError: whatever goes wrong; `__cause__` is what did.
+            StorageError: for any failure; `__cause__` is the original exception.
         """
         missing: MissingError | None = None
         with self._health.call(StorageError, timed=timed):
             try:
                 async with asyncio.timeout(self._timeout_s) as deadline:
-                    put_off_while_sent(deadline, self._timeout_s)
+                    extend_while_sent(deadline, self._timeout_s)
                     yield
             except StorageError:
                 raise
             except Exception as error:
                 failure = translate(error, self.place)
                 if not isinstance(failure, MissingError):
-                    self._note(failure, error)
+                    self._log(failure, error)
                     raise failure from error
-                failure.__cause__, missing = error, failure  # an answer like any other, from an S3 that is there
+                failure.__cause__, missing = error, failure  # a normal answer: S3 is available
             else:
                 self._reason = None
         if missing:
             raise missing
 
-    def _note(self, failure: StorageError, error: Exception) -> None:
-        """Logs what somebody must do something about, once until it changes."""
+    def _log(self, failure: StorageError, error: Exception) -> None:
+        """Logs what an operator must act on, once until it changes."""
         if not is_expected(error) and type(error) not in self._unexpected:
             self._unexpected.add(type(error))
-            log.error("the S3 client fails in a way that it should not; said once", exc_info=error)
+            log.error("unexpected failure of the S3 client; logged once", exc_info=error)
         if failure.reason and failure.reason != self._reason:
             log.warning("S3: %s", failure.reason)
             self._reason = failure.reason

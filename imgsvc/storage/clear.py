@@ -1,7 +1,7 @@
-"""Removes what is stored under a prefix: objects, their versions where wanted, and unfinished uploads.
+"""Removes what is stored under a prefix: objects, their versions if configured, and unfinished uploads.
 
-Pages are listed from the beginning each time, since what they list is removed; a page that comes back unchanged ends
-that, so that no server's answers keep it going for ever.
+Listing starts from the beginning each time, since what was listed has been removed. A page that is returned unchanged
+is an error, so that no server can keep this going for ever.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 Item = tuple[str, str]
-"""A key, and the id of a version or an upload of it; "" where there is none."""
+"""A key, and the id of its version or upload, or ""."""
 
 _MORE = "IsTruncated"
 
@@ -27,10 +27,10 @@ class Clearing:
     calls: Calls
     bucket: str
     versions: bool
-    """Whether versions and delete markers are removed, rather than hidden behind one more delete marker."""
+    """Whether versions and delete markers are removed, rather than hidden by another delete marker."""
 
     async def clear(self, prefix: str) -> None:
-        """Safe to repeat."""
+        """Removes everything under `prefix`. Safe to repeat."""
         await self.abort_uploads(prefix)
         if self.versions:
             await self._remove_all(prefix, self._versions, self._delete_version)
@@ -38,15 +38,15 @@ class Clearing:
             await self._remove_all(prefix, self._objects, self._delete)
 
     async def abort_uploads(self, prefix: str, but: str = "") -> None:
-        """Aborts unfinished uploads, but that with the id `but`.
+        """Aborts unfinished uploads, except the one with the id `but`.
 
-        A server that cannot list them is taken to have none: its own rules have to clear them (the doctor says so).
+        A server that cannot list them is treated as having none: a lifecycle rule has to remove them (see doctor).
         """
         with suppress(_CannotListError):
             await self._remove_all(prefix, self._uploads, self._abort, but)
 
     async def is_versioned(self) -> bool:
-        """Whether the bucket keeps what is deleted from it."""
+        """Returns whether the bucket keeps deleted objects as versions."""
         async with self.calls.call():
             answer = await self.client.get_bucket_versioning(Bucket=self.bucket)
             return answer.get("Status") in {"Enabled", "Suspended"}
@@ -69,7 +69,7 @@ class Clearing:
         async for page, truncated in pages(prefix):
             items = [item for item in page if not but or item[1] != but]
             if items and items == before:
-                raise StorageError("S3 goes on listing what it has deleted: use a server that lists what is there")
+                raise StorageError("S3 still lists objects that it has deleted: use a server with consistent listings")
             for item in items:
                 await remove(item)
             if not truncated or not items:
@@ -111,22 +111,26 @@ class Clearing:
             await self.client.delete_object(Bucket=self.bucket, Key=item[0], VersionId=item[1])
 
     async def _abort(self, item: Item) -> None:
-        with suppress(MissingError):  # someone else was faster
+        with suppress(MissingError):  # another process was faster
             async with self.calls.call():
                 await self.client.abort_multipart_upload(Bucket=self.bucket, Key=item[0], UploadId=item[1])
 
 
 class _CannotListError(Exception):
-    """The server does not know how to list unfinished uploads."""
+    """The server cannot list unfinished uploads."""
 
 
 def _page(answer: Any, prefix: str, id_field: str, *lists: str) -> tuple[list[Item], bool]:
-    """The items of a listing, and whether there are more. A page that is no listing must not pass for an empty one."""
+    """Returns the items of a listing, and whether there are more.
+
+    Raises:
+        AnswerError: the answer is not a listing of `prefix`; it must not pass for an empty one.
+    """
     if not answer.keys() & {_MORE, "Name", "Bucket", *lists}:
-        raise AnswerError("a listing is not one")
+        raise AnswerError("the answer is not a listing")
     items = [(entry["Key"], entry[id_field] if id_field else "") for name in lists for entry in answer.get(name, ())]
     if not all(key.startswith(prefix) for key, _ in items):
-        raise AnswerError("a listing of a prefix has other keys")
+        raise AnswerError("a listing has keys without its prefix")
     if answer.get(_MORE) and not items:
-        raise AnswerError("a listing has more, and nothing")
+        raise AnswerError("a truncated listing is empty")
     return items, bool(answer.get(_MORE))

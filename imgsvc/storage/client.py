@@ -1,7 +1,7 @@
-"""How the S3 client is set up: by IMGSVC_* alone.
+"""Sets up the S3 client, by IMGSVC_* alone.
 
-The machine's own AWS settings (profiles, endpoints, checksums, certificates, …) are made for other programs. Only where
-no keys are given do its credentials count, and then nothing but those.
+The machine's own AWS settings (profiles, endpoints, checksums, certificates, …) are meant for other programs. Only its
+credentials are used, and only if the settings contain none.
 """
 
 import asyncio
@@ -24,28 +24,30 @@ from botocore.handlers import add_expect_header
 from botocore.httpsession import create_urllib3_context, get_cert_path
 from yarl import URL
 
-from imgsvc.runtime.settings import Settings
+from imgsvc.runtime.settings import MIB, Settings
 from imgsvc.storage.body import send_in_slices
-from imgsvc.storage.errors import NoCredentialsError
-from imgsvc.storage.retry import again, stay
+from imgsvc.storage.errors import AnswerError, NoCredentialsError
+from imgsvc.storage.retry import disable_redirects, retry_delay_s
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 _CONNECTIONS = 64
+_MAX_DOCUMENT_BYTES = 8 * MIB
+"""A listing of 1000 keys of 1024 bytes, each byte escaped, takes less."""
 
 
 @asynccontextmanager
 async def open_client(settings: Settings) -> AsyncGenerator["S3Client"]:
-    """Connects, and looks for credentials, when it is first used. Making it takes 100 ms and more."""
+    """Creates a client, which takes 100 ms and more. It connects and looks for credentials when it is first used."""
     own_server = settings.s3_endpoint_url is not None
     config = AioConfig(
         connect_timeout=settings.s3_timeout_s,
-        read_timeout=3 * settings.s3_timeout_s,  # Calls comes first
+        read_timeout=3 * settings.s3_timeout_s,  # the deadline of Calls is shorter
         max_pool_connections=_CONNECTIONS,
-        retries={"mode": "standard", "total_max_attempts": 1},  # `again` has the say
+        retries={"mode": "standard", "total_max_attempts": 1},  # `retry_delay_s` decides
         s3={"addressing_style": settings.s3_addressing or ("path" if own_server else "auto")},
-        # newer botocore adds checksums that many S3 servers do not know
+        # newer botocore adds checksums that many S3 servers do not support
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         ignore_configured_endpoint_urls=True,
@@ -58,14 +60,14 @@ async def open_client(settings: Settings) -> AsyncGenerator["S3Client"]:
     async with opening as client:
         # a silent server may hold the 100-continue for ever, past any read timeout
         client.meta.events.unregister("before-call.s3", add_expect_header)
-        client.meta.events.register("before-call.s3", stay)
+        client.meta.events.register("before-call.s3", disable_redirects)
         client.meta.events.register("before-send.s3", send_in_slices)
-        client.meta.events.register("needs-retry.s3", again)
+        client.meta.events.register("needs-retry.s3", retry_delay_s)
         yield client
 
 
 def _session(settings: Settings) -> AioSession:
-    """A session that reads neither the environment nor files of AWS."""
+    """Returns a session that reads neither AWS's environment variables nor its files."""
     session = AioSession()
     variables: dict[str, tuple[Any, ...]] = BOTOCORE_DEFAUT_SESSION_VARIABLES
     unset = {"config_file": None, "credentials_file": None}
@@ -80,7 +82,7 @@ def _session(settings: Settings) -> AioSession:
 
 
 def _proxies(settings: Settings) -> dict[str, str] | None:
-    """None stands for the environment's: an S3 server of one's own is where no proxy is, unless a setting says so."""
+    """Returns the proxies by scheme; None means those of the environment, which an own S3 server never uses."""
     if settings.s3_proxy_url is not None:
         url = settings.s3_proxy_url.get_secret_value()
         return {"http": url, "https": url}
@@ -88,7 +90,7 @@ def _proxies(settings: Settings) -> dict[str, str] | None:
 
 
 class _MachineCredentials(AioCredentials):
-    """What the machine has (environment, profile, container, instance), looked for again until something is found."""
+    """The machine's credentials (environment, profile, container, instance), looked up again until some are found."""
 
     def __init__(self) -> None:
         super().__init__("", "")
@@ -101,7 +103,7 @@ class _MachineCredentials(AioCredentials):
                 if self._found is None:
                     self._found = await AioSession().get_credentials()
             frozen = self._found and await self._found.get_frozen_credentials()
-        except Exception as error:  # of dozens of kinds: each provider has its own, and its settings' are ValueErrors
+        except Exception as error:  # each provider raises its own kinds, and ValueError for its settings
             raise NoCredentialsError("the machine's AWS settings are broken") from error
         if not frozen:
             raise NoCredentialsError("the machine has no AWS credentials")
@@ -118,16 +120,16 @@ class _HttpSession(AIOHTTPSession):
     def _create_connector(self, proxy_url: str | None) -> Any:
         connector = cast(Any, super())._create_connector(proxy_url)
         verify = cast(Any, self)._verify
-        if verify and proxy_url:  # which it takes for a reason to check nothing
+        if verify and proxy_url:  # aiobotocore would check no certificate then
             context = create_urllib3_context()
             context.load_verify_locations(get_cert_path(verify))
             connector._ssl = context
         return connector
 
 
-def _request(
+async def _request(
     session: aiohttp.ClientSession, method: str, url: URL, proxy: str | None, proxy_headers: Any, **options: Any
-) -> Any:
+) -> aiohttp.ClientResponse:
     """Sends a request; a proxy's user and password go into a header, since aiohttp's errors quote the proxy's URL."""
     if proxy and (proxy_url := URL(proxy)).raw_user is not None:
         credentials = f"{proxy_url.user or ''}:{proxy_url.password or ''}"
@@ -135,4 +137,27 @@ def _request(
         headers = options["headers"] if url.scheme == "http" else proxy_headers
         headers["Proxy-Authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
         proxy = str(proxy_url.with_user(None))
-    return session.request(method, url, proxy=proxy, proxy_headers=proxy_headers, allow_redirects=False, **options)
+    response = await session.request(
+        method, url, proxy=proxy, proxy_headers=proxy_headers, allow_redirects=False, **options
+    )
+    cast(Any, response).read = partial(_read_document, response)  # how aiobotocore reads all but objects
+    return response
+
+
+async def _read_document(response: aiohttp.ClientResponse) -> bytes:
+    """Reads an answer that is not an object: an error, a listing.
+
+    Raises:
+        AnswerError: it is longer than any that S3 gives.
+    """
+    body = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > _MAX_DOCUMENT_BYTES:
+                break
+    finally:
+        response.close()  # does nothing after a complete answer, whose connection is back in the pool
+    if len(body) > _MAX_DOCUMENT_BYTES:
+        raise AnswerError("an answer is longer than any of S3's")
+    return bytes(body)

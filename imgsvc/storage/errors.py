@@ -1,7 +1,7 @@
-"""What a failure of S3 means, and what an operator can do about it.
+"""The meaning of a failure of S3, and what an operator can do about it.
 
-StorageError        S3 is away, too slow, refuses, or answers with something that is no answer
- └── MissingError   it knows no such key, bucket or upload
+StorageError        S3 is unavailable, too slow, refuses, or gives an invalid answer
+ └── MissingError   there is no such key, bucket or upload
 """
 
 import ssl
@@ -24,7 +24,7 @@ from botocore.parsers import ResponseParserError
 from imgsvc.domain.problems import CodedError
 
 _SKEW_S = 300
-"""S3 refuses what is off by 15 minutes; where it does not say why it refuses, a third of that is to blame enough."""
+"""Seconds of clock skew that explain a refusal without a reason; S3 refuses 15 minutes, and this is a third."""
 
 _MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _MOVED = {
@@ -60,9 +60,9 @@ _REASONS: Mapping[str, str] = {
 
 
 class StorageError(CodedError):
-    """S3 is away, too slow, or answers with an error. The same call may succeed later.
+    """S3 is unavailable, too slow, or answers with an error. The same call may succeed later.
 
-    `reason` is set where an operator must do something about it, and names no host, path or secret. `s3_code` is the
+    `reason` is set if an operator must act, and names no host, path or secret. `s3_code` is the
     code of S3's own answer, "" where there was none.
     """
 
@@ -77,7 +77,7 @@ class StorageError(CodedError):
 
 
 class MissingError(StorageError):
-    """S3 knows no such key, bucket or upload. Where nobody expects that, it counts as any other failure."""
+    """There is no such key, bucket or upload. A caller that does not expect this treats it as any other failure."""
 
 
 class AnswerError(Exception):
@@ -88,26 +88,26 @@ class NoCredentialsError(Exception):
     """The machine's own AWS settings give no credentials. `__cause__` is what is wrong with them, if anything."""
 
 
-_NO_ANSWER = (AnswerError, ResponseParserError, KeyError)  # a KeyError names the part of an answer that is missing
+_NO_ANSWER = (AnswerError, ResponseParserError, KeyError)  # KeyError: a part of the answer is missing
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What reasons name: the bucket, and the region that requests are signed for."""
+    """What a reason refers to: the bucket, and the region that requests are signed for."""
 
     bucket: str
     region: str
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether networks and servers fail like this; anything else is a fault in the client library, or in us."""
+    """Returns whether networks and servers fail like this; anything else is a bug, here or in the client library."""
     return isinstance(
         error, (BotoCoreError, ClientError, aiohttp.ClientError, OSError, NoCredentialsError, *_NO_ANSWER)
     )
 
 
 def translate(error: Exception, place: Place) -> StorageError:
-    """What any exception of the S3 client means."""
+    """Translates any exception of the S3 client."""
     if isinstance(error, ClientError):
         return _answered(error, place)
     if isinstance(error, _NO_ANSWER):
@@ -127,7 +127,7 @@ def translate(error: Exception, place: Place) -> StorageError:
 
 
 def _is_caused_by_file(error: Exception) -> bool:
-    """A file of certificates that cannot be read, or has none in it; a socket's errors come in another form."""
+    """Returns whether a file of certificates is unreadable or empty; socket errors have another form."""
     return isinstance(getattr(error, "kwargs", {}).get("error"), FileNotFoundError | PermissionError | ssl.SSLError)
 
 
@@ -180,13 +180,13 @@ def _moved(region: str, place: Place) -> str:
 
 
 def _skew_s(answer: Any, headers: Mapping[str, str]) -> float | None:
-    """Seconds by which our clock is ahead of S3's, by the time that its answer tells."""
+    """Returns the seconds by which this machine's clock is ahead of S3's, by the time in its answer."""
     try:
         if text := answer.get("Error", {}).get("ServerTime"):
-            told = datetime.fromisoformat(text)
+            theirs = datetime.fromisoformat(text)
         else:
-            told = parsedate_to_datetime(headers.get("date", ""))
-        return (datetime.now(UTC) - (told if told.tzinfo else told.replace(tzinfo=UTC))).total_seconds()
+            theirs = parsedate_to_datetime(headers.get("date", ""))
+        return (datetime.now(UTC) - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return None
 

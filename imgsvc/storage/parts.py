@@ -1,4 +1,4 @@
-"""Streams cut into parts of equal size, and uploads of several of them."""
+"""Cuts streams into parts of equal size, and uploads them."""
 
 import asyncio
 import hashlib
@@ -17,14 +17,14 @@ __all__ = ["PART_BYTES", "Digest", "PartsUpload", "StreamParts"]
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What went through a stream: its size in bytes and its SHA-256 in hex."""
+    """A stream's size in bytes and its SHA-256 in hex."""
 
     bytes: int
     sha256: str
 
 
 class StreamParts:
-    """Cuts a stream into parts of PART_BYTES, and knows what went through."""
+    """Cuts a stream into parts of PART_BYTES, and computes its digest."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
@@ -34,24 +34,24 @@ class StreamParts:
         self._sha256 = hashlib.sha256()
 
     async def whole(self) -> bytearray | None:
-        """All of the stream where it is shorter than a part; else None, and the parts are still to come."""
+        """Returns the whole stream if it is shorter than a part; otherwise None, and `next` returns the parts."""
         self._first = await self.next()
         return self._first if len(self._first) < PART_BYTES else None
 
     async def next(self) -> bytearray:
-        """The next part; shorter than PART_BYTES at the stream's end, empty behind it."""
+        """Returns the next part; shorter than PART_BYTES at the stream's end, empty after it."""
         if self._first:
             part, self._first = self._first, None
             return part
         part = bytearray(self._rest)
         self._rest = b""
-        # equal parts, since some S3 servers refuse others
+        # equal sizes, since some S3 servers refuse others
         while len(part) < PART_BYTES and (chunk := await anext(self._chunks, None)) is not None:
             self._size += len(chunk)
             self._sha256.update(chunk)
-            room = PART_BYTES - len(part)
-            part += chunk[:room]
-            self._rest = chunk[room:]
+            missing = PART_BYTES - len(part)
+            part += chunk[:missing]
+            self._rest = chunk[missing:]
         return part
 
     def digest(self) -> Digest:
@@ -60,7 +60,7 @@ class StreamParts:
 
 @dataclass(frozen=True, slots=True)
 class PartsUpload:
-    """One upload of several parts, from its beginning to its completion."""
+    """A multipart upload, from its beginning to its completion."""
 
     client: "S3Client"
     calls: Calls
@@ -69,7 +69,7 @@ class PartsUpload:
     on_stored: Callable[[int], None]
 
     async def begin(self, content_type: str, metadata: Mapping[str, str]) -> tuple[str, bool]:
-        """The upload's id, and whether an earlier try may have begun one too, without our hearing of it."""
+        """Begins it; returns its id, and whether an earlier try may have begun another one and its answer was lost."""
         async with self.calls.call():
             begun = await self.client.create_multipart_upload(
                 Bucket=self.bucket, Key=self.key, ContentType=content_type, Metadata=dict(metadata)
@@ -77,12 +77,12 @@ class PartsUpload:
             return begun["UploadId"], bool(begun["ResponseMetadata"].get("RetryAttempts"))
 
     async def send(self, upload_id: str, parts: StreamParts) -> list[str]:
-        """Sends each part while the next one fills; their ETags in order."""
+        """Sends each part while the next one is filled; returns the ETags in order."""
         etags: list[str] = []
         part = await parts.next()
         while part:
             sending = asyncio.create_task(self._send_part(upload_id, len(etags) + 1, part))
-            del part  # the task alone holds it, so that it is freed as soon as it is sent
+            del part  # only the task holds it, so that it is freed as soon as it is sent
             try:
                 part = await parts.next()
                 etags.append(await sending)
@@ -92,7 +92,7 @@ class PartsUpload:
         return etags
 
     async def complete(self, upload_id: str, etags: list[str]) -> bool:
-        """Whether S3 says what it made of it; an answer without is none."""
+        """Completes it; returns whether the answer has an ETag, without which nothing is proven."""
         async with self.calls.call():
             done = await self.client.complete_multipart_upload(
                 Bucket=self.bucket,

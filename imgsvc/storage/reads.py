@@ -1,4 +1,4 @@
-"""Objects and spans of them, as they come from S3, and what their headers say."""
+"""Reads objects and spans of them from S3, and parses their headers."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _PLAIN = {"", "identity", "aws-chunked"}
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """An object's headers. `etag` is quoted, as HTTP wants it; `expires_at` is in ms since the epoch; `owner` is
-    whose key it was uploaded with, "" where there was none.
+    the owner of the API key that uploaded it, or "".
     """
 
     size: int
@@ -32,29 +32,37 @@ class ObjectInfo:
 
 
 def metadata(expires_at: int | None, owner: str) -> dict[str, str]:
-    """What an object says of itself, so that who serves it asks nobody else."""
+    """Returns the metadata stored with an object, so that serving it needs no other look-up."""
     return ({} if expires_at is None else {_EXPIRES_AT: str(expires_at)}) | ({_OWNER: owner} if owner else {})
 
 
 def info(answer: Mapping[str, Any]) -> ObjectInfo:
-    """Raises AnswerError, KeyError or ValueError where the headers are not those of an object of ours."""
+    """Parses an object's headers.
+
+    Raises:
+        AnswerError, KeyError, ValueError: they are not those of an object of this service.
+    """
     if answer.get("ContentEncoding", "") not in _PLAIN:
-        raise AnswerError("something on the way compresses objects")
+        raise AnswerError("a proxy on the way compresses objects")
     whole = answer.get("ContentRange", "").rpartition("/")[2]
     size = int(whole) if whole else answer["ContentLength"]
-    said = answer["Metadata"]
-    expires_at = int(said[_EXPIRES_AT]) if _EXPIRES_AT in said else None
+    stored = answer["Metadata"]
+    expires_at = int(stored[_EXPIRES_AT]) if _EXPIRES_AT in stored else None
     content_type = answer.get("ContentType", "application/octet-stream")
-    return ObjectInfo(size, answer["ETag"], answer["LastModified"], content_type, expires_at, said.get(_OWNER, ""))
+    return ObjectInfo(size, answer["ETag"], answer["LastModified"], content_type, expires_at, stored.get(_OWNER, ""))
 
 
 def check_span(answer: Mapping[str, Any], span: Span | None) -> None:
-    """Raises AnswerError where S3 answers with other bytes than those asked for."""
-    said = answer.get("ContentRange", "")
+    """Checks that an answer contains the requested bytes.
+
+    Raises:
+        AnswerError: it contains others.
+    """
+    received = answer.get("ContentRange", "")
     first, last = span or (0, answer["ContentLength"] - 1)
-    if said and not said.startswith(f"bytes {first}-"):
-        raise AnswerError(f"a range is answered by another one, {said}")
-    if (not said and first) or answer["ContentLength"] > last - first + 1:
+    if received and not received.startswith(f"bytes {first}-"):
+        raise AnswerError(f"a range is answered by another one, {received}")
+    if (not received and first) or answer["ContentLength"] > last - first + 1:
         raise AnswerError("ranges are answered by whole objects")
 
 
@@ -64,6 +72,6 @@ async def chunks(calls: Calls, body: Any, size: int) -> AsyncIterator[bytes]:
         async with calls.call(timed=False):
             chunk = await body.read(min(_READ_BYTES, left))
         if not chunk:
-            raise StorageError  # cut short: what came must not be taken for the whole
+            raise StorageError  # cut short: it must not pass for the whole object
         left -= len(chunk)
         yield chunk

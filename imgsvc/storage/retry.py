@@ -1,4 +1,4 @@
-"""Which failures are tried again, and when; and redirects, which are never followed."""
+"""Decides which failures are retried, and when. Redirects are never followed."""
 
 import random
 from http import HTTPStatus
@@ -8,46 +8,46 @@ from botocore.exceptions import EndpointConnectionError, HTTPClientError, ProxyC
 
 _TRIES = 8
 _PAUSES_S = (0.05, 0.5)
-_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-_LASTING = {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, HTTPStatus.INSUFFICIENT_STORAGE}
-_PASSING_CODES = {
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_PERMANENT = {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, HTTPStatus.INSUFFICIENT_STORAGE}
+_TRANSIENT_CODES = {
     *("RequestTimeout", "OperationAborted", "ConditionalRequestConflict"),
     *("SlowDown", "TooManyRequests", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestThrottled"),
     *("InternalError", "InternalFailure", "ServiceUnavailable", "BandwidthLimitExceeded"),
 }
 
 
-def again(attempts: int, response: Any, caught_exception: Exception | None, **_: Any) -> float | None:
-    """Seconds until a call that failed is tried again, or None where that is of no use.
+def retry_delay_s(attempts: int, response: Any, caught_exception: Exception | None, **_: Any) -> float | None:
+    """Returns the seconds until a failed call is retried, or None if that is of no use.
 
     botocore's own pauses grow so fast that few tries fit into a call's deadline. With these, 30 % of failures on the
-    way make a call fail once in 15 000 times, and an S3 that is away is told within two seconds or so.
+    way make a call fail once in 15 000 times, and an unavailable S3 is reported within about two seconds.
     """
-    if attempts >= _TRIES or not (_passes(response) or _breaks_off(caught_exception)):
+    if attempts >= _TRIES or not (_is_transient(response) or _is_cut_off(caught_exception)):
         return None
     return random.uniform(0.5, 1) * min(_PAUSES_S[1], _PAUSES_S[0] * 2 ** (attempts - 1))  # noqa: S311 (no secret)
 
 
-def stay(params: dict[str, Any], **_: Any) -> None:
+def disable_redirects(params: dict[str, Any], **_: Any) -> None:
     """Keeps botocore from following a redirect to another region.
 
-    It asks for the bucket's region by a request which may be redirected itself, without an end. Our region is a
-    setting, and what is wrong with it is said.
+    It requests the bucket's region, and that request may itself be redirected, without end. Here the region is a
+    setting, and a wrong one is reported.
     """
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
-def _passes(response: Any) -> bool:
+def _is_transient(response: Any) -> bool:
     if response is None:
         return False
     status = response[0].status_code
     return (
-        status in _PASSING
-        or (status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in _LASTING)
-        or response[1].get("Error", {}).get("Code") in _PASSING_CODES
+        status in _TRANSIENT
+        or (status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PERMANENT)
+        or response[1].get("Error", {}).get("Code") in _TRANSIENT_CODES
     )
 
 
-def _breaks_off(error: Exception | None) -> bool:
-    passing = isinstance(error, EndpointConnectionError | HTTPClientError | ProxyConnectionError)
-    return passing and not isinstance(error, SSLError)
+def _is_cut_off(error: Exception | None) -> bool:
+    is_transport = isinstance(error, EndpointConnectionError | HTTPClientError | ProxyConnectionError)
+    return is_transport and not isinstance(error, SSLError)

@@ -7,7 +7,7 @@ from imgsvc.runtime.streams import make_usable
 def main() -> None:
     stay_behind()
     make_usable()
-    from imgsvc.worker.run import main as run  # which takes its time, and a signal may come meanwhile
+    from imgsvc.worker.run import main as run  # takes long, and a signal may arrive meanwhile
 
     run()
 

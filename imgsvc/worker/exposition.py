@@ -1,4 +1,4 @@
-"""A worker's metrics over HTTP: one short answer, whatever is asked, to few at a time."""
+"""A worker's metrics over HTTP: short answers, to a few connections at a time."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ _MAX_HEAD_BYTES = 8 * 1024
 
 @asynccontextmanager
 async def exposed(metrics: Metrics, listener: socket.socket | None) -> AsyncGenerator[None]:
-    """Answers at `listener`, where there is one, until this is left."""
+    """Serves the metrics at `listener`, if there is one, until the context is left."""
     if listener is None:
         yield
         return
@@ -29,7 +29,7 @@ async def exposed(metrics: Metrics, listener: socket.socket | None) -> AsyncGene
                 await _answer(metrics, reader, writer)
         finally:
             connections.discard(task)
-            writer.transport.abort()  # what is to be sent is in the kernel's hands by now
+            writer.transport.abort()  # the answer is in the kernel's buffer by now
 
     server = await asyncio.start_server(answer, sock=listener, limit=_MAX_HEAD_BYTES)
     try:
@@ -41,7 +41,7 @@ async def exposed(metrics: Metrics, listener: socket.socket | None) -> AsyncGene
 
 
 async def _answer(metrics: Metrics, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # whoever hangs up, dawdles or talks too much gets no answer
+    # a client that hangs up, is too slow or sends too much gets no answer
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         async with asyncio.timeout(DEADLINE_S):
             head = await reader.readuntil(b"\r\n\r\n")

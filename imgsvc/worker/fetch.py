@@ -1,4 +1,4 @@
-"""Fetches an original from the URL that its client named, and stores it as if it had been uploaded."""
+"""Fetches an original from a client's URL, and stores it as if it had been uploaded."""
 
 import hashlib
 import random
@@ -18,11 +18,11 @@ from imgsvc.storage import Storage
 REDIRECTS = 3
 _IDLE_S = 10.0
 _BUSY_S = 1.0
-_MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class FetchLaterError(Exception):
-    """Not now. `delay_s` is set where the reason is ours: so many fetches are under way already."""
+    """The image cannot be fetched now. `delay_s` is set if this worker is the reason: too many fetches are running."""
 
     def __init__(self, detail: str, delay_s: float | None = None) -> None:
         super().__init__(detail)
@@ -43,12 +43,12 @@ class Fetcher:
     _under_way: int = 0
 
     async def __call__(self, claim: Claim, url: str, owner: str) -> bytes:
-        """The original, stored as its owner's and noted in its record.
+        """Fetches the original, stores it under its owner, and writes its size and hash into the record.
 
         Raises:
-            JobError: it will never be had.
-            FetchLaterError: it may be had later.
-            StorageError, QueueUnavailableError: it could not be kept.
+            JobError: it can never be fetched.
+            FetchLaterError: it may be fetched later.
+            StorageError, QueueUnavailableError: it could not be stored.
         """
         with self._slot():
             data = await self._get(url)
@@ -61,7 +61,7 @@ class Fetcher:
         return data
 
     async def _get(self, url: str) -> bytes:
-        """What the URL leads to. It is held whole, as an original is while its job runs, so it is stored in one put."""
+        """Downloads the file, into memory as a whole, as an original is while its job runs: one put stores it."""
         timeouts = Timeouts(self.timeout_s, _IDLE_S)
         head, parts = b"", list[bytes]()
         try:
@@ -71,7 +71,7 @@ class Fetcher:
                     parts.append(chunk)
                     head += chunk[: SNIFF_BYTES - len(head)]
                     if len(head) == SNIFF_BYTES and sniff(head) is None:
-                        break  # no image: the rest of it is of no use
+                        break  # not an image: the rest is not needed
         except UnreachableError as error:
             raise FetchLaterError(error.detail) from error
         except (UrlNotAllowedError, TooLongError) as error:
@@ -94,6 +94,6 @@ def _check_status(answer: Answer) -> None:
     if answer.status == HTTPStatus.OK:
         return
     detail = f"The URL's host answered with status {answer.status}."
-    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status in _MAY_PASS:
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status in _TRANSIENT:
         raise FetchLaterError(detail)
     raise JobError("fetch_failed", detail)

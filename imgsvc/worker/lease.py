@@ -1,15 +1,15 @@
 """The arq adapter: stock arq's job runner under leases of seconds.
 
-arq's `Worker` keeps its way of running a job: function table, time limit, context, cancelling. What it takes
-from the queue and gives back goes through jobs/queue.py instead, so that each job has one fenced owner:
+arq's `Worker` keeps its way of running a job: function table, time limit, context, cancelling. Claiming
+and releasing go through jobs/queue.py instead, so that each job has a single fenced owner:
 
 * `main` waits for a doorbell instead of polling every half second, and renews the leases of what it runs;
-* while something that jobs need is away, nothing is claimed;
+* while something that jobs need is unavailable, nothing is claimed;
 * `start_jobs` is one claim of as many jobs as there are free slots;
-* the body of a job is the same for all of them, and comes from here: what is to be done stands in its record;
-* `finish_job` hands the outcome to the queue, which takes it only from the lease's owner.
+* all jobs have the same body, which is made here: what is to be done is in the job's record;
+* `finish_job` passes the outcome to the queue, which accepts it only from the lease's owner.
 
-Written against arq 0.28, which is in maintenance; tests hold the overridden signatures against it.
+Written against arq 0.28, which is in maintenance; tests compare the overridden signatures with it.
 """
 
 import asyncio
@@ -37,26 +37,26 @@ from imgsvc.runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-"""How long a lost doorbell, or a lapsed lease, can go unnoticed."""
+"""Seconds for which a lost doorbell or a lapsed lease can go unnoticed."""
 
 JOB_TIMEOUT_S = 300
-"""The longest that one attempt may take, whatever it waits for."""
+"""Seconds that an attempt may take, waiting included."""
 
 PROBE_S = (0.6, 1.0)
-"""How long to wait, at random between these, before asking again for what is away."""
+"""Bounds, in seconds, of the random pause before probing again for what is unavailable."""
 
-GIVE_BACK_S = 3
-"""How long a stopping worker tries to give back what it could not finish; after that its leases lapse."""
+RELEASE_S = 3
+"""Seconds for which a stopping worker tries to release unfinished jobs; after that their leases lapse."""
 
 _FUNCTION = "process"
-_NEVER = 2**31  # arq's own count of tries: the queue's counts are the ones that matter
+_NEVER = 2**31  # disables arq's own count of tries: the queue counts deliveries
 
 
 class LeasedWorker(Worker):
     """Runs `perform` for each job that it can lease, at most `slots` at once.
 
-    Once `perform` has postponed a job, and not it alone, no other is claimed until `can_perform` says that it makes
-    sense again.
+    Once `perform` has postponed a job for a reason that holds for all jobs, none is claimed until `can_perform` returns
+    True.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class LeasedWorker(Worker):
         self._perform = perform
         self._can_perform = can_perform
         self._metrics = metrics
-        self._me = WorkerInfo(f"{process_name(os.getpid()) or ''}-{secrets.token_hex(4)}", sandbox)
+        self._info = WorkerInfo(f"{process_name(os.getpid()) or ''}-{secrets.token_hex(4)}", sandbox)
         self._claims: dict[str, Claim] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._ending: set[str] = set()  # their outcome is on its way to the queue, which alone judges it
+        self._ending: set[str] = set()  # their outcome is being sent to the queue, which decides whether it counts
         self._bell = asyncio.Event()
         self._renew_s = settings.lease_s / 3
         self._renewed_at = 0.0
@@ -89,15 +89,16 @@ class LeasedWorker(Worker):
             max_jobs=slots,
             max_tries=_NEVER,
             handle_signals=False,
-            job_serializer=_nothing,
+            job_serializer=_no_result,
             job_deserializer=orjson.loads,
             log_results=False,
         )
 
     async def main(self) -> None:
-        """Claims and runs jobs until `stop`, then gives those under way `drain_s` seconds and the rest back."""
+        """Claims and runs jobs until `stop`; then waits `drain_s` seconds for running jobs and releases the others."""
         self._renewed_at = monotonic()
-        async with asyncio.TaskGroup() as group:  # a worker that cannot renew or hear any more must not go on
+        # a worker that can no longer renew leases or receive signals must not continue
+        async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._renew()), group.create_task(self._listen())]
             try:
                 while self.allow_pick_jobs:
@@ -111,48 +112,49 @@ class LeasedWorker(Worker):
                 left = [*helpers, *self.tasks.values()]
                 for task in left:
                     task.cancel()
-                await asyncio.wait(left, timeout=GIVE_BACK_S)
-                with suppress(QueueUnavailableError):  # then it is forgotten when its heartbeat lapses
-                    await self._queue.leave(self._me)
+                await asyncio.wait(left, timeout=RELEASE_S)
+                with suppress(QueueUnavailableError):  # then its entry expires with its heartbeat
+                    await self._queue.leave(self._info)
 
     def stop(self) -> None:
-        """Claims nothing more; `main` returns when the jobs under way are done."""
+        """Stops claiming; `main` returns when the running jobs are done."""
         self.allow_pick_jobs = False
         self._bell.set()
 
     async def _poll_iteration(self) -> None:
         free = self.max_jobs - len(self.tasks)
-        if free == 0 or not await self._is_able():
+        if free == 0 or not await self._can_claim():
             return
         try:
-            if monotonic() - self._renewed_at > 2 * self._renew_s:  # we froze, or Redis was away
+            if monotonic() - self._renewed_at > 2 * self._renew_s:  # this process was frozen, or Redis was unavailable
                 await self._renew_leases()
-                await asyncio.sleep(TICK_S)  # others renew theirs too, before a lapsed one costs its job a delivery
-            claims = await self._queue.claim(self._me.name, free, self._given_up)
+                # other workers renew theirs too, before a lapsed lease costs its job a delivery
+                await asyncio.sleep(TICK_S)
+            claims = await self._queue.claim(self._info.name, free, self._log_exhausted)
         except QueueUnavailableError:
             return
         for claim in claims:
             await self._take(claim)
 
     async def _take(self, claim: Claim) -> None:
-        ours = self._claims.get(claim.id)
+        current = self._claims.get(claim.id)
         if claim.id not in self.tasks:
             self._start(claim)
-        elif ours and claim.lapsed == ours.token:  # nobody else wanted the job: go on with it
+        elif current and claim.lapsed == current.token:  # no other worker has claimed the job: it goes on
             self._claims[claim.id] = claim
-        else:  # it was cancelled and retried, and what we are at counts for nothing: its files are cleared
+        else:  # it was cancelled and retried: the running attempt no longer counts, and its files are cleared
             self._revoke(claim.id)
             with suppress(QueueUnavailableError):
                 await self._queue.release(claim, TICK_S)
 
-    async def _is_able(self) -> bool:
-        """False from a postponed job on, until what it lacked is there again."""
+    async def _can_claim(self) -> bool:
+        """Returns False after a job was postponed, until what it lacked is available again."""
         if self._probe_at is None:
             return True
         if monotonic() < self._probe_at:
             return False
         if await self._can_perform():
-            log.info("claiming again")
+            log.info("claiming jobs again")
             self._probe_at = None
         else:
             self._probe_at = _next_probe()
@@ -168,24 +170,24 @@ class LeasedWorker(Worker):
         incr_score: int | None,
         keep_in_progress: float | None,
     ) -> None:
-        """Ends or gives back a job, as often as it takes: until Redis answers, its outcome is only here."""
-        # arq cancelled it (shutdown, lost lease) where there is neither an outcome nor an end
+        """Finishes or releases a job, and repeats that until Redis answers: nothing else has the outcome until then."""
+        # without an outcome and not finished: arq cancelled it (shutdown, lost lease)
         stopped = Postponed(0) if not finish else Failure("internal_error", JOB_FAILURES["internal_error"])
         outcome, claim = self._outcomes.pop(job_id, stopped), self._claims[job_id]
         self._ending.add(job_id)
         try:
-            owned = await self._tell(claim, outcome)
+            owned = await self._report(claim, outcome)
         finally:
             self._ending.discard(job_id)
             self._claims.pop(job_id, None)
         if owned and not isinstance(outcome, Postponed):
             self._metrics.ended(outcome.code if isinstance(outcome, Failure) else "success")
         if not owned:
-            log.warning("%s was no longer ours: its outcome counts for nothing", job_id)
+            log.warning("%s: the lease was lost, the outcome is dropped", job_id)
 
-    async def _tell(self, claim: Claim, outcome: Outcome) -> bool:
+    async def _report(self, claim: Claim, outcome: Outcome) -> bool:
         while True:
-            claim = self._claims.get(claim.id, claim)  # it may have been claimed anew meanwhile, by ourselves
+            claim = self._claims.get(claim.id, claim)  # this worker may have claimed it anew meanwhile
             with suppress(QueueUnavailableError):
                 if isinstance(outcome, Postponed):
                     return await self._queue.release(claim, outcome.delay_s)
@@ -193,7 +195,7 @@ class LeasedWorker(Worker):
             await asyncio.sleep(TICK_S)
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
-        """Ends a job that arq could not even start."""
+        """Finishes a job that arq could not start."""
         await self.finish_job(job_id, True, None, None, False, None, None)
 
     def _start(self, claim: Claim) -> None:
@@ -202,9 +204,9 @@ class LeasedWorker(Worker):
         self.tasks[claim.id] = task
         task.add_done_callback(lambda done: self._ended(claim, done))
 
-    def _given_up(self, job_id: str) -> None:
+    def _log_exhausted(self, job_id: str) -> None:
         self._metrics.ended("attempts_exhausted")
-        log.error("%s is given up: its workers died too often", job_id, extra=logs.fields(upload_id=job_id))
+        log.error("%s has failed: its workers died too often", job_id, extra=logs.fields(upload_id=job_id))
 
     async def _job(self, claim: Claim) -> None:
         """One job from its claim to its end."""
@@ -237,7 +239,7 @@ class LeasedWorker(Worker):
             self._outcomes[claim.id] = Failure("internal_error", JOB_FAILURES["internal_error"])
         else:
             if isinstance(outcome, Postponed) and not outcome.alone and self._probe_at is None:
-                log.warning("claiming nothing until what jobs need is there again")
+                log.warning("no job is claimed until what jobs need is available again")
                 self._probe_at = _next_probe()
 
     async def _renew(self) -> None:
@@ -249,9 +251,9 @@ class LeasedWorker(Worker):
 
     async def _renew_leases(self) -> None:
         tokens = {claim.id: claim.token for claim in self._claims.values()}
-        for job_id in await self._queue.renew(self._me, tokens):
+        for job_id in await self._queue.renew(self._info, tokens):
             claim = self._claims.get(job_id)
-            if claim and claim.token == tokens[job_id]:  # not claimed anew since we asked
+            if claim and claim.token == tokens[job_id]:  # not claimed anew meanwhile
                 self._revoke(job_id)
         self._renewed_at = monotonic()
 
@@ -264,18 +266,18 @@ class LeasedWorker(Worker):
 
     def _revoke(self, job_id: str) -> None:
         if job_id in self.tasks and job_id not in self._ending:
-            log.info("%s was taken back", job_id)
+            log.info("%s: the lease was revoked", job_id)
             self.tasks[job_id].cancel()
 
     async def _drain(self) -> None:
         if not self.tasks:
             return
-        log.info("finishing %d jobs, for %g s at most", len(self.tasks), self._drain_s)
+        log.info("waiting for %d running jobs, at most %g s", len(self.tasks), self._drain_s)
         await asyncio.wait(self.tasks.values(), timeout=self._drain_s)
 
 
 class _Bodies:
-    """All that arq's `run_job` asks of Redis: what the job's body is, and for the how many-th time it is run."""
+    """Replaces Redis for arq's `run_job`, which reads a job's body and its number of tries."""
 
     default_queue_name = ""  # its queue is never read
 
@@ -291,12 +293,12 @@ class _Body:
     def expire(self, _key: str, _seconds: int) -> None: ...
 
     async def execute(self) -> tuple[bytes, int, bool]:
-        """A job as arq 0.28 reads it: function, arguments, keyword arguments, try, time of enqueueing."""
+        """Returns a job as arq 0.28 reads it: function, arguments, keyword arguments, try, time of enqueueing."""
         return orjson.dumps({"f": _FUNCTION, "a": [], "k": {}, "t": None, "et": round(time() * 1000)}), 1, True
 
 
-def _nothing(_: object) -> bytes:
-    """What arq would keep of a job's end: the queue has its own, and no JSON for an exception."""
+def _no_result(_: object) -> bytes:
+    """Serializes no result: the queue stores outcomes itself, and an exception has no JSON."""
     return b""
 
 

@@ -1,4 +1,4 @@
-"""A worker: takes jobs from the queue until it is told to stop."""
+"""A worker: runs jobs from the queue until SIGTERM or SIGINT."""
 
 import asyncio
 import logging
@@ -30,9 +30,9 @@ _SLOTS_BEYOND_DECODERS = 2  # so that originals are fetched and results stored w
 
 
 async def work(settings: Settings, listener: socket.socket | None) -> None:
-    """Runs one worker; returns after SIGTERM or SIGINT, when its jobs are done or given back.
+    """Runs one worker; returns after SIGTERM or SIGINT, when its jobs are done or released.
 
-    Its metrics are told at `listener`, where there is one.
+    Its metrics are served at `listener`, if there is one.
     """
     metrics = WorkerMetrics()
     decoders = DecoderPool(
@@ -74,13 +74,13 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
         _warn_about_sandbox(decoders.sandbox_status)
         log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.sandbox_status)
-        async with asyncio.TaskGroup() as group:  # one that breaks ends the worker, where all can see it
-            beside = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
+        async with asyncio.TaskGroup() as group:  # a task that fails ends the worker, visibly
+            helpers = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
             if settings.webhook_key:
                 sender = WebhookSender(queue, outbound, settings.webhook_key, settings.file_urls)
-                beside.append(group.create_task(sender.run()))
+                helpers.append(group.create_task(sender.run()))
             await worker.main()
-            for task in beside:
+            for task in helpers:
                 task.cancel()
     log.info("stopped")
 
@@ -90,7 +90,7 @@ def _warn_about_sandbox(sandbox_status: str) -> None:
         log.warning("decoders run without their sandbox on this system, which has none: for development only")
     elif sandbox_status != "full":
         log.warning(
-            "decoders run without all of their sandbox (%s): do not point this at strangers' images", sandbox_status
+            "decoders run without all of their sandbox (%s): do not use it for untrusted images", sandbox_status
         )
 
 
@@ -101,6 +101,6 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"imgsvc worker cannot start:\n{error}")
     startup.set_up(settings)
-    # until `work` listens for it there is nothing to finish; uvloop would call it a failure
+    # before `work` handles the signal there is nothing to finish; uvloop would report a failure
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     uvloop.run(work(settings, listener))

@@ -1,7 +1,7 @@
-"""The sweeper: clears from storage what the queue says is owed to nobody any more.
+"""The sweeper: removes from storage what the queue lists as obsolete.
 
-Uploads whose API process died, jobs that were cancelled, files whose time is up, and what a straggler may have
-stored behind a DELETE. Every worker runs one; the queue hands each upload to one of them at a time (sweep.lua).
+These are uploads of API processes that died, cancelled jobs, expired files, and files that a late process may have
+stored after a DELETE. Every worker runs one; the queue gives an upload to one sweeper at a time (sweep.lua).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from imgsvc.storage import Storage, StorageError
 log = logging.getLogger(__name__)
 
 BATCH = 20
-"""Fewer than a sweeper clears within its hold, even from a slow storage."""
+"""Number of uploads that a sweeper clears within its claim, even from slow storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Sweeper:
     interval_s: float
 
     async def run(self) -> None:
-        """Sweeps until it is cancelled. What cannot be cleared now is handed out again later."""
+        """Sweeps until it is cancelled. What cannot be cleared now is listed again later."""
         while True:
             # jittered, so that many workers do not all ask at once
             await asyncio.sleep(self.interval_s * random.uniform(0.5, 1))  # noqa: S311 (no secret)
@@ -38,12 +38,12 @@ class Sweeper:
                 continue  # the queue logs its own outages
 
     async def sweep(self) -> int:
-        """Clears what is due, a batch at most; returns how many uploads it could clear."""
+        """Clears what is due, at most one batch; returns the number of uploads that it cleared."""
         cleared = 0
         for upload in await self.queue.sweep(BATCH):
             try:
                 await self._clear(upload)
-            except StorageError as error:  # it comes again, and must not keep those behind it
+            except StorageError as error:  # it is listed again, and must not block the others
                 log.warning("%s cannot be cleared now: %r", upload.id, error.__cause__)
                 if not await self.storage.is_there():
                     break

@@ -1,4 +1,4 @@
-"""What a job does: fetch the original, have its variants rendered, store them, and say what came of it."""
+"""What a job does: fetches the original, has its variants rendered, stores them, and returns the outcome."""
 
 import asyncio
 import hashlib
@@ -23,15 +23,15 @@ from imgsvc.worker.fetch import Fetcher, FetchLaterError
 log = logging.getLogger(__name__)
 
 DECODER_TRIES = 2
-"""An image that kills its decoder gets one more, in case it was the decoder's fault."""
+"""Attempts at an image that kills its decoder: two, in case the decoder was the cause."""
 
 _DECODER_DIED = {"decode_timeout", "decoder_oom", "decoder_crashed"}
 
 DEADLINE_S = 24 * 3600
-"""How long a job waits for what its worker lacks, such as storage that is away."""
+"""Seconds that a job waits for what its worker lacks, such as unavailable storage."""
 
 FETCH_DEADLINE_S = 600
-"""How long a job waits for a host that is away: its client waits too."""
+"""Seconds that a job waits for an unreachable host, while its client waits too."""
 
 _BACKOFF_S = (1.0, 30.0)
 _REPORT_S = 0.2
@@ -42,7 +42,7 @@ Report = Callable[[int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """Does the jobs of one worker. Calling it never raises for what a file or a dependency did wrong."""
+    """Runs the jobs of a worker. A wrong file or a failed dependency becomes an outcome, never an exception."""
 
     queue: Queue
     storage: Storage
@@ -83,7 +83,7 @@ class Processor:
         except StorageError as error:
             log.warning("%s: %r", record.id, error.__cause__)
             return _postpone(record, Failure(error.code, error.detail))
-        except DecoderStartError:  # this worker's fault: another one may do it meanwhile
+        except DecoderStartError:  # a fault of this worker: another may run the job meanwhile
             return _postpone(record, Failure("internal_error", JOB_FAILURES["internal_error"]))
         except QueueUnavailableError:
             return Postponed(_BACKOFF_S[0])
@@ -108,7 +108,7 @@ class Processor:
         return await self._stored(record)
 
     async def _stored(self, record: Record) -> bytes:
-        """The original from storage, proven to be what was uploaded."""
+        """Reads the original from storage, and verifies its hash."""
         source = record.source
         if source is None:
             raise JobError("source_missing")
@@ -145,7 +145,7 @@ class Processor:
             )
             for file, rendition in zip(files, rendered.renditions, strict=True)
         ]
-        # wait for all of them, so that none still writes when the job has ended
+        # waits for all of them, so that none still writes when the job has ended
         for result in await asyncio.gather(*puts, return_exceptions=True):
             if result is not None:
                 raise result
@@ -153,7 +153,7 @@ class Processor:
 
     @asynccontextmanager
     async def _reporting(self, claim: Claim) -> AsyncGenerator[Report]:
-        """Writes the newest progress a few times a second: a job that is quicker than that writes none."""
+        """Writes the latest progress a few times a second; a job that is faster writes none."""
         latest = _Latest()
 
         async def write() -> None:
@@ -161,7 +161,9 @@ class Processor:
                 await asyncio.sleep(_REPORT_S)
                 if latest.changed:
                     latest.changed = False
-                    with suppress(QueueUnavailableError):  # the next one may get through, and the outcome will
+                    with suppress(
+                        QueueUnavailableError
+                    ):  # the next write may succeed, and the outcome is repeated until it does
                         await self.queue.progress(claim, latest.progress, latest.step)
 
         writer = asyncio.create_task(write())
@@ -182,7 +184,7 @@ class _Latest:
 
 
 class _Stopwatch:
-    """Times one attempt and its steps, those that fail too."""
+    """Measures an attempt and its steps, including failed ones."""
 
     def __init__(self, metrics: WorkerMetrics) -> None:
         self._metrics = metrics
@@ -201,12 +203,12 @@ class _Stopwatch:
             log.debug("step", extra=logs.fields(step=name, ms=ms))
 
     def read(self) -> dict[str, float]:
-        """Milliseconds since it was made, and of each step."""
+        """Returns milliseconds since its creation, and those of each step."""
         return {"ms": round((perf_counter() - self._begin) * 1000, 1), **self._steps_ms}
 
 
 def _code(outcome: Outcome) -> str:
-    """success, postponed, or a code of problems.JOB_FAILURES."""
+    """Returns success, postponed, or a code of problems.JOB_FAILURES."""
     return outcome.code if isinstance(outcome, Failure) else type(outcome).__name__.lower()
 
 
@@ -221,13 +223,13 @@ def _file(rendition: Rendition) -> File:
     )
 
 
-def _postpone(record: Record, at_last: Failure) -> Outcome:
-    """What all jobs need is away: this one waits for it, longer each time, and not for ever."""
-    return at_last if _waited_s(record) > DEADLINE_S else Postponed(_backoff_s(record))
+def _postpone(record: Record, failure: Failure) -> Outcome:
+    """Postpones a job because what all jobs need is unavailable: longer each time, up to DEADLINE_S."""
+    return failure if _waited_s(record) > DEADLINE_S else Postponed(_backoff_s(record))
 
 
 def _postpone_fetch(record: Record, error: FetchLaterError) -> Outcome:
-    """A host is away that a client named, or all fetches are taken: this job alone waits."""
+    """Postpones one job, because its client's host is unreachable or too many fetches are running."""
     log.info("%s: %s", record.id, error.detail)
     if _waited_s(record) > (DEADLINE_S if error.delay_s else FETCH_DEADLINE_S):
         return Failure("fetch_failed", error.detail)
@@ -240,5 +242,5 @@ def _waited_s(record: Record) -> float:
 
 def _backoff_s(record: Record) -> float:
     least, most = _BACKOFF_S
-    # a job that waits for hours has thousands of attempts behind it: 2 to their power fits no float
+    # after hours of waiting a job has thousands of attempts: 2 to that power fits no float
     return random.uniform(0.5, 1) * min(most, least * 2 ** min(record.attempt, 10))  # noqa: S311 (jitter, no secret)

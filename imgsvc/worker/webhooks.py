@@ -1,10 +1,10 @@
-"""Tells webhooks how jobs ended: each end at least once, for a day and more where its receiver is away.
+"""Delivers webhooks when jobs end: at least once per end, retried for more than a day.
 
-Every worker that has the secret delivers; the queue hands each delivery to one of them at a time (dispatch.lua).
-Requests are signed as Standard Webhooks say (standardwebhooks.com):
+Every worker that has the secret delivers; the queue gives a delivery to one of them at a time (claim_webhooks.lua).
+Requests are signed as specified by Standard Webhooks (standardwebhooks.com):
 
-    webhook-id:        the same for each attempt at one event, so that a receiver can drop repeats
-    webhook-timestamp: seconds since the epoch, when it was sent; a receiver refuses an old one, against replays
+    webhook-id:        the same for all attempts of an event, so that a receiver can drop repeats
+    webhook-timestamp: seconds since the epoch at sending; a receiver refuses old ones, against replays
     webhook-signature: v1,<base64 of the HMAC-SHA256 of "id.timestamp.body">
 """
 
@@ -33,26 +33,26 @@ from imgsvc.runtime import logs
 log = logging.getLogger(__name__)
 
 BACKOFF_S = (5, 30, 120, 600, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 12 * 3600)
-"""Pauses before the second attempt and those that follow; an end that is not taken by then is given up."""
+"""Pauses in seconds before the second and later attempts; after the last one delivery is abandoned."""
 
 MAX_RETRY_AFTER_S = 3600
-"""How long a receiver may ask us to wait."""
+"""Longest `Retry-After`, in seconds, that is honoured."""
 
 AT_ONCE = 32
 POLL_S = 0.5
 TIMEOUTS = Timeouts(total_s=10, idle_s=10)
-"""Well within the queue's WEBHOOK_CLAIM_S."""
+"""Well below the queue's WEBHOOK_CLAIM_S."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One event; `id` contains no dot, since a dot parts what is signed."""
+    """An event; `id` contains no dot, since dots separate what is signed."""
 
     id: str
     body: bytes
 
     def headers(self, key: bytes, sent_at_s: int) -> dict[str, str]:
-        """Those of one request that tells it, signed with `key`."""
+        """Returns the headers of a request that delivers it at `sent_at_s` (Unix time), signed with `key`."""
         signed = b"%s.%d.%s" % (self.id.encode(), sent_at_s, self.body)
         signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
         return {
@@ -65,7 +65,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a receiver answered: a status, or `error` where it did not; and how long it asks us to wait."""
+    """A receiver's answer: its status, or `error` if there is none; and its `Retry-After` in seconds."""
 
     status: int | None = None
     error: str | None = None
@@ -85,7 +85,7 @@ class WebhookSender:
     urls: FileUrls
 
     async def run(self) -> None:
-        """Delivers until it is cancelled. What is cut off then is delivered once more by another worker."""
+        """Delivers until it is cancelled. What is interrupted then is delivered again by another worker."""
         under_way: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             while True:
@@ -109,14 +109,14 @@ class WebhookSender:
         try:
             record = await self.queue.get(delivery.id)
             if record is None or record.webhook is None or record.finished_at != delivery.end:
-                return  # deleted, or retried: there is no such end any more
+                return  # deleted or retried: the end no longer exists
             reply = await self._post(record, record.webhook.url)
             state = reply.state(delivery.attempt)
             delay_s = backoff_s(delivery.attempt, reply.retry_after_s) if state == "pending" else 0
             await self.queue.ack_webhook(delivery, state, reply.status, reply.error, delay_s)
         except QueueUnavailableError:
-            return  # it is handed out again: better told twice than never
-        except Exception:  # a bug, which must not end the others' deliveries; this one is handed out again too
+            return  # it is claimed again: twice is better than never
+        except Exception:  # a bug must not end other deliveries; this one is claimed again too
             log.exception("webhook attempt %d failed", delivery.attempt)
             return
         log.info("webhook attempt %d: %s, %s", delivery.attempt, reply.status or reply.error, state)
@@ -124,7 +124,7 @@ class WebhookSender:
     async def _post(self, record: Record, url: str) -> Reply:
         message = message_of(record, self.urls)
         try:
-            # a redirect is an answer like any other, and no body is read
+            # redirects are not followed, and no body is read
             async with self.outbound.request(
                 "POST", url, TIMEOUTS, headers=message.headers(self.key, int(time())), body=message.body
             ) as answer:
@@ -134,8 +134,8 @@ class WebhookSender:
 
 
 def message_of(record: Record, urls: FileUrls) -> Message:
-    """What is told of a job's end: by the same id each time, which no other end has."""
-    assert record.finished_at is not None, "it was written in one step with the end"
+    """Returns the message about a job's end; its id is unique to that end, and the same each time."""
+    assert record.finished_at is not None, "written in one step with the end"
     body: Event = {
         "type": END_EVENTS[record.status],
         "timestamp": timestamp(record.finished_at),
@@ -145,16 +145,16 @@ def message_of(record: Record, urls: FileUrls) -> Message:
 
 
 def backoff_s(attempt: int, retry_after_s: float) -> float:
-    """Seconds from one attempt to the next: jittered, and no less than the receiver asks for, within reason."""
+    """Returns the seconds until the next attempt: jittered, and at least `retry_after_s`, up to MAX_RETRY_AFTER_S."""
     jittered = BACKOFF_S[attempt - 1] * random.uniform(0.8, 1.2)  # noqa: S311 (no secret)
     return max(jittered, min(retry_after_s, MAX_RETRY_AFTER_S))
 
 
 def retry_after_s(value: str) -> float:
-    """Seconds, from either form that RFC 9110 allows; 0 for anything else."""
+    """Parses `Retry-After` in either form of RFC 9110, into seconds; 0 for anything else."""
     if value.isascii() and value.isdecimal():
         return int(value[:9])
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except (ValueError, OverflowError):  # no date, or one that no clock gets to
+    except (ValueError, OverflowError):  # not a date, or out of range
         return 0
