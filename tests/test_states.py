@@ -4,10 +4,12 @@ import re
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import orjson
 from redis import Redis
 
+from imgsvc.domain.documents import END_EVENTS, EndEvent
 from imgsvc.domain.states import RETRYABLE, TERMINAL, Status
 from tests.support.service import Servers
 
@@ -57,3 +59,8 @@ def test_redis_scripts_know_the_states_of_a_job(servers: Servers) -> None:
     used = {"".join(match) for path in LUA.glob("*.lua") for match in uses.findall(path.read_text())}
     assert used >= hidden | {Status.PENDING, Status.PROGRESS}, "the pattern finds what scripts set"
     assert used <= hidden | set(Status)
+
+
+def test_webhooks_have_a_name_for_each_end_of_a_job() -> None:
+    assert END_EVENTS.keys() == TERMINAL
+    assert set(END_EVENTS.values()) == set(get_args(EndEvent))

@@ -25,7 +25,7 @@ UPLOAD_ID = "3f0c4e52-6a3b-4b0e-9d53-0a2c1f7be001"
 
 _PATH = f"/upload/{UPLOAD_ID}"
 _FILE = f"/files/processed/{UPLOAD_ID}/sample_thumbnail.jpeg"
-_CODE = "For programs. Codes stay as they are."
+_CODE = "For programs. Codes are stable."
 
 
 class Described:
@@ -109,18 +109,18 @@ class JobError(TypedDict):
 
 
 class JobStatus(TypedDict):
-    """How far a job is."""
+    """The status of a job."""
 
     id: Id
     task_id: TaskId
     status: Annotated[Status, Described(example=Status.PROGRESS)]
     progress: Annotated[int, _number("Percent; never falls.", 60, maximum=100)]
-    step: Annotated[str | None, Described("What is being done just now.", "encode:thumbnail")]
+    step: Annotated[str | None, Described("The current step.", "encode:thumbnail")]
     filename: Filename
-    preset: Annotated[str, Described(f"What was asked for; `{CUSTOM}` for variants of the upload's own.", "default")]
-    attempt: Annotated[int, _number("How often the job was begun.", 1)]
+    preset: Annotated[str, Described(f"The preset's name; `{CUSTOM}` for the upload's own variants.", "default")]
+    attempt: Annotated[int, _number("Times the job was started.", 1)]
     created_at: Annotated[str, _moment("When it was queued", "2026-11-25T10:35:00.000Z")]
-    started_at: Annotated[str | None, _moment("When it was first begun", "2026-11-25T10:35:00.004Z")]
+    started_at: Annotated[str | None, _moment("When it was first started", "2026-11-25T10:35:00.004Z")]
     finished_at: Annotated[str | None, _moment("When it ended", None)]
     expires_at: Annotated[str | None, _moment("When upload and files are removed", None)]
     error: Annotated[JobError | None, Described(example=None)]
@@ -154,14 +154,14 @@ class Original(TypedDict):
 
 
 class Placeholder(TypedDict):
-    """What stands in for the image until it is loaded."""
+    """A preview to show until the image is loaded."""
 
     thumbhash: Annotated[str, Described("A ThumbHash.", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", contentEncoding="base64")]
     color: Annotated[str, Described("The image's main colour.", "#7a6b52", pattern="^#[0-9a-f]{6}$")]
 
 
 class JobWarning(TypedDict):
-    """Something that was given up or assumed."""
+    """Something about the original that was lost or assumed."""
 
     code: Annotated[str, Described(_CODE, "truncated", enum=list(WARNINGS))]
     message: Annotated[str, Described("For people.", WARNINGS["truncated"])]
@@ -178,13 +178,13 @@ class Success(TypedDict):
     placeholder: NotRequired[Placeholder]
     warnings: Annotated[
         list[JobWarning],
-        Described("What was given up or assumed of the original; empty where nothing was.", []),
+        Described("What was lost or assumed about the original; often empty.", []),
     ]
 
 
 @final
 class Ended(TypedDict):
-    """A job that made nothing."""
+    """A job that ended without a result."""
 
     status: Unsuccessful
     result: None
@@ -219,16 +219,16 @@ END_EVENTS: dict[Status, EndEvent] = {
 
 
 class Webhook(TypedDict):
-    """How far the delivery of the job's end has come."""
+    """The state of the delivery of the job's end."""
 
     url: Annotated[
         str, Described("Where to.", "https://shop.example/hooks/images", format="uri", maxLength=MAX_URL_BYTES)
     ]
-    state: Annotated[Delivery, Described("How it stands.", "delivered")]
-    attempts: Annotated[int, _number("How often it was tried.", 1)]
-    last_status: Annotated[int | None, _number("What the receiver answered last.", 204, 100)]
-    last_error: Annotated[str | None, Described("Why there was no answer.", None)]
-    next_at: Annotated[str | None, _moment("When it is tried again", None)]
+    state: Annotated[Delivery, Described("The delivery's state.", "delivered")]
+    attempts: Annotated[int, _number("Attempts so far.", 1)]
+    last_status: Annotated[int | None, _number("The receiver's last status.", 204, 100)]
+    last_error: Annotated[str | None, Described("Why the last attempt got no answer.", None)]
+    next_at: Annotated[str | None, _moment("Time of the next attempt", None)]
 
 
 class Upload(TypedDict):
@@ -249,7 +249,7 @@ class Uploads(TypedDict):
 
 
 class Event(TypedDict):
-    """What a webhook is sent."""
+    """The body of a webhook request."""
 
     type: Annotated[EndEvent, Described("How the job ended.", "upload.succeeded")]
     timestamp: Annotated[str, _moment("When it ended", "2026-11-25T10:35:00.078Z")]
@@ -257,7 +257,7 @@ class Event(TypedDict):
 
 
 class Presets(TypedDict):
-    """What an upload can ask for by name."""
+    """The presets that an upload can name."""
 
     presets: Annotated[
         dict[str, dict[str, dict[str, Any]]],
@@ -280,16 +280,16 @@ class Dependency(TypedDict):
 
     ok: Annotated[bool, Described(example=True)]
     latency_ms: Annotated[float | None, Described(example=0.4, minimum=0)]
-    error: NotRequired[Annotated[str, Described("Why not, and what to set.")]]
+    error: NotRequired[Annotated[str, Described("Why it is unavailable, and what to set.")]]
 
 
 class Workers(TypedDict):
-    """Those that do the jobs. That none is alive is no reason for 503."""
+    """The workers. If none is alive, this is no reason for 503."""
 
     ok: Annotated[bool, Described("Whether one is alive.", example=True)]
     alive: Annotated[int | None, _number("How many.", 2)]
     queued: Annotated[int | None, _number("Jobs that wait.", 0)]
-    sandbox: Annotated[str | None, Described("The weakest lock-down of them; `full` is all of it.", "full")]
+    sandbox: Annotated[str | None, Described("The weakest sandbox of them; `full` is complete.", "full")]
 
 
 class Checks(TypedDict):
@@ -315,7 +315,7 @@ class Problem(TypedDict):
     status: Annotated[int, Described("The HTTP status.", 404)]
     detail: Annotated[str, Described("What to do next, for people.", "There is no such upload.")]
     code: Annotated[
-        str, Described("What went wrong, for programs. Codes stay as they are.", "not_found", enum=list(HTTP_PROBLEMS))
+        str, Described("What went wrong, for programs. Codes are stable.", "not_found", enum=list(HTTP_PROBLEMS))
     ]
-    instance: Annotated[str, Described("The path that was asked for.", "/upload")]
-    request_id: Annotated[str, Described("What the operator's log knows the request by.", "f9fb546d373eba3b")]
+    instance: Annotated[str, Described("The path of the request.", "/upload")]
+    request_id: Annotated[str, Described("The request's id in the log.", "f9fb546d373eba3b")]

@@ -1,4 +1,4 @@
-"""Connections to Redis: which Redis is worked with, when a connection is trusted, and how messages are heard."""
+"""Connections to Redis: which Redis is accepted, when a connection is trusted, and how messages are received."""
 
 import asyncio
 import re
@@ -19,10 +19,10 @@ from imgsvc.runtime.settings import PREFIX, Settings
 
 _MAX_CONNECTIONS = 64
 QUIET_S = 5.0
-"""Seconds of silence after which a subscription is tried: does it hear what is said?"""
+"""Seconds without a message after which a subscription is tested with an echo."""
 
 IDLE_S = 30.0
-"""Seconds after which a connection that nobody used is replaced: a NAT or a balancer may have forgotten it."""
+"""Seconds after which an unused connection is replaced: a NAT or a load balancer may have dropped it."""
 
 OLD_S = 60.0
 """Seconds after which a connection is replaced in any case, and the new one checked: rights and settings change."""
@@ -30,7 +30,7 @@ OLD_S = 60.0
 # seconds of silence until the kernel asks whether the peer is there, between two questions, and how many go unanswered
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
-# what Redis says where it takes no writes: as the first word of an error, or within one of a script
+# Redis's errors while it takes no writes: the first word of an error, or a word within that of a script
 _REFUSALS = {
     "READONLY": f"this Redis is a replica: {PREFIX}REDIS_URL must lead to the primary",
     "UNBLOCKED": "this Redis has become a replica",
@@ -45,15 +45,15 @@ _WORD = re.compile(rf"\b({'|'.join(_REFUSALS)})\b")
 _DENIED = re.compile("ACL failure|The user executing the script")  # within a script: from 7.2 on, and before it
 _WORDS = {"ReadOnlyError": "READONLY", "BusyLoadingError": "LOADING", "OutOfMemoryError": "OOM"}  # redis-py drops these
 _ELSEWHERE = {"READONLY", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "NOREPLICAS"}
-"""Where these are said, another server may be the one to ask by now."""
+"""With these errors, another server may be the primary by now."""
 
 
 class UnfitError(RedisError):
-    """This Redis, or its user, is none to entrust jobs to. The message is for an operator."""
+    """This Redis, or its user, is not fit for jobs. The message is for an operator."""
 
 
 class Trust:
-    """Which of a pool's connections are trusted: none that was there when one of them failed."""
+    """Which of a pool's connections are trusted: none that existed when one of them failed."""
 
     def __init__(self) -> None:
         self._failed_at = -1.0
@@ -89,26 +89,26 @@ class Pool(BlockingConnectionPool):
 
 
 def word_of(error: BaseException) -> str | None:
-    """By which of its words Redis refuses writes in this error, if it does."""
+    """The word of _REFUSALS in this error, or None."""
     error = _said(error)
     found = _WORD.search(str(error))
     return _WORDS.get(type(error).__name__) or (found[1] if found and isinstance(error, RedisError) else None)
 
 
 def is_elsewhere(error: BaseException) -> bool:
-    """Whether this server is none to ask any more. It has not done what it was asked."""
+    """Whether another server should be asked. This one has not executed the command."""
     return word_of(error) in _ELSEWHERE
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection is gone, or silent. What was asked may have been done, or not."""
+    """Whether the connection is lost, or silent. The command may have been executed, or not."""
     if isinstance(error, RedisConnectionError) and str(error) == "No connection available.":
         return False  # all are in use: a new one is not to be had either
     return isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
 
 
 def reason_of(error: BaseException) -> str | None:
-    """What an operator must do something about, where it is that."""
+    """The reason for an operator to act on, or None."""
     error = _said(error)
     if isinstance(error, UnfitError):
         return str(error)
@@ -127,7 +127,7 @@ def _said(error: BaseException) -> BaseException:
 
 
 Tried = Callable[[str], Awaitable[None]]
-"""Has a word come back on the channel of echoes, or raises why that is not possible."""
+"""Publishes a word on the channel of echoes, or raises the reason why it cannot."""
 
 
 async def subscribe(
@@ -148,7 +148,7 @@ async def subscribe(
         while True:
             message: Any = await pubsub.get_message(timeout=settings.redis_timeout_s if is_tried else QUIET_S)
             if not cast("_Connection", pubsub.connection).is_trusted:
-                raise RedisConnectionError("its server may be none to listen to any more")
+                raise RedisConnectionError("its server may no longer be the primary")
             if message is None:
                 if is_tried:
                     raise RedisConnectionError("a subscription fell silent")
@@ -217,9 +217,9 @@ def _checks(settings: Settings) -> Callable[[AbstractConnection], Awaitable[None
 
 
 async def check(connection: AbstractConnection, settings: Settings) -> None:
-    """Raises UnfitError where this Redis is none to entrust jobs to, or lets its user do too little.
+    """Raises UnfitError if this Redis is not fit for jobs, or its user lacks a right.
 
-    INFO tells of its policy: managed ones forbid CONFIG.
+    The policy comes from INFO, since managed servers forbid CONFIG.
     """
 
     call = _caller(connection)
@@ -265,7 +265,7 @@ async def _check_channels(connection: AbstractConnection, settings: Settings) ->
         await connection.read_response()
         await connection.send_command("UNSUBSCRIBE", *names)
         while (answer := cast("list[Any]", await connection.read_response()))[0] != b"unsubscribe" or answer[2]:
-            pass  # it may hear something meanwhile
+            pass  # a message may arrive in between
     except (NoPermissionError, ResponseError) as error:
         right = f"&{settings.redis_prefix}:*" if "channel" in str(error) else "+subscribe and +unsubscribe"
         raise UnfitError(scripts.lacks("SUBSCRIBE", right)) from error

@@ -1,9 +1,9 @@
-"""What becomes of uploads, told to those who follow one: by one subscription, however many they are.
+"""Changes of uploads for their followers: one subscription for all of them.
 
     a script moves an upload ──its id──▶ Events: it is stale ──one read for all that are──▶ Changes of each follower
 
-A message carries no news, it only says that there is some. So one that was missed, because the connection was lost,
-is made up for by reading all that is followed, and a hundred messages while a read is under way cost one more.
+A message has no content but the id of an upload that changed. Messages that were missed while the connection was lost
+are made up for by reading all followed uploads, and a hundred messages during one read cost one more.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ _Hash = Mapping[bytes, bytes]
 
 
 class Changes:
-    """One upload as one follower hears of it. What it has not taken yet gives way to what is newer."""
+    """The changes of one upload for one follower. A change that it has not taken yet is replaced by a newer one."""
 
     def __init__(self, upload_id: str) -> None:
         self._id = upload_id
         self._newest: _Hash | None = None
-        self._told = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def tell(self, newest: _Hash | None) -> None:
-        """None is the end: nothing more will be told."""
+    def notify(self, newest: _Hash | None) -> None:
+        """None is the end: no change will follow."""
         self._newest = newest
-        self._told.set()
+        self._changed.set()
 
     async def next(self) -> Record | None:
-        """The record as it stands, at first and whenever it was written; None where it is gone or no more is told."""
-        await self._told.wait()
+        """The current record, at first and after each change; None if it is gone or no more changes follow."""
+        await self._changed.wait()
         if self._newest is None:
             return None
-        self._told.clear()
+        self._changed.clear()
         return Record.from_hash(self._id, self._newest)
 
 
@@ -55,7 +55,7 @@ class Events:
         self._closed = False
 
     async def run(self) -> None:
-        """Never ends. While Redis is away nothing is told; what is missed is told once it is back."""
+        """Never ends. Changes while Redis is unreachable are delivered once it is back."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen())
             tasks.create_task(self._read())
@@ -64,7 +64,7 @@ class Events:
     def follow(self, upload_id: str) -> Generator[Changes]:
         changes = Changes(upload_id)
         if self._closed:
-            changes.tell(None)
+            changes.notify(None)
         self._followers.setdefault(upload_id, set()).add(changes)
         self._mark(upload_id)
         try:
@@ -76,11 +76,11 @@ class Events:
                 self._stale.discard(upload_id)
 
     def close(self) -> None:
-        """Tells all followers, present and future, that no more will be told."""
+        """Ends all followers, present and future."""
         self._closed = True
         for followers in self._followers.values():
             for changes in followers:
-                changes.tell(None)
+                changes.notify(None)
 
     async def _listen(self) -> None:
         async for upload_id in self._queue.changes():
@@ -100,7 +100,7 @@ class Events:
             self._stale.difference_update(batch)
             if not self._stale:
                 self._any_stale.clear()
-            # those who join while it is read are told by the next read: this one may be older than what they know
+            # who follows from now on gets the next read: this one may be older than what they have seen
             followed = {upload_id: tuple(self._followers.get(upload_id, ())) for upload_id in batch}
             try:
                 hashes = await self._queue.read(batch)
@@ -108,11 +108,11 @@ class Events:
                 self._mark(*batch)
                 await asyncio.sleep(_AGAIN_S)
             else:
-                self._tell(followed, hashes)
+                self._notify(followed, hashes)
 
-    def _tell(self, followed: Mapping[str, tuple[Changes, ...]], hashes: Sequence[_Hash]) -> None:
+    def _notify(self, followed: Mapping[str, tuple[Changes, ...]], hashes: Sequence[_Hash]) -> None:
         if self._closed:
             return
         for followers, newest in zip(followed.values(), hashes, strict=True):
             for changes in followers:
-                changes.tell(newest)
+                changes.notify(newest)

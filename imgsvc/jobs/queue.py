@@ -47,7 +47,7 @@ _REPEATED = {
     *("reserve", "extend", "submit", "abort", "delete"),
     *("renew", "progress", "set_source", "ack_sweep", "list", "stats", "echo"),
 }
-"""Scripts that are tried once more where no answer came: the first call may or may not have worked."""
+"""Scripts that are repeated once if the answer is lost: the first call may or may not have worked."""
 
 
 class QueueUnavailableError(CodedError):
@@ -62,7 +62,7 @@ class QueueUnavailableError(CodedError):
 
 
 def _ignore(_: str) -> None:
-    """For callers who do not want to know."""
+    """The default callback: does nothing."""
 
 
 class Queue:
@@ -78,7 +78,7 @@ class Queue:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
-        """Connects when it is first used, so that a Redis that is still starting stops nobody."""
+        """Connects on first use, so that a process can start before its Redis."""
         pool = Pool.open(settings)
         try:
             yield cls(pool, settings, health or Metrics().queue)
@@ -88,7 +88,7 @@ class Queue:
     async def reserve(
         self, upload_id: str, idempotency_key: str = "", *, owner: str = "", announced: int = 0
     ) -> Reservation:
-        """Admits an upload of so many bytes, or tells why not. It must be held until it is submitted or abandoned."""
+        """Admits an upload of `announced` bytes, or says why not. Extend it until it is submitted or aborted."""
         settings = self._settings
         args = (self._reservation_ms, settings.max_queued, idempotency_key, IDEMPOTENCY_TTL_S)
         limits = (owner, settings.rate_limit, settings.quota_bytes, announced)
@@ -100,7 +100,7 @@ class Queue:
         await self._run("extend", upload_id, self._reservation_ms)
 
     async def abort(self, upload_id: str) -> None:
-        """Makes sure that the upload never becomes a job; say `swept` once its objects are gone."""
+        """Makes sure that the upload never becomes a job. Call `ack_sweep` once its objects are removed."""
         await self._run("abort", upload_id)
 
     async def submit(self, submission: Submission) -> None:
@@ -118,7 +118,7 @@ class Queue:
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
 
     async def claim(self, worker: str, slots: int, given_up: Callable[[str], None] = _ignore) -> list[Claim]:
-        """Leases on due jobs, at most `slots`. `given_up` hears the ids of those whose workers died too often."""
+        """Leases on due jobs, at most `slots`. `given_up` gets the id of each that too many deaths of workers ended."""
         failure = Failure("attempts_exhausted", JOB_FAILURES["attempts_exhausted"])
         rows, exhausted = await self._run(
             "claim",
@@ -176,7 +176,7 @@ class Queue:
         return Reservation(Admission(outcome.decode()), upload_id, sum(wait_ms) / 1000)
 
     async def delete(self, upload_id: str, owner: str = "", *, has_files: bool = False) -> bool:
-        """Forgets the upload. False where the owner has none such, unless it `has_files` and its record expired."""
+        """Deletes record and job. False if the owner has no such upload, unless it `has_files` and no record."""
         return bool(await self._run("delete", upload_id, owner, self._settings.tombstone_ttl, int(has_files)))
 
     async def is_deleted(self, upload_id: str) -> bool:
@@ -188,8 +188,8 @@ class Queue:
         return [SweepItem(name.decode(), what == b"all") for name, what in await self._run("sweep", *args)]
 
     async def ack_sweep(self, upload_id: str, *, is_final: bool = False) -> None:
-        """Says that the upload is cleared. The sweeper looks again later, unless that `is_final`: nobody can still be
-        writing to it.
+        """Records that the upload's objects are removed. The sweeper looks again later, unless it `is_final`: no
+        process can still write to it.
         """
         await self._run("ack_sweep", upload_id, int(is_final))
 
@@ -201,7 +201,7 @@ class Queue:
     async def ack_webhook(
         self, delivery: Delivery, state: str, status: int | None, error: str | None, delay_s: float = 0
     ) -> bool:
-        """Says what came of a delivery; one that is still pending is due again. False where it was not the last."""
+        """Records the outcome of a delivery; a pending one is due again. False if it was not the latest."""
         last = orjson.dumps([status, error])
         args = (delivery.id, delivery.end, delivery.attempt, state, last, round(delay_s * 1000))
         return bool(await self._run("ack_webhook", *args))
@@ -239,27 +239,27 @@ class Queue:
         return QueueStats(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms)
 
     def signals(self) -> AsyncGenerator[str | None]:
-        """What a worker must hear at once: None when a job may be due, the id of one that is no longer to be done.
+        """Signals to a worker: None when a job may be due, the id of a job that must be stopped.
 
-        Never ends. Says None after each connect, for what was rung while nobody listened.
+        Never ends. Yields None after each connect, for signals that were missed.
         """
         return self._listen("doorbell", "revoked")
 
     def changes(self) -> AsyncGenerator[str | None]:
-        """The id of each upload of which readers would see something new.
+        """The id of each upload that changed for its readers.
 
-        Never ends. Says None after each connect, for what changed while nobody listened.
+        Never ends. Yields None after each connect, for changes that were missed.
         """
         return self._listen("events")
 
     async def _listen(self, *channels: str) -> AsyncGenerator[str | None]:
-        async def say(word: str) -> None:
+        async def echo(word: str) -> None:
             await self._run("echo", word)
 
         names = [self._name(channel) for channel in channels]
         while True:
             try:
-                messages = subscribe(self._redis, self._settings, token_hex(8), say, *names)
+                messages = subscribe(self._redis, self._settings, token_hex(8), echo, *names)
                 async with self._outages(), aclosing(messages):
                     async for message in messages:
                         yield message
@@ -298,7 +298,7 @@ class Queue:
 
     @asynccontextmanager
     async def _outages(self) -> AsyncGenerator[None]:
-        """Puts Redis's errors in our words, and logs an outage once, not once a call."""
+        """Turns Redis's errors into QueueUnavailableError, and logs an outage once, not once per call."""
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:

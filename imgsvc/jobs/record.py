@@ -3,7 +3,7 @@
     PENDING ──claim──▶ PROGRESS ──finish──▶ SUCCESS
        ▲                  │   ├──finish──▶ FAILURE ──┐
        │                  │   └──cancel──▶ CANCELLED │
-       └────release───────┘                    │     │   (a reader still sees PROGRESS: no crash behind it
+       └────release───────┘                    │     │   (a reader still sees PROGRESS: no crash in between
     PENDING ◀──────────retry───────────────────┴─────┘    ever makes a status go backwards)
 
 A job that is still PENDING can be cancelled too. RESERVED comes before PENDING, while the body is still being
@@ -110,7 +110,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where a job's end is told, and how far that has come. `state` is pending, delivered or gave_up."""
+    """The webhook of a job's end, and the state of its delivery."""
 
     url: str
     state: documents.Delivery = "pending"
@@ -167,7 +167,7 @@ Outcome = Success | Failure | Postponed
 class Record:
     """One upload as its readers know it. Times are milliseconds since the epoch, by the clock of Redis.
 
-    `owner` is the name of the key that it was uploaded with, "" where there was none.
+    `owner` is the name of the API key of its upload, "" if there was none.
     """
 
     id: str

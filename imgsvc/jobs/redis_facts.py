@@ -1,4 +1,4 @@
-"""What an operator wants to know of a Redis before jobs are entrusted to it."""
+"""Facts about a Redis that decide whether it is fit for jobs."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from imgsvc.runtime.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """`version` is that of Redis which it is compatible with. None stands for what it does not tell (a managed Redis
-    forbids CONFIG). `skew_s` is how far its clock is ahead of ours; `refusal` why it runs no script that writes, and
+    """`version` is the Redis version that it is compatible with. None stands for what it does not report (managed ones
+    forbid CONFIG). `skew_s` is how far its clock is ahead of ours; `refusal` why it runs no script that writes, and
     `lacking` which right its user lacks.
     """
 

@@ -19,7 +19,7 @@ NAMES = (
 )
 
 NOBODY = b".probe"
-"""What the probe publishes, to see whether it may."""
+"""What the probe publishes, to find out whether it may."""
 
 _OUTSIDE = {"INFO", "SELECT", "EVAL", "EVALSHA", "HGETALL", "EXISTS", "ZREM", "SUBSCRIBE", "UNSUBSCRIBE"}
 """Commands that are called by Python."""
@@ -79,11 +79,11 @@ async def denied(call: Caller, settings: Settings) -> str | None:
     found = cast("list[bytes] | None", await run(call, settings, "probe"))
     if not found:
         return None
-    command, name, said = (part.decode() for part in found)
+    command, name, error = (part.decode() for part in found)
     prefix = settings.redis_prefix
-    if "channel" in said:
+    if "channel" in error:
         right = f"&{prefix}:*"
-    elif "key" in said:
+    elif "key" in error:
         right = f"~{prefix}:*"
     else:
         right = f"+{command.lower()}"

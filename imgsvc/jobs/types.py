@@ -1,4 +1,4 @@
-"""What the queue is asked and answers: admissions, claims, deliveries, lists of uploads, and statistics."""
+"""Arguments and results of the queue: admissions, claims, deliveries, lists of uploads, and statistics."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from imgsvc.jobs.record import Record
 
 
 class Admission(Enum):
-    """What became of an upload that wants to begin, or of a job that is to be done again (then RESERVED is queued, and
-    CONFLICT says that the job is in no state for it).
+    """The outcome of a reservation, or of a retry: then RESERVED means queued, and CONFLICT that the job's state does
+    not allow it.
     """
 
     RESERVED = "RESERVED"
@@ -59,7 +59,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One try to tell a webhook that the upload's job ended at `end` (ms since the epoch)."""
+    """One attempt to deliver to a webhook that the upload's job ended at `end` (ms since the epoch)."""
 
     id: str
     end: int
@@ -80,9 +80,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """How the queue stands: jobs not yet ended (due, under way, or due later), workers alive, and how long Redis took
-    to say so.
-    """
+    """The queue's state: jobs not yet ended (due, leased, or due later), workers alive, and Redis's latency."""
 
     waiting: int
     leased: int
@@ -103,7 +101,7 @@ Position = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The first `limit` uploads of an owner behind `after`, of some statuses."""
+    """The first `limit` uploads of an owner after `after`, of some statuses."""
 
     limit: int
     owner: str
@@ -114,7 +112,7 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class Page:
     """`last` is where the next page goes on, None where there is none. Uploads that have expired are left out, so
-    that a page may have fewer than were asked for, and yet others behind it.
+    that a page may have fewer than requested, and others may follow.
     """
 
     records: tuple[Record, ...]

@@ -16,8 +16,8 @@ _DESCRIPTION = """\
 Upload an image; resized, compressed and thumbnail versions of it are made in the background.
 
 1. `POST /upload` stores the image and queues its job: 202 with an `id`.
-2. `GET /upload/{id}/status` tells how far it is, `GET /upload/{id}/events` as it happens.
-3. `GET /upload/{id}/result` tells where the files are.
+2. `GET /upload/{id}/status` returns its progress, `GET /upload/{id}/events` streams it.
+3. `GET /upload/{id}/result` returns the URLs of the files.
 
 Times are RFC 3339 in UTC, sizes bytes, dimensions pixels. Every error is a problem document (RFC 9457) with a stable
 `code`; anything may be answered with 404 `not_found` where there is no such path, and with 405 `method_not_allowed`.
@@ -26,9 +26,9 @@ with 422 `unknown_field` by all else.
 """
 _TAGS = {
     "Uploads": "Images go in.",
-    "Jobs": "What becomes of them.",
-    "Files": "What was made of them.",
-    "Service": "How the service is.",
+    "Jobs": "Their processing.",
+    "Files": "Their results.",
+    "Service": "The service itself.",
 }
 _KEY = {
     "type": "http",

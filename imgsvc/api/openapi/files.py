@@ -80,12 +80,12 @@ def _get() -> Json:
         "get_file",
         "Fetch a variant",
         "Needs no key, and goes on while the queue is away. Where files are signed, only a URL from the upload's "
-        "result works, and for as long as it says.",
+        "result works, until its signature expires.",
         parameters=[*_CONDITIONS, *_RANGES],
         answers={
             200: answer("The file.", _BYTES, _WHOLE),
             206: answer("A part of it.", _BYTES, [*_WHOLE, "Content-Range"]),
-            304: answer("The client's copy is still good.", headers=_EMBEDDING),
+            304: answer("The client's copy is current.", headers=_EMBEDDING),
         },
         refusals=(*_REFUSED, "range_not_satisfiable"),
         needs_key=False,
@@ -97,11 +97,11 @@ def _head() -> Json:
         _TAG,
         "head_file",
         "Ask about a variant",
-        "What GET would say, without the file.",
+        "The headers of GET, without the file.",
         parameters=_CONDITIONS,
         answers={
             200: answer("There is such a file.", headers=_WHOLE),
-            304: answer("The client's copy is still good.", headers=_EMBEDDING),
+            304: answer("The client's copy is current.", headers=_EMBEDDING),
         },
         refusals=_REFUSED,
         needs_key=False,

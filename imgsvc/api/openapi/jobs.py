@@ -27,8 +27,8 @@ def _upload() -> Json:
     return operation(
         _TAG,
         "get_upload",
-        "All of an upload",
-        "Its status and its result in one document, and how far its webhook has come.",
+        "Get an upload",
+        "Its status and result in one document, with the state of its webhook.",
         answers={200: answer("The upload.", json("Upload"))},
         refusals=_LOST,
     )
@@ -49,8 +49,8 @@ def _status() -> Json:
     return operation(
         _TAG,
         "get_status",
-        "How far a job is",
-        "Held until the job has ended where `wait` says so.",
+        "Get a job's status",
+        "With `wait`, the answer is held until the job has ended.",
         parameters=_WAITING,
         answers={200: answer("The status.", json("JobStatus"), _WAITED)},
         refusals=("invalid_field", *_LOST),
@@ -62,8 +62,8 @@ def _result() -> Json:
     return operation(
         _TAG,
         "get_result",
-        "What came of a job",
-        "200 once the job has ended, well or not; 202 before. Held until then where `wait` says so.",
+        "Get a job's result",
+        "200 once the job has ended, successfully or not; 202 before. With `wait`, the answer is held until then.",
         parameters=_WAITING,
         answers={
             200: answer("The job has ended.", ended, _WAITED),
@@ -74,8 +74,8 @@ def _result() -> Json:
 
 
 _RESULTS = {
-    "success": {"summary": "It went well", "value": examples.SUCCESS},
-    "failure": {"summary": "It failed", "value": examples.ENDED},
+    "success": {"summary": "The job succeeded", "value": examples.SUCCESS},
+    "failure": {"summary": "The job failed", "value": examples.ENDED},
 }
 
 
@@ -84,20 +84,20 @@ def _events() -> Json:
         _TAG,
         "get_events",
         "Watch a job",
-        "Server-Sent Events: each `status` event has a status document (`JobStatus`) as its data, the present one "
-        "first. A comment now and then shows that the connection stands. The stream ends after the last status, or "
+        "Server-Sent Events: each `status` event has a status document (`JobStatus`) as its data, the current one "
+        "first. Comments keep the connection alive. The stream ends after the last status, or "
         "when the process stops.",
         parameters=[
             {
                 "name": "Last-Event-ID",
                 "in": "header",
-                "description": "What an EventSource sends that comes again.",
+                "description": "Sent by an EventSource that reconnects.",
                 "schema": {"type": "string"},
             }
         ],
         answers={
             200: answer("The stream.", _STREAM, ["Cache-Control", "X-Accel-Buffering"]),
-            204: answer("The last status was told already: do not come again."),
+            204: answer("The client has the last status already: do not reconnect."),
         },
         refusals=_LOST,
     )
@@ -111,7 +111,7 @@ def _cancel() -> Json:
         _TAG,
         "cancel_upload",
         "Cancel a job",
-        "At once, wherever it is; its files are removed. A job that has ended cannot be cancelled.",
+        "Immediately, in any state; its files are removed. A job that has ended cannot be cancelled.",
         answers={200: answer("It is cancelled.", json("JobStatus"))},
         refusals=("unknown_field", "conflict", *_LOST),
     )
@@ -121,8 +121,8 @@ def _retry() -> Json:
     return operation(
         _TAG,
         "retry_upload",
-        "Do a job again",
-        "One that failed or was cancelled, from the original that is still there. Counts as an upload of these bytes.",
+        "Retry a job",
+        "Runs a job again that failed or was cancelled, with the stored original. Counts as an upload of these bytes.",
         answers={202: answer("It is queued again.", json("JobStatus"))},
         refusals=("unknown_field", "conflict", "rate_limited", "quota_exceeded", *_LOST),
     )

@@ -43,7 +43,7 @@ def operation(
 
 
 def _either(own: Json, refused: Json) -> Json:
-    """An answer of the call's own, or a problem document: they are told apart by their media types."""
+    """An answer of the call's own, or a problem document: the media type distinguishes them."""
     return {
         "description": f"{own['description']} Or {refused['description']}",
         "headers": own["headers"] | refused["headers"],

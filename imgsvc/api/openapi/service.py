@@ -32,7 +32,7 @@ def _copied(description: str, content: Json) -> dict[int, Json]:
     """Answers of what clients keep, and ask about by its tag."""
     return {
         200: answer(description, content, _COPIED),
-        304: answer("The client's copy is still good.", headers=_COPIED),
+        304: answer("The client's copy is current.", headers=_COPIED),
     }
 
 
@@ -51,9 +51,9 @@ def _health() -> Json:
     return operation(
         _TAG,
         "get_health",
-        "Is it alive?",
-        "Asks nobody else.",
-        answers={200: answer("It is.", json("Health"))},
+        "Liveness",
+        "Whether the process answers. Does not contact Redis or S3.",
+        answers={200: answer("The process is alive.", json("Health"))},
         needs_key=False,
     )
 
@@ -62,11 +62,11 @@ def _readiness() -> Json:
     return operation(
         _TAG,
         "get_readiness",
-        "Can it serve?",
-        "Whether queue and storage are there. That no worker is alive is reported, and no reason for 503.",
+        "Readiness",
+        "Whether queue and storage are available. If no worker is alive, this is reported, but not with 503.",
         answers={
-            200: answer("It can.", json("Readiness")),
-            503: answer("It cannot, or it is stopping.", json("Readiness")),
+            200: answer("The process can serve.", json("Readiness")),
+            503: answer("It cannot, or is stopping.", json("Readiness")),
         },
         needs_key=False,
     )
@@ -76,9 +76,9 @@ def _metrics() -> Json:
     return operation(
         _TAG,
         "get_metrics",
-        "Measurements",
-        "For Prometheus.",
-        answers={200: answer("What is known.", text("text/plain", "Prometheus text.", examples.METRICS))},
+        "Metrics",
+        "In Prometheus's text format.",
+        answers={200: answer("The metrics.", text("text/plain", "Prometheus text.", examples.METRICS))},
     )
 
 
@@ -98,8 +98,8 @@ def _docs() -> Json:
     return operation(
         _TAG,
         "get_docs",
-        "A page to read this document, and to try it",
-        "All that it needs comes from this service.",
+        "Documentation page",
+        "Shows this document and sends requests. Loads nothing from other hosts.",
         parameters=[parameter("If-None-Match")],
         answers=_copied("The page.", _PAGE),
         needs_key=False,
@@ -111,7 +111,7 @@ def _page() -> Json:
         _TAG,
         "get_page",
         "The web page",
-        "Drop images, watch them, and take what came of them.",
+        "Upload images, follow their processing, and download the results.",
         parameters=[parameter("If-None-Match")],
         answers=_copied("The page.", _PAGE),
         needs_key=False,

@@ -22,33 +22,33 @@ def _header(description: str, kind: Json, example: object, *, always: bool = Tru
 
 HEADERS: Json = {
     "X-Request-Id": _header(
-        "What the operator's log knows the request by: the client's own, or one made up.", _ID, "f9fb546d373eba3b"
+        "The request's id in the log: the client's own, or a generated one.", _ID, "f9fb546d373eba3b"
     ),
     "Location": _header(
         "Where the job's status is.",
         _PATH,
         examples.ACCEPTED["status_url"],
     ),
-    "Retry-After": _header("Seconds after which it is worth asking again.", {"type": "integer", "minimum": 1}, 2),
+    "Retry-After": _header("Seconds after which to try again.", {"type": "integer", "minimum": 1}, 2),
     "Preference-Applied": _header(
-        "How much of `Prefer` is heeded (RFC 7240).",
+        "The part of `Prefer` that was applied (RFC 7240).",
         _WAIT,
         "wait=30",
         always=False,
     ),
-    "WWW-Authenticate": _header("How to show a key.", {"type": "string"}, 'Bearer realm="imgsvc"'),
+    "WWW-Authenticate": _header("How to send a key.", {"type": "string"}, 'Bearer realm="imgsvc"'),
     "Accept-Encoding": _header(
-        "That a body is to come as it is, where one came packed.", {"const": "identity"}, "identity", always=False
+        "That the body must be sent uncompressed.", {"const": "identity"}, "identity", always=False
     ),
     "Allow": _header("The methods that the path answers to.", {"type": "string"}, "GET, HEAD"),
-    "ETag": _header("Stands for these very bytes.", {"type": "string"}, '"9b2cf535f27731c974343645a3985328"'),
+    "ETag": _header("Identifies these bytes.", {"type": "string"}, '"9b2cf535f27731c974343645a3985328"'),
     "Last-Modified": _header("When the file was made.", _DATE, "Wed, 25 Nov 2026 10:35:00 GMT"),
     "Cache-Control": _header(
         "How long a copy is good: of a file no longer than it and its signature, of a document not at all.",
         {"type": "string"},
         "public, max-age=86400, immutable",
     ),
-    "Accept-Ranges": _header("That parts of it can be asked for.", {"const": "bytes"}, "bytes"),
+    "Accept-Ranges": _header("That ranges can be requested.", {"const": "bytes"}, "bytes"),
     "Content-Range": _header(
         "Which bytes of how many these are; `*` for none.",
         {"type": "string", "pattern": "^bytes ([0-9]+-[0-9]+|\\*)/[0-9]+$"},
@@ -68,8 +68,8 @@ HEADERS: Json = {
     ),
     "Cross-Origin-Opener-Policy": _header("No other site's window reaches it.", {"type": "string"}, "same-origin"),
     "Cross-Origin-Resource-Policy": _header("Any page may embed it.", {"type": "string"}, "cross-origin"),
-    "Referrer-Policy": _header("What other sites hear of the page.", {"type": "string"}, "no-referrer"),
-    "X-Accel-Buffering": _header("Asks proxies to hold nothing back.", {"const": "no"}, "no"),
+    "Referrer-Policy": _header("What other sites learn about the page.", {"type": "string"}, "no-referrer"),
+    "X-Accel-Buffering": _header("Asks proxies not to buffer.", {"const": "no"}, "no"),
     "X-Content-Type-Options": _header("No guessing.", {"const": "nosniff"}, "nosniff"),
 }
 
@@ -83,7 +83,7 @@ PARAMETERS: Json = {
     "X-Request-Id": _parameter(
         "header",
         "X-Request-Id",
-        "A name for the request, which its answer and the log carry. One that is not plain is replaced.",
+        "An id for the request, repeated in the answer and in the log. An invalid one is replaced.",
         _ID,
         "checkout-7f3a",
     ),
@@ -113,11 +113,9 @@ PARAMETERS: Json = {
     "Prefer": _parameter(
         "header",
         "Prefer",
-        "`wait=30` is as good as `?wait=30` (RFC 7240). What cannot be understood is ignored.",
+        "`wait=30` is the same as `?wait=30` (RFC 7240). Other preferences are ignored.",
         {"type": "string"},
         "wait=30",
     ),
-    "If-None-Match": _parameter(
-        "header", "If-None-Match", "Answer 304 where the copy of this tag is still good.", _TAGS
-    ),
+    "If-None-Match": _parameter("header", "If-None-Match", "Answer 304 if the copy with this tag is current.", _TAGS),
 }

@@ -9,7 +9,7 @@ def webhooks() -> Json:
 
 def _ended() -> Json:
     headers = {
-        "webhook-id": ("The same each time one event is told: drop repeats by it.", "msg_3f0c4e52_1"),
+        "webhook-id": ("The same for each delivery of one event: use it to drop duplicates.", "msg_3f0c4e52_1"),
         "webhook-timestamp": ("When it was sent, in seconds since the epoch.", "1795602900"),
         "webhook-signature": (
             "`v1,` and the base64 of the HMAC-SHA256 of `id.timestamp.body`.",
@@ -19,8 +19,8 @@ def _ended() -> Json:
     return {
         "operationId": "job_ended",
         "summary": "A job has ended",
-        "description": "Sent to an upload's `webhook_url` until it is answered with any 2xx, later and later, for more "
-        "than a day; at least once. 410 stops it, redirects are not followed, `Retry-After` is heeded.",
+        "description": "Sent to an upload's `webhook_url` until it is answered with any 2xx, with increasing delays, "
+        "for more than a day; at least once. 410 stops it, redirects are not followed, `Retry-After` is respected.",
         "parameters": [
             {
                 "name": name,
@@ -34,9 +34,9 @@ def _ended() -> Json:
         ],
         "requestBody": {"required": True, "content": json("Event")},
         "responses": {
-            "2XX": {"description": "It is taken."},
-            "410": {"description": "Do not send anything here again."},
-            "default": {"description": "It is sent again later."},
+            "2XX": {"description": "Delivered."},
+            "410": {"description": "Stops further deliveries."},
+            "default": {"description": "Sent again later."},
         },
         "security": [],
     }

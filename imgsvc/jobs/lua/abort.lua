@@ -1,7 +1,7 @@
--- Gives up an upload whose client was told that it failed.
--- Guarantees: no submit that comes later makes a job of it, and one that came earlier without our hearing of it
--- is undone. Its Idempotency-Key is free again, and what it has stored is swept. Safe to repeat.
+-- Gives up an upload after its client got an error.
+-- Guarantees: a later submit cannot make a job of the upload, and an earlier one, the answer to which was lost, is
+-- undone. Its Idempotency-Key is free again, and its objects are swept. Safe to repeat.
 -- ARGV: id
 abort(ARGV[1])
-settle(ARGV[1])  -- the one who asks for it may have a put under way
+settle(ARGV[1])  -- its caller may have a put under way
 return redis.status_reply('OK')

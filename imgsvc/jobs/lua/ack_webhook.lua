@@ -1,8 +1,8 @@
--- Says what came of a webhook delivery.
--- Guarantees: changes nothing where the delivery was handed out again meanwhile, or tells of an end that is none any
--- more, since the job was retried or the upload deleted.
--- Returns 1, or 0 where it changed nothing.
--- ARGV: id, the ms of the end, attempt, state (pending, delivered or gave_up), last answer (JSON), ms until the next
+-- Records the outcome of a webhook delivery.
+-- Guarantees: changes nothing if the delivery was claimed again in the meantime, or if its end no longer counts because
+-- the job was retried or the upload deleted.
+-- Returns 1, or 0 if nothing was changed.
+-- ARGV: id, end (ms), attempt, state (pending, delivered or gave_up), last answer (JSON), ms until the next attempt
 local id, state, delay_ms = ARGV[1], ARGV[4], tonumber(ARGV[6])
 local before = redis.call('HMGET', record(id), 'webhook_state', 'finished_at', 'webhook_attempts')
 if before[1] ~= 'pending' or before[2] ~= ARGV[2] or before[3] ~= ARGV[3] then return 0 end

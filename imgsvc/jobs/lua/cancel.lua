@@ -1,7 +1,7 @@
--- Ends a job because its client wants it no more.
--- Guarantees: whoever works on it is told, and can no longer finish it. Its files are swept, by the caller or,
--- should that die, by the sweeper; until then it is not run again.
--- Returns 1, 0 where the job has ended already, -1 where the owner has no such upload.
+-- Cancels a job for its client.
+-- Guarantees: the worker that runs it is notified, and can no longer finish it. Its files are swept, by the caller or,
+-- if that process dies, by the sweeper; the job is not run again before.
+-- Returns 1, 0 if the job has ended already, -1 if the owner has no such upload.
 -- ARGV: id, owner, record_ttl_s
 local id, owner = ARGV[1], ARGV[2]
 local status = status_of(id)

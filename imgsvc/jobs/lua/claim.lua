@@ -1,20 +1,20 @@
 -- Leases due jobs to a worker, oldest first.
--- Guarantees: a job has one lease, proven by a token that no other claim ever gets; a leased job stands in
--- nobody's way; a worker that falls silent loses the job after `lease_ms`. A job whose worker died is due again
--- at once, after the second time 1 s later, then 2 s, 4 s; after `max_deliveries` it ends in FAILURE.
--- Returns {{{id, token, token of the lapsed lease or '', request that queued it or ''}, …}, {ids of those that it ended,
--- …}}.
+-- Guarantees: a job has one lease, proven by a token that no other claim ever gets; a leased job delays no other; a
+-- worker that stops renewing loses the job after `lease_ms`. The job of a worker that died is due again at once, after
+-- the second time 1 s later, then 2 s, 4 s; after `max_deliveries` it ends in FAILURE.
+-- Returns {{{id, token, token of the lapsed lease or '', id of the request that queued it or ''}, …}, {ids of jobs that
+-- it ended, …}}.
 -- ARGV: worker, lease_ms, slots, max_deliveries, failure (JSON), record_ttl_s
 local worker, lease_ms, slots, max_deliveries = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
 
 local given_up = {}
 
--- Versions before 0.1.0 kept a job's body beside its record, outside of the prefix: where that is not allowed, it stays.
+-- Versions before 0.1.0 kept a job's body outside of the prefix: where that may not be accessed, the body stays.
 local function forget_body(id) redis.pcall('DEL', 'arq:job:' .. id, 'arq:retry:' .. id) end
 
 -- Takes over due jobs of the queue that versions before 0.1.0 write and read. Their workers see nothing of this
--- version's, since they could do none of it; a job that they hold stays theirs until its lease lapses.
+-- version's, since they could do none of it; they keep the jobs that they hold until their leases lapse.
 local function adopt()
   local rows = redis.call('ZRANGEBYSCORE', EARLIER_QUEUE, '-inf', now, 'WITHSCORES', 'LIMIT', 0, slots)
   for at = 1, #rows, 2 do
@@ -29,7 +29,7 @@ local function is_ready(id)
   local lapsed = lease_of(id)
   deliveries = tonumber(deliveries or 0)
   if not is_visible(status) or is_terminal(status) then
-    unqueue(id)  -- whoever wrote this entry, there is no job behind it
+    unqueue(id)  -- an entry without a job
     return false
   end
   if redis.call('ZSCORE', EARLIER_QUEUE, id) then  -- due later there: its worker lives

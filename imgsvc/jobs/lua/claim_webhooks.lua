@@ -1,10 +1,10 @@
--- Hands out webhook deliveries that are due, the longest due first.
--- Guarantees: the delivery of a job's end was written in the same step as that end, so none is forgotten. One that
--- is handed out and not settled within `hold_ms` is handed out again, since its worker has died: a receiver hears of
--- an end at least once, and with bad luck twice, under the same id. Meanwhile nobody else gets it.
--- Deliveries are kept apart from the jobs' queue, so that no slow receiver takes a decoder's slot, and none that
--- waits for hours counts as a queued job.
--- Returns {{id, the ms of the end it tells of, attempt}, …}.
+-- Claims webhook deliveries that are due, the longest due first.
+-- Guarantees: a delivery is queued in the same step as the end of its job, so that none is lost. A delivery that is not
+-- acknowledged within `hold_ms` is due again, since its worker has died: a receiver gets each end at least once, and
+-- rarely twice, under the same id. Until then no other worker gets it.
+-- Deliveries have a queue of their own, so that a slow receiver takes no decoder's slot, and a delivery that waits for
+-- hours does not count as a queued job.
+-- Returns {{id, end (ms), attempt}, …}.
 -- ARGV: hold_ms, limit
 local hold_ms, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_ms()

@@ -1,6 +1,6 @@
--- What every script here shares; it is put in front of each of them. Each call ends with two arguments for this part:
--- the prefix of all keys and channels (imgsvc: unless set otherwise), and for how many ms whoever was told to stop may
--- still write to storage.
+-- What all scripts here share; it is prepended to each of them. Guarantees nothing by itself. Each call ends with two
+-- arguments for this part: the prefix of all keys and channels (imgsvc: unless set otherwise), and for how many ms a
+-- process that was asked to stop may still write to storage.
 --
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
 -- imgsvc:jobs         zset  jobs, by the ms at which they are due; a leased job is due when its lease lapses,
@@ -8,16 +8,16 @@
 -- imgsvc:queue        zset  the same of versions before 0.1.0 (adopt)
 -- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
 --                           follows from the record at that time (sweep.lua)
--- imgsvc:settling     zset  uploads to which somebody may still write what is to be cleared, by the ms until which
--- imgsvc:webhooks     zset  uploads whose end their webhook has yet to be told, by the ms at which that is due
+-- imgsvc:settling     zset  uploads to which a process may still write objects to be removed, by the ms until which
+-- imgsvc:webhooks     zset  uploads with a webhook delivery to be made, by the ms at which it is due
 -- imgsvc:list:<status>:<owner>
 --                     zset  an owner's uploads of that status, by the ms at which they were submitted
 -- imgsvc:workers      zset  workers, by the ms until which they count as alive; and without a name, negative so that
 --                           it counts as none, the ms at which the clock was seen last (now_ms)
 -- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
--- imgsvc:deleted:<id> str   tombstone of a deleted upload: whose it was
+-- imgsvc:deleted:<id> str   tombstone of a deleted upload: its owner
 -- imgsvc:rate:<owner> hash  how many uploads an owner has begun lately, and imgsvc:quota:<owner> how many bytes:
---                           buckets that leak (pour)
+--                           leaky buckets (take)
 --
 -- Time is the server's, so that no worker's clock matters. Ids are part of key names that are not declared
 -- in KEYS: all keys live on one primary (Redis Cluster is not supported).
@@ -55,7 +55,7 @@ end
 
 local function note_time(now) return redis.pcall('ZADD', WORKERS, -now, CLOCK) end
 
--- The clock was set back: what is due in some ms still is, and what was due is. What is due much later in SWEEP has a
+-- The clock was set back: delays are kept, and what was due still is. What is due much later in SWEEP has a
 -- time of day of its own, and there may be very many.
 local function set_back(seen, now)
   local by_ms = now - seen
@@ -64,8 +64,8 @@ local function set_back(seen, now)
   shift(SWEEP, '-inf', seen + HORIZON_MS, by_ms)
 end
 
--- The clock was set forward, or nobody could call for long: leases and reservations that their holders had no chance
--- to renew have what they had left.
+-- The clock was set forward, or Redis could not be called for long: leases and reservations that their holders could
+-- not renew keep the time that they had left.
 local function set_forward(seen, now)
   local from_ms = '(' .. seen + 1000
   shift(QUEUE, from_ms, now, now - seen)
@@ -75,7 +75,7 @@ end
 
 local clock
 
--- The server's time in ms, the same throughout a script. It is noted about once a second. Where it is behind the one
+-- The server's time in ms, the same throughout a script. It is noted about once a second. If it is earlier than the one
 -- that was noted last, the server's clock was set back, and all that waits for a time is moved with it: what was due is
 -- due, or within that second, however often and far the clock moves; and a job without delay is due at once (enqueue).
 local function now_ms()
@@ -104,7 +104,7 @@ local function owner_of(id)
 end
 
 -- The token of the lease on an upload's job, nil where it has none. Tokens end with the number of the attempt; of an
--- earlier one is what a version before 0.1.0 has left behind.
+-- earlier one was left by a version before 0.1.0.
 local function lease_of(id)
   local fields = redis.call('HMGET', record(id), 'status', 'attempt', 'lease', 'owner')
   local status, attempt, lease, earlier = unpack(fields)
@@ -143,8 +143,8 @@ local function sweep_at(id, at_ms)
   redis.call('ZADD', SWEEP, 'LT', at_ms, id)
 end
 
--- Has the sweeper look at an upload soon, and again until whoever may still write to it must have ended: S3 may finish
--- a put long after its sender was told to stop.
+-- Has the sweeper look at an upload soon, and again until no process can write to it any more: S3 may complete a put
+-- long after its sender was asked to stop.
 local function settle(id)
   sweep_at(id, now_ms() + FIRST_LOOK_MS)
   redis.call('ZADD', SETTLING, now_ms() + SETTLE_MS, id)
@@ -152,8 +152,8 @@ end
 
 local function list(status, owner) return PREFIX .. 'list:' .. status .. ':' .. owner end
 
--- Has all who follow an upload read its record again.
-local function tell(id) redis.call('PUBLISH', EVENTS, id) end
+-- Has all followers of an upload read its record again.
+local function notify(id) redis.call('PUBLISH', EVENTS, id) end
 
 local function unlist(id)
   local status = status_of(id)
@@ -169,7 +169,7 @@ local function move(id, status)
   redis.call('ZREM', list(before, owner), id)
   redis.call('HSET', record(id), 'status', status)
   redis.call('ZADD', now_on, created_at, id)
-  tell(id)
+  notify(id)
   return now_on
 end
 
@@ -182,30 +182,30 @@ local function trim(ended, ttl_s)
   redis.call('EXPIRE', ended, ttl_s)
 end
 
--- The token that a claim handed out still owns the job. It no longer does once another worker has claimed
--- the job after it, or the job has ended, or the upload was deleted.
+-- Whether a token still holds the job's lease. It no longer does once another worker has claimed the job, the job has
+-- ended, or the upload was deleted.
 local function owns(id, token) return lease_of(id) == token end
 
--- Turns away an owner that was overtaken. Where nothing may be left of its work, it may have stored some after
--- the rest was cleared.
+-- Turns away a worker that has lost its lease. If its files are to be removed, it may have stored some after the others
+-- were.
 local function fence(id)
   local status = status_of(id)
   if not is_visible(status) or is_terminal(status) then unqueue(id) end
-  -- of what is unknown, too: it was deleted, or Redis was emptied; a record that expires outlives its stragglers by days
+  -- an unknown upload, too: it was deleted, or Redis was emptied; an expiring record outlives late writers by days
   if not is_visible(status) or status == 'CANCELLED' then settle(id) end
   return 0
 end
 
--- Has a job's end told to its upload's webhook, where it has one.
-local function announce(id)
+-- Queues the delivery of a job's end to its upload's webhook, if it has one.
+local function queue_webhook(id)
   if redis.call('HEXISTS', record(id), 'webhook') == 0 then return end
   local now = now_ms()
   redis.call('HSET', record(id), 'webhook_state', 'pending', 'webhook_next', now)
   redis.call('ZADD', WEBHOOKS, now, id)
 end
 
--- Stops telling of an end: the job begins anew, or nothing is to be known of the upload any more.
-local function unannounce(id)
+-- Drops the delivery of an end: the job is run again, or the upload is deleted.
+local function drop_webhook(id)
   redis.call('ZREM', WEBHOOKS, id)
   redis.call('HDEL', record(id), 'webhook_state', 'webhook_attempts', 'webhook_next', 'webhook_last')
 end
@@ -213,7 +213,7 @@ end
 local function rate(owner) return PREFIX .. 'rate:' .. owner end
 local function quota(owner) return PREFIX .. 'quota:' .. owner end
 
--- What a bucket holds now, and how much it loses in a ms: `leak`, or as much as when it was filled last.
+-- The level of a bucket now, and how much it loses in a ms: `leak`, or as when it was filled last.
 local function level_of(bucket, leak)
   local level, at, leaked = unpack(redis.call('HMGET', bucket, 'level', 'at', 'leak'))
   leak = leak or tonumber(leaked or 0)
@@ -226,9 +226,9 @@ local function fill(bucket, level, leak)
   redis.call('PEXPIRE', bucket, math.ceil(level / leak) + 1)
 end
 
--- Pours `amount` into a bucket that holds `size` and leaks as much in `period_ms`. Returns the ms until there will be
--- room for it, 0 where there was.
-local function pour(bucket, amount, size, period_ms)
+-- Takes `amount` of a bucket that holds `size` and leaks as much in `period_ms`. Returns the ms until there is room for
+-- it, 0 if it was taken.
+local function take(bucket, amount, size, period_ms)
   local leak = size / period_ms
   local level = level_of(bucket, leak)
   if level + amount > size then return math.ceil((level + amount - size) / leak) end
@@ -236,7 +236,7 @@ local function pour(bucket, amount, size, period_ms)
   return 0
 end
 
--- Has an upload count as `bytes`, or as all of its owner's quota, in place of what it counted as until now.
+-- Counts an upload as `bytes`, at most its owner's whole quota, instead of what it counted as before.
 local function recharge(id, bytes)
   local charged, bucket = redis.call('HGET', record(id), 'charged'), quota(owner_of(id))
   if not charged then return end
@@ -247,15 +247,15 @@ local function recharge(id, bytes)
   redis.call('HSET', record(id), 'charged', bytes)
 end
 
--- What an upload of so many bytes counts as: no less than its record takes, which may be the larger part of it.
+-- What an upload of so many bytes counts as: no less than its record, which may be larger.
 local function price(id, bytes)
   local record_bytes = 0
   for _, part in ipairs(redis.call('HGETALL', record(id))) do record_bytes = record_bytes + #part end
   return math.max(LEAST_BYTES, bytes, record_bytes)
 end
 
--- Has an upload whose original was never had count as its record alone.
-local function give_back(id)
+-- Counts an upload without an original as its record alone.
+local function refund(id)
   if redis.call('HEXISTS', record(id), 'charged') == 0 then return end
   if redis.call('HEXISTS', record(id), 'source') == 0 then recharge(id, price(id, 0)) end
 end
@@ -263,14 +263,14 @@ end
 -- Counts one more beginning, of an upload or a retry, against its owner's `per_minute` (0: any number). Returns the ms
 -- to wait where there are too many, 0 where it is counted.
 local function take_turn(owner, per_minute)
-  return per_minute > 0 and pour(rate(owner), 1, per_minute, 60000) or 0
+  return per_minute > 0 and take(rate(owner), 1, per_minute, 60000) or 0
 end
 
 -- Counts an upload's bytes against its owner's `per_day` (0: any number). Returns as take_turn does.
 local function take_bytes(id, owner, bytes, per_day)
   if per_day == 0 then return 0 end
   local counted = math.min(price(id, bytes), per_day)
-  local wait_ms = pour(quota(owner), counted, per_day, DAY_MS)
+  local wait_ms = take(quota(owner), counted, per_day, DAY_MS)
   if wait_ms == 0 then redis.call('HSET', record(id), 'charged', counted) end
   return wait_ms
 end
@@ -281,15 +281,15 @@ local function finish(id, status, ttl_s)
   unqueue(id)
   drop_lease(id)
   redis.call('HDEL', record(id), 'step', 'deliveries', 'request_id')
-  give_back(id)
+  refund(id)
   redis.call('HSET', record(id), 'finished_at', now_ms())
   local ended = move(id, status)
   redis.call('EXPIRE', record(id), ttl_s)
   trim(ended, ttl_s)
-  announce(id)
+  queue_webhook(id)
 end
 
--- Ends a job that is not to be done any more, and tells the worker that has it.
+-- Cancels a job, and notifies the worker that runs it.
 local function cancel(id, ttl_s)
   local has_begun = redis.call('HEXISTS', record(id), 'attempt') == 1
   finish(id, 'CANCELLED', ttl_s)
@@ -302,17 +302,17 @@ local function free_idempotency_key(id)
   if key and redis.call('GET', idempotency(key)) == id then redis.call('DEL', idempotency(key)) end
 end
 
--- Makes sure that an upload never becomes a job, and stops the one that it may have become. It stays known until
--- its objects are gone from storage.
+-- Makes sure that an upload never becomes a job, and stops the one that it may have become. It stays recorded
+-- until its objects are gone from storage.
 local function abort(id)
   free_idempotency_key(id)
   unqueue(id)
-  unannounce(id)
+  drop_webhook(id)
   recharge(id, 0)
   unlist(id)
   redis.call('DEL', record(id))
   redis.call('HSET', record(id), 'status', 'ABANDONED')
-  tell(id)
+  notify(id)
   redis.call('PUBLISH', REVOKED, id)
   sweep_at(id, now_ms() + FIRST_LOOK_MS)
 end
@@ -329,7 +329,7 @@ local function next_look(id)
   return deleted_ms > 0 and now + deleted_ms
 end
 
--- What there was to clear of an upload is cleared. It is looked at again while somebody may still write to it.
+-- An upload's objects have been removed. The sweeper looks again while a process may still write to it.
 local function ack_sweep(id)
   local at_ms = next_look(id)
   redis.call('HDEL', record(id), 'sweeping')

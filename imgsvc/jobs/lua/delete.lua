@@ -1,10 +1,9 @@
 -- Deletes an upload's record and job.
--- Guarantees: whoever works on the job is told, and can no longer finish it. A tombstone says for a while that
--- the upload was here, so that repeating a DELETE is safe; the sweeper looks for files that are stored late, and once
--- more when the tombstone is gone.
--- Returns 1, or 0 where the owner has no such upload.
--- ARGV: id, owner, tombstone_ttl_s, 1 where the caller has found files of an upload of theirs whose record has
--- expired
+-- Guarantees: the worker that runs the job is notified, and can no longer finish it. A tombstone is kept for a while,
+-- so that a DELETE can be repeated. The sweeper removes objects that are stored late, and looks once more when the
+-- tombstone expires.
+-- Returns 1, or 0 if the owner has no such upload.
+-- ARGV: id, owner, tombstone_ttl_s, 1 if the caller has found files of an upload of this owner whose record has expired
 local id, owner, ttl_s, has_files = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 local status = status_of(id)
 if not is_visible(status) and (status or not has_files) then
@@ -12,11 +11,11 @@ if not is_visible(status) and (status or not has_files) then
 end
 if status and owner_of(id) ~= owner then return 0 end
 free_idempotency_key(id)
-give_back(id)
-unannounce(id)
+refund(id)
+drop_webhook(id)
 unlist(id)
 redis.call('DEL', record(id))
-tell(id)
+notify(id)
 unqueue(id)
 redis.call('PUBLISH', REVOKED, id)
 redis.call('SET', tombstone(id), owner, 'EX', ttl_s)

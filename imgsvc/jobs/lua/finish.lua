@@ -1,7 +1,7 @@
--- Ends a job with what came of it.
--- Guarantees: a job ends once. Record, lease and queue entry end together, and with them its webhook's delivery is
--- queued; an owner that was overtaken by another is fenced off and changes nothing. It works on a Redis that is full.
--- Returns 1, or 0 where the token no longer owns the job.
+-- Ends a job with its outcome.
+-- Guarantees: a job ends once. Record, lease and queue entry are updated in one step, and its webhook delivery is
+-- queued in the same one. A worker that lost its lease is fenced off and changes nothing. Works even if Redis is full.
+-- Returns 1, or 0 if the token no longer holds the lease.
 -- ARGV: id, token, status, field (success or failure), value (JSON), record_ttl_s
 local id, token, status = ARGV[1], ARGV[2], ARGV[3]
 if not owns(id, token) then return fence(id) end

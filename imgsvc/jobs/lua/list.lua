@@ -1,9 +1,9 @@
--- Tells a page of an owner's uploads of some statuses, newest first.
--- Guarantees: the page that begins behind the last upload of another one repeats and skips none, whatever is added,
--- deleted or moved to another of these statuses in between. What has expired is left out, and dropped from its list:
--- a page may have fewer than `limit`, and others behind it.
--- Returns {{ms, id} of the page's last upload or false where it is the last page, {{id, record}, …}}.
--- ARGV: owner, limit, ms and id that the page begins behind or '', statuses
+-- Lists a page of an owner's uploads of some statuses, newest first.
+-- Guarantees: a page that begins after the last upload of another one repeats and skips none, whatever is added,
+-- deleted or moved to another of these statuses in between. Expired uploads are left out and dropped from their list: a
+-- page may have fewer than `limit`, and others may follow.
+-- Returns {{ms, id} of the page's last upload or false on the last page, {{id, record}, …}}.
+-- ARGV: owner, limit, ms and id after which the page begins or '', statuses
 local owner, limit, before_ms, before_id = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local now = now_ms()
 

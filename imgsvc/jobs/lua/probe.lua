@@ -1,7 +1,7 @@
 -- Tries each right that the other scripts need: every command, every kind of key to read and to write, every channel.
--- Redis checks rights call by call, so that a script that lacks one would be stopped half way.
--- Guarantees: leaves nothing, and no one sees anything of it; a Redis that is full is no reason to fail.
--- Returns {command, key or channel or '', what Redis said} of the first that is denied, or nothing.
+-- Redis checks rights call by call, so that a script that lacks one would stop half way.
+-- Guarantees: leaves nothing, and no reader sees anything of it; a full Redis is not a failure.
+-- Returns {command, key or channel or '', error} of the first call that is denied, or nothing.
 local NOBODY = '.probe'
 local RECORD, BUCKET = record(NOBODY), quota(NOBODY)
 local LIST = list(NOBODY, NOBODY)
@@ -29,7 +29,7 @@ local creating = {
   {'HSET', RECORD, 'status', NOBODY}, {'HSETNX', RECORD, 'status', NOBODY}, {'HINCRBY', RECORD, 'attempt', 1},
 }
 
--- What Redis says where it denies a call.
+-- The error with which Redis denies a call, or nil.
 local function denial(right)
   local answer = redis.pcall(unpack(right))
   local err = type(answer) == 'table' and answer.err

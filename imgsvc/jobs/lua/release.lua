@@ -1,6 +1,6 @@
--- Gives a job back unfinished: the worker stops, or something that it needs is away.
--- Guarantees: the job is due again after `delay_ms` and has spent no delivery. Readers go on seeing PROGRESS.
--- Returns 1, or 0 where the token no longer owns the job.
+-- Gives a job back unfinished: the worker stops, or a dependency is unavailable.
+-- Guarantees: the job is due again after `delay_ms`, and no delivery is counted. Readers still see PROGRESS.
+-- Returns 1, or 0 if the token no longer holds the lease.
 -- ARGV: id, token, delay_ms
 local id, token, delay_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not owns(id, token) then return fence(id) end

@@ -1,6 +1,6 @@
--- Says that a worker is alive, and renews the leases that it still holds.
--- Guarantees: renews nothing that another worker has claimed since, and nothing that has ended.
--- Returns the ids that are lost to the caller, which must stop working on them.
+-- Records that a worker is alive, and renews the leases that it still holds.
+-- Guarantees: renews no lease that another worker has claimed since, and none of a job that has ended.
+-- Returns the ids of jobs that the caller has lost, and must stop.
 -- ARGV: the worker's heartbeat (its name and sandbox), lease_ms, then id and token of each job
 local heartbeat, lease_ms = ARGV[1], tonumber(ARGV[2])
 local now = now_ms()

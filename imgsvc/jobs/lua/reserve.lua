@@ -1,12 +1,12 @@
--- Notes that an upload has begun, before its body is read.
--- Guarantees: an upload is known here before any of its bytes reach storage, and is swept if its receiver falls
--- silent for `ttl_ms`. An Idempotency-Key has one upload at a time. What an owner may upload is kept to over all
--- processes. Safe to repeat.
--- Returns {outcome, id}: RESERVED; OVERLOADED, where `max_queued` jobs wait already; and for the key's first
--- upload, REPLAY where it was accepted, IN_FLIGHT while it is still being received. Or {outcome, id, ms to wait}:
--- RATE_LIMITED, QUOTA_EXCEEDED.
--- ARGV: id, ttl_ms, max_queued, idempotency key or '', key_ttl_s, owner, uploads a minute or 0, bytes a day or 0,
--- bytes announced
+-- Reserves an upload before its body is read.
+-- Guarantees: an upload is recorded here before any of its bytes reach storage, and is swept if the reservation is not
+-- extended for `ttl_ms`. An Idempotency-Key has one upload at a time. An owner's limits hold over all processes. Safe
+-- to repeat.
+-- Returns {outcome, id}: RESERVED; OVERLOADED, if `max_queued` jobs wait already; and for the key's first upload,
+-- REPLAY if it was accepted, IN_FLIGHT while it is still being received. Or {outcome, id, ms to wait}: RATE_LIMITED,
+-- QUOTA_EXCEEDED.
+-- ARGV: id, ttl_ms, max_queued, idempotency key or '', key_ttl_s, owner, uploads a minute or 0, bytes a day or 0, bytes
+-- announced
 local id, ttl_ms, max_queued, key = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local owner, per_minute, per_day, bytes = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local now = now_ms()

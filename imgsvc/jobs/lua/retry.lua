@@ -1,12 +1,12 @@
--- Queues a job once more that has ended in FAILURE or was cancelled.
--- Guarantees: it starts with all its deliveries, and its webhook is told of the new end alone. None is queued of
--- which the sweeper is just clearing something, or whose time is up. It is kept to the same limits as an upload of
--- these bytes, and changes nothing where it is refused.
--- Returns {outcome}: RESERVED where it is queued; CONFLICT where the job is in no state for it; UNKNOWN where the owner
--- has no such upload; OVERLOADED, where `max_queued` jobs wait already. Or {outcome, ms to wait}: RATE_LIMITED,
+-- Queues a job again that has failed or was cancelled.
+-- Guarantees: it starts with all its deliveries, and its webhook gets the new end alone. No job is queued while the
+-- sweeper removes its files, or after its upload has expired. The limits are those of an upload of these bytes, and
+-- nothing changes if they are exceeded.
+-- Returns {outcome}: RESERVED if it is queued; CONFLICT if the job's state does not allow it; UNKNOWN if the owner has
+-- no such upload; OVERLOADED, if `max_queued` jobs wait already. Or {outcome, ms to wait}: RATE_LIMITED,
 -- QUOTA_EXCEEDED.
--- ARGV: id, owner, request_id, max_queued, uploads a minute or 0, bytes a day or 0, bytes of an original that is not
--- there yet
+-- ARGV: id, owner, request_id, max_queued, uploads a minute or 0, bytes a day or 0, bytes to count for an original that
+-- has not been fetched yet
 local id, owner, max_queued, per_minute = ARGV[1], ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local per_day, unknown_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local fields = redis.call('HMGET', record(id), 'status', 'sweeping', 'expires_at', 'source')
@@ -23,7 +23,7 @@ if wait_ms > 0 then return {'QUOTA_EXCEEDED', wait_ms} end
 redis.call('HSET', record(id), 'progress', 0, 'request_id', ARGV[3])
 redis.call('HDEL', record(id), 'failure', 'started_at', 'finished_at')
 move(id, 'PENDING')
-unannounce(id)
+drop_webhook(id)
 redis.call('PERSIST', record(id))
 enqueue(id)
 return {'RESERVED'}

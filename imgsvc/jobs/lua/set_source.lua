@@ -1,6 +1,6 @@
--- Notes what an original is that its job has fetched from its URL and stored.
--- Guarantees: only the job's owner writes. From here on no attempt fetches it again.
--- Returns 1, or 0 where the token no longer owns the job.
+-- Records the original that a job has fetched from its URL and stored.
+-- Guarantees: only the holder of the lease writes. Later attempts do not fetch it again.
+-- Returns 1, or 0 if the token no longer holds the lease.
 -- ARGV: id, token, source (JSON), its bytes
 local id, token = ARGV[1], ARGV[2]
 if not owns(id, token) then return fence(id) end

@@ -1,7 +1,6 @@
--- Counts what there is, for those who watch over it.
--- Guarantees: looks at no more jobs than leases may be running. Where it is to say whether Redis takes writes, it fails
--- as these do.
--- Returns {waiting, leased, delayed, ms for which the first of the waiting has been due, webhooks to tell,
+-- Counts jobs, deliveries and workers, for monitoring.
+-- Guarantees: looks at no more jobs than can be leased. If asked to write, it fails exactly if Redis takes no writes.
+-- Returns {waiting, leased, delayed, ms for which the first of the waiting has been due, webhook deliveries queued,
 -- heartbeats of the workers alive}.
 -- ARGV: lease_ms, 1 to write
 local now, lease_ms = now_ms(), tonumber(ARGV[1])

@@ -1,8 +1,8 @@
 -- Turns a reservation into a queued job.
--- Guarantees: record and queue entry are written together or not at all, so that an upload answered
--- with 202 has its job. Safe to repeat: a second call finds the first one's work and changes nothing.
--- Returns 1, or 0 where the reservation is gone (given up, or lost with Redis itself).
--- ARGV: id, ms until it expires or '', the file's bytes or '' where they are unknown yet, then the record's fields and
+-- Guarantees: record and queue entry are written together or not at all, so that an upload answered with 202 has its
+-- job. Safe to repeat: a second call finds the work of the first and changes nothing.
+-- Returns 1, or 0 if the reservation is gone (given up, or lost with Redis itself).
+-- ARGV: id, ms until it expires or '', the file's bytes or '' if they are not known yet, then the record's fields and
 -- values
 local id, expires_in, bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local status = status_of(id)

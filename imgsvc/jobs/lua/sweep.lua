@@ -1,12 +1,12 @@
--- Hands out uploads of which something is to be cleared from storage:
+-- Claims uploads with objects to be removed from storage:
 --
---   received by nobody any more   all of it; from here on it can become no job
---   given up, or deleted          all of it
---   its time is up                all of it; a job that still runs is cancelled
+--   reservation not extended      all; it can no longer become a job
+--   given up, or deleted          all
+--   expired                       all; a job that still runs is cancelled
 --   cancelled                     its files
 --
--- Guarantees: nothing is handed out that a client was told is kept. What is handed out, and not said to be swept
--- within `hold_ms`, is handed out again; meanwhile nobody else gets it, and no retry runs into it.
+-- Guarantees: no object is removed that a client was promised. An upload that is not acknowledged within `hold_ms` is
+-- claimed again; until then no other sweeper gets it, and it cannot be retried.
 -- Returns {{id, 'all' or 'files'}, …}.
 -- ARGV: hold_ms, limit, record_ttl_s
 local hold_ms, limit, record_ttl_s = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -27,7 +27,7 @@ end
 local found = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', SWEEP, '-inf', now, 'LIMIT', 0, limit)) do
   local what = what_to_clear(id)
-  -- this look is the last one, unless somebody was stopped since
+  -- this is the last look, unless another process was stopped since
   if not what or tonumber(redis.call('ZSCORE', SETTLING, id) or 0) <= now then redis.call('ZREM', SETTLING, id) end
   if what then
     if is_visible(status_of(id)) then redis.call('HSET', record(id), 'sweeping', 1) end
