@@ -196,10 +196,15 @@ async def test_n14_a_redis_that_is_away_or_silent_is_said_in_time(service: Servi
 
     begin = monotonic()
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-        ports = (server.sockets[0].getsockname()[1], free_port())
-        asked = (service.environment | {"IMGSVC_REDIS_URL": f"redis://127.0.0.1:{port}"} for port in ports)
-        ended = await asyncio.gather(*(health(environment, "worker") for environment in asked))
+        port = server.sockets[0].getsockname()[1]
+        silences = [(port, "0.5"), (port, "60"), (free_port(), "60")]
+        environments = [
+            service.environment | {"IMGSVC_REDIS_URL": f"redis://127.0.0.1:{port}", "IMGSVC_REDIS_TIMEOUT_S": timeout_s}
+            for port, timeout_s in silences
+        ]
+        ended = await asyncio.gather(*(health(environment, "worker") for environment in environments))
     assert monotonic() - begin < DEADLINE_S + START_S
-    for each in ended:
+    said = ("cannot ask Redis: Timeout", f"no answer within {DEADLINE_S:g} s", "cannot ask Redis: Error 111")
+    for each, words in zip(ended, said, strict=True):
         assert each.code == 1
-        assert each.err.startswith("imgsvc: worker: cannot ask Redis: ")
+        assert each.err.startswith(f"imgsvc: worker: {words}")

@@ -31,8 +31,7 @@ class _UnwellError(Exception):
 def health(part: str, *, live: bool) -> int:
     """Writes one line: how the `api` or the `worker` is. Returns the exit code: 1 where it is not well."""
     try:
-        with _deadline(part):
-            line = _worker(load(Settings)) if part == "worker" else _api(load(LocalSettings), live=live)
+        line = _worker(load(Settings)) if part == "worker" else _api(load(LocalSettings), live=live)
     except (_UnwellError, SettingsError) as error:
         print(_complaint(part, str(error)), file=sys.stderr)  # noqa: T201
         return FAILED
@@ -45,7 +44,7 @@ def _api(settings: LocalSettings, *, live: bool) -> str:
     # a name that is always its own, whatever it listens on
     headers = {"host": "localhost"} | ({"authorization": f"Bearer {settings.any_key}"} if settings.any_key else {})
     try:
-        with closing(_connection(settings)) as connection:
+        with _deadline("api"), closing(_connection(settings)) as connection:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             document = _document(answer.read(_MAX_ANSWER_BYTES))
@@ -86,7 +85,8 @@ def _worker(settings: Settings) -> str:
     from imgsvc.jobs.heartbeats import heartbeats
 
     try:
-        alive = asyncio.run(heartbeats(settings))
+        with _deadline("worker"):
+            alive = asyncio.run(heartbeats(settings))
     except ConnectionError as error:
         raise _UnwellError(f"cannot ask Redis: {error}") from error
     if alive.isdisjoint(process_names()):
