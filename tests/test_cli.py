@@ -38,7 +38,7 @@ async def test_a_server_of_another_kind_is_code_3(folder: Path) -> None:
         server = f"http://127.0.0.1:{listener.port}"
         ended = await imgsvc("status", "3f0c", cwd=folder, env={"IMGSVC_SERVER": server})
     assert ended.code == 3
-    assert "check the address" in ended.err
+    assert "is not an imgsvc server: check the address" in ended.err
 
 
 async def test_an_answer_that_comes_in_pieces_is_read_whole() -> None:
@@ -89,9 +89,9 @@ async def test_an_id_that_nobody_knows_is_code_1(service: Service, folder: Path)
     ("args", "says"),
     [
         (("upload",), "FILE"),
-        (("upload", "a.jpg", "--variants", "{"), "no JSON"),
-        (("upload", "a.jpg", "--preset", "a", "--variants", "{}"), "not allowed with"),
-        (("upload", "a.jpg", "--expires-in", "0"), "1 or more"),
+        (("upload", "a.jpg", "--variants", "{"), "not JSON"),
+        (("upload", "a.jpg", "--preset", "a", "--variants", '{"card": {"width": 9}}'), "not allowed with"),
+        (("upload", "a.jpg", "--expires-in", "0"), "must be a whole number of seconds from 1 to"),
         (("upload", "-", "-"), "once"),
         (("upload", "photo.jpg", "--save", "notes.txt"), "notes.txt"),
         (("upload", "photo.jpg", "--server", "localhost"), "must look like http://"),

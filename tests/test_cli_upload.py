@@ -115,7 +115,7 @@ async def test_a_file_that_is_there_is_replaced_only_by_force(service: Service, 
     args = ("upload", "photo.jpg", "--save", "out")
     refused = await imgsvc(*args, cwd=folder, env={"IMGSVC_SERVER": service.url})
     assert refused.code == 1
-    assert "out/photo_thumbnail.jpeg is there already: use --force" in refused.err
+    assert "out/photo_thumbnail.jpeg exists already: use --force" in refused.err
     assert mine.read_text() == "mine"
     forced = await imgsvc(*args, "--force", cwd=folder, env={"IMGSVC_SERVER": service.url})
     assert (forced.code, mine.read_bytes()[:2]) == (0, b"\xff\xd8")
@@ -209,7 +209,7 @@ async def test_on_a_terminal_there_are_bars_and_a_pipe_still_gets_json_alone(ser
             async with asyncio.timeout(DEADLINE_S):
                 out = await process.stdout.read()
                 assert await process.wait() == 0
-                assert b"all files" in await drawn
+                assert b"all uploads" in await drawn
     finally:
         os.close(master)
     assert [json.loads(line)["status"] for line in out.splitlines()] == ["SUCCESS", "SUCCESS"]

@@ -15,7 +15,7 @@ _MAX_NAME_CHARS = 32
 
 
 @contextmanager
-def bars(files: int) -> Generator[Display]:
+def bars(uploads: int) -> Generator[Display]:
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -23,22 +23,23 @@ def bars(files: int) -> Generator[Display]:
         TextColumn("{task.fields[step]}"),
         console=Console(stderr=True),
         transient=True,
-        # what is said goes to stdout, whatever stands on stderr
+        # results go to stdout, even while bars are on stderr
         redirect_stdout=False,
         redirect_stderr=False,
     )
     with progress:
-        yield _Bars(progress, files)
+        yield _Bars(progress, uploads)
 
 
 class _Bars(Display):
-    def __init__(self, progress: Progress, files: int) -> None:
+    def __init__(self, progress: Progress, uploads: int) -> None:
         self._progress = progress
-        self._all = progress.add_task("all files", total=files, step="") if files > 1 else None
+        self._all = progress.add_task("all uploads", total=uploads, step="") if uploads > 1 else None
 
     @contextmanager
-    def bar(self, name: str, size: int) -> Generator[Bar]:
-        task = self._progress.add_task(escape(_short(name)), total=size, step="sending")
+    def bar(self, name: str, size: int | None) -> Generator[Bar]:
+        step = "fetching" if size is None else "sending"
+        task = self._progress.add_task(escape(_short(name)), total=size, step=step)
         try:
             yield _Bar(self._progress, task)
         finally:
@@ -46,14 +47,14 @@ class _Bars(Display):
             if self._all is not None:
                 self._progress.advance(self._all)
 
-    def say(self, line: str) -> None:
-        # above the bars where both are the same terminal; `out` neither wraps nor colours
+    def print(self, line: str) -> None:
+        # above the bars if both are on the same terminal; `out` neither wraps nor colours
         if sys.stdout.isatty():
             self._progress.console.out(line, highlight=False)
         else:
-            super().say(line)
+            super().print(line)
 
-    def complain(self, line: str) -> None:
+    def warn(self, line: str) -> None:
         self._progress.console.out(f"imgsvc: {line}", highlight=False)
 
 

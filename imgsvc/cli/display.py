@@ -1,6 +1,6 @@
-"""What a user sees while files go up: a bar each on a terminal, and nothing elsewhere.
+"""What a user sees during uploads: a progress bar for each on a terminal, otherwise none.
 
-Bars and complaints go to stderr, what is said goes to stdout.
+Bars and warnings go to stderr, results to stdout.
 """
 
 import sys
@@ -12,7 +12,7 @@ from imgsvc.domain.documents import JobStatus
 
 
 class Bar(Protocol):
-    """One file's way: first it is sent, then its job goes on."""
+    """The progress of one upload: first bytes are sent, then its job runs."""
 
     def sent(self, size: int) -> None: ...
 
@@ -20,16 +20,17 @@ class Bar(Protocol):
 
 
 class Display:
-    """Shows no bars."""
+    """Prints lines and shows no bars."""
 
     @contextmanager
-    def bar(self, name: str, size: int) -> Generator[Bar]:
+    def bar(self, name: str, size: int | None) -> Generator[Bar]:
+        """Shows a bar; `size` is the number of bytes to send, None if the service fetches the image."""
         yield _NoBar()
 
-    def say(self, line: str) -> None:
-        print(line, flush=True)  # noqa: T201 (this is what the user sees)
+    def print(self, line: str) -> None:
+        print(line, flush=True)  # noqa: T201 (output for the user)
 
-    def complain(self, line: str) -> None:
+    def warn(self, line: str) -> None:
         print(f"imgsvc: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 

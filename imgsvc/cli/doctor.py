@@ -1,4 +1,4 @@
-"""`imgsvc doctor`: what is missing, and what to do about it."""
+"""`imgsvc doctor`: prints what is missing or wrong, and what to do about it."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def doctor(*, json: bool) -> int:
-    """Writes what each check found. Returns the exit code: 1 where something fails."""
-    logging.disable()  # what goes wrong is found, and told once
+    """Prints the finding of each check. Returns the exit code: 1 if a check failed."""
+    logging.disable()  # a finding reports each problem once
     findings = asyncio.run(checkup())
     healthy = all(finding.level is not Level.FAIL for finding in findings)
     if json:
         document = {"ok": healthy, "checks": [asdict(finding) for finding in findings]}
-        print(orjson.dumps(document).decode())  # noqa: T201 (this is what a program reads)
+        print(orjson.dumps(document).decode())  # noqa: T201 (output for a program)
     else:
         _show(findings)
     return SUCCEEDED if healthy else FAILED

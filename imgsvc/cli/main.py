@@ -1,6 +1,6 @@
 """The command line: `imgsvc`, or `python -m imgsvc`.
 
-Each command imports what it runs when it runs, so that a server process holds no client, and help comes at once.
+Each command imports what it runs when it runs, so that a server process loads no client, and help is printed at once.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ def main() -> None:
         if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
         give_up(sys.stdout)  # Python would flush into it once more
-        if error.errno != errno.EPIPE:  # whoever read our output knows that he has left
-            print(f"imgsvc: cannot write what there is to say: {error.strerror}", file=sys.stderr)  # noqa: T201
+        if error.errno != errno.EPIPE:  # a reader that closed the pipe knows
+            print(f"imgsvc: cannot write the output: {error.strerror}", file=sys.stderr)  # noqa: T201
         code = FAILED
     sys.exit(code)
 
 
-def _everything(_: Namespace) -> int:
+def _run_all(_: Namespace) -> int:
     from imgsvc.local import supervisor
     from imgsvc.local.process import EmbeddedError
     from imgsvc.runtime import startup
@@ -48,7 +48,7 @@ def _everything(_: Namespace) -> int:
     except EmbeddedError as error:
         sys.exit(f"imgsvc: {error}")
     except asyncio.CancelledError:
-        sys.exit("imgsvc: stopped at once; what was under way runs again at the next start")
+        sys.exit("imgsvc: stopped immediately; unfinished jobs run again at the next start")
     return SUCCEEDED
 
 
@@ -73,13 +73,16 @@ def _worker(_: Namespace) -> int:
 
 
 def _upload(args: Namespace) -> int:
-    from imgsvc.cli.upload import STDIN, Order, upload
+    from imgsvc.cli.options import options_of
+    from imgsvc.cli.upload import STDIN, UploadCommand, upload
 
-    if args.files.count(STDIN) > 1:
-        return _misused("stdin can be read once only: give - once")
-    fields = {"preset": args.preset, "variants": args.variants, "expires_in": args.expires_in}
-    order = Order(
-        fields={name: str(value) for name, value in fields.items() if value is not None},
+    options = options_of(args)
+    if args.sources.count(STDIN) > 1:
+        return _misused("stdin can be read only once: give - once")
+    if "filename" in options and len(args.sources) > 1:
+        return _misused("--filename names one image: give it with a single FILE or URL")
+    command = UploadCommand(
+        options=options,
         wait=args.wait or args.save is not None,
         save=args.save,
         force=args.force,
@@ -89,8 +92,8 @@ def _upload(args: Namespace) -> int:
         if args.save:
             args.save.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return _misused(f"cannot save there: {error}")
-    return upload(args.files, order, _client_settings(args))
+        return _misused(f"cannot save to {args.save}: {error}")
+    return upload(args.sources, command, _client_settings(args))
 
 
 def _status(args: Namespace) -> int:
@@ -109,7 +112,7 @@ def _health(args: Namespace) -> int:
     from imgsvc.cli.health import health
 
     if args.live and args.part == "worker":
-        return _misused("--live is of the API: a worker has no other health")
+        return _misused("--live is for the API: a worker has one health check only")
     return health(args.part, live=args.live)
 
 
@@ -127,7 +130,7 @@ def _completion(args: Namespace) -> int:
 
 
 _COMMANDS = {
-    None: _everything,
+    None: _run_all,
     "api": _api,
     "worker": _worker,
     "upload": _upload,

@@ -1,12 +1,11 @@
-"""The command line's grammar, its help and its exit codes."""
+"""The arguments of the command line, its help and its exit codes."""
 
 import argparse
 import textwrap
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from imgsvc.cli.options import add_options
 from imgsvc.runtime.version import VERSION
 
 # exit codes
@@ -18,11 +17,11 @@ INTERRUPTED = 130
 
 SHELLS = ("bash", "zsh", "fish")
 
-_EXITS = "Exit codes: 0 all succeeded, 1 some failed, 2 wrong usage, 3 no server reached, 130 interrupted."
+_EXITS = "Exit codes: 0 all succeeded, 1 some failed, 2 wrong usage, 3 server not reached, 130 interrupted."
 
 
 def parser(*, files: object = None, folders: object = None) -> argparse.ArgumentParser:
-    """The parser of all commands. `files` and `folders` are how a shell completes their names."""
+    """Returns the parser of all commands. `files` and `folders` are how a shell completes names of them (shtab)."""
     top = _parser(
         argparse.ArgumentParser,
         prog="imgsvc",
@@ -31,8 +30,8 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
             Without a command, everything runs on this machine: Valkey, an S3 server, the API and a worker.""",
         examples="""
             imgsvc                                        run everything here
-            imgsvc upload photo.jpg --save thumbnails     upload, wait, fetch what came of it
-            imgsvc doctor                                 what is missing, and what to do about it""",
+            imgsvc upload photo.jpg --save thumbnails     upload, wait, download the variants
+            imgsvc doctor                                 check the installation""",
         notes="Settings are environment variables named IMGSVC_*; .github/OPERATING.md lists them.",
     )
     top.add_argument("--version", action="version", version=f"imgsvc {VERSION}")
@@ -43,16 +42,16 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
     _add_show(
         commands,
         "status",
-        "say how far an upload's job is",
+        "print the status of an upload",
         "imgsvc status 3f0c4f1e-8a57-4c0f-9d43-0b1c5f1c2a77 --wait",
-        "Exit codes: 0 it was said, 1 there is no such upload, 2 wrong usage, 3 no server reached, 130 interrupted.",
+        "Exit codes: 0 status printed, 1 no such upload, 2 wrong usage, 3 server not reached, 130 interrupted.",
     )
     _add_show(
         commands,
         "result",
-        "say what came of an upload",
+        "print the result of an upload",
         "imgsvc result 3f0c4f1e-8a57-4c0f-9d43-0b1c5f1c2a77 --json | jq -r '.result.thumbnail'",
-        "Exit codes: 0 it succeeded, 1 it did not (yet), 2 wrong usage, 3 no server reached, 130 interrupted.",
+        "Exit codes: 0 job succeeded, 1 it failed or goes on, 2 wrong usage, 3 server not reached, 130 interrupted.",
     )
     _add_health(commands)
     _add_doctor(commands)
@@ -64,27 +63,28 @@ def _add_upload(commands: Any, files: object, folders: object) -> None:
     upload = _parser(
         commands.add_parser,
         "upload",
-        help="upload images, and fetch what came of them",
-        description="Uploads images, four at a time, and says where each can be followed, or what came of it.",
+        help="upload images, and download their variants",
+        description="Uploads images, four at a time. Prints the status URL of each, or its variants with --wait.",
         examples="""
-            imgsvc upload photo.jpg
             imgsvc upload holiday/*.jpg --preset shop --wait
+            imgsvc upload https://example.com/photo.jpg --metadata order=1234 --metadata sku=A-7
             imgsvc upload photo.jpg --save out --variants '{"card": {"width": 640, "format": "webp"}}'
-            curl -s https://example.com/photo.jpg | imgsvc upload - --json --wait | jq .result""",
+            convert photo.psd png:- | imgsvc upload - --filename photo.png --wait --json | jq .result""",
         notes=_EXITS,
     )
-    _complete(upload.add_argument("files", nargs="+", metavar="FILE", help="image to upload; - reads stdin"), files)
-    wanted = upload.add_mutually_exclusive_group()
-    wanted.add_argument("--preset", metavar="NAME", help="make what this preset of the service says")
-    wanted.add_argument(
-        "--variants", type=_variants, metavar="JSON", help="make these instead; @FILE reads them from a file"
+    sources = upload.add_argument(
+        "sources",
+        nargs="+",
+        metavar="FILE|URL",
+        help="image to upload: a file, a URL that the service fetches, or - for stdin",
     )
-    upload.add_argument("--expires-in", type=_seconds, metavar="S", help="have the upload removed after S seconds")
+    _complete(sources, files)
+    add_options(upload)
     upload.add_argument("--wait", action="store_true", help="wait until each job has ended")
-    saving = upload.add_argument("--save", type=Path, metavar="DIR", help="wait, and save what was made in DIR")
+    saving = upload.add_argument("--save", type=Path, metavar="DIR", help="wait, and download the variants to DIR")
     _complete(saving, folders)
-    upload.add_argument("--force", action="store_true", help="let --save replace files that are there")
-    upload.add_argument("--json", action="store_true", help="write one JSON object per file, and nothing else")
+    upload.add_argument("--force", action="store_true", help="let --save replace existing files")
+    upload.add_argument("--json", action="store_true", help="print one JSON object per file, and nothing else")
     _add_server(upload)
 
 
@@ -99,7 +99,7 @@ def _add_show(commands: Any, name: str, summary: str, example: str, notes: str) 
     )
     show.add_argument("id", metavar="ID", help="the upload's id")
     show.add_argument("--wait", action="store_true", help="wait until its job has ended")
-    show.add_argument("--json", action="store_true", help="write the service's own document")
+    show.add_argument("--json", action="store_true", help="print the JSON document of the service")
     _add_server(show)
 
 
@@ -107,16 +107,16 @@ def _add_health(commands: Any) -> None:
     health = _parser(
         commands.add_parser,
         "health",
-        help="ask the API or the worker beside it whether it is well",
+        help="check the API or the worker of this machine",
         description="""
             Asks the API of these settings for /readyz, by its port or Unix socket; or, of a worker, asks Redis whether
-            one on this machine has renewed its heartbeat. Says in one line how it is, within a few seconds. For health
-            checks of containers, which run it inside of them.""",
+            one on this machine has renewed its heartbeat. Prints the outcome in one line, within a few seconds. For the
+            health checks of containers, which run it inside them.""",
         examples="""
             imgsvc health
-            imgsvc health --live          where what is not well is restarted: Redis and S3 do not count
+            imgsvc health --live          for liveness probes: ignores Redis and S3
             imgsvc health worker""",
-        notes="Exit codes: 0 it is well, 1 it is not, 2 wrong usage, 130 interrupted.",
+        notes="Exit codes: 0 healthy, 1 not healthy, 2 wrong usage, 130 interrupted.",
     )
     health.add_argument(
         "part", nargs="?", choices=("api", "worker"), default="api", help="which of them (default: api)"
@@ -128,25 +128,25 @@ def _add_doctor(commands: Any) -> None:
     doctor = _parser(
         commands.add_parser,
         "doctor",
-        help="check what a service needs, and say what to do",
+        help="check the installation, with advice",
         description="""
             Checks the settings, Redis, S3, the decoders' sandbox, formats and clocks that IMGSVC_* name. Without
             IMGSVC_REDIS_URL it checks what the one-machine mode needs: its servers, data folder, port and disk.
-            Leaves nothing behind.""",
+            Changes nothing.""",
         examples="""
             imgsvc doctor
             docker compose exec worker imgsvc doctor""",
-        notes="Exit codes: 0 nothing failed (warnings may be there), 1 something did, 130 interrupted.",
+        notes="Exit codes: 0 nothing failed (there may be warnings), 1 something failed, 130 interrupted.",
     )
-    doctor.add_argument("--json", action="store_true", help="write one JSON object")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_completion(commands: Any) -> None:
     completion = _parser(
         commands.add_parser,
         "completion",
-        help="write a completion script for your shell",
-        description="Writes what completes these commands in a shell, for the shell to read.",
+        help="print a completion script for a shell",
+        description="Prints the script that completes these commands in a shell.",
         examples="""
             bash   imgsvc completion bash > ~/.local/share/bash-completion/completions/imgsvc
             zsh    imgsvc completion zsh > "${fpath[1]}/_imgsvc"
@@ -159,7 +159,7 @@ def _add_server(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--server", metavar="URL", help="the service (default: IMGSVC_SERVER, or http://127.0.0.1:8000)"
     )
-    command.add_argument("--key", metavar="KEY", help="API key; better in IMGSVC_KEY, where no process list shows it")
+    command.add_argument("--key", metavar="KEY", help="API key; prefer IMGSVC_KEY, which process lists do not show")
 
 
 def _parser(make: Any, *args: str, description: str, examples: str, notes: str = "", **options: str) -> Any:
@@ -177,18 +177,3 @@ def _parser(make: Any, *args: str, description: str, examples: str, notes: str =
 def _complete(action: argparse.Action, how: object) -> None:
     if how is not None:
         action.complete = how  # pyright: ignore[reportAttributeAccessIssue] (shtab reads it there)
-
-
-def _variants(text: str) -> str:
-    """The same JSON, compact; of the file that @FILE names."""
-    try:
-        read = Path(text[1:]).read_bytes() if text.startswith("@") else text
-        return orjson.dumps(orjson.loads(read)).decode()
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise argparse.ArgumentTypeError(f"no JSON: {error}") from None
-
-
-def _seconds(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError("must be a whole number of seconds, 1 or more")
-    return int(text)

@@ -1,4 +1,4 @@
-"""`imgsvc status` and `imgsvc result`: what a service says of one upload, for people or for programs."""
+"""`imgsvc status` and `imgsvc result`: print the documents of one upload, for people or for programs."""
 
 import asyncio
 import sys
@@ -15,37 +15,37 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def status(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) -> int:
-    """Says how far a job is. Returns the exit code: 1 only where there is no such upload."""
+    """Prints the status of a job. Returns the exit code: 1 only if there is no such upload."""
 
     async def ask(client: Client) -> int:
         document = await (client.ended(upload_id) if wait else client.status(upload_id))
         if json:
-            _write(document)
+            _print_json(document)
         else:
-            _table(_status_rows(document))
+            _print_table(_status_rows(document))
         return SUCCEEDED
 
     return _ask(ask, settings)
 
 
 def result(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) -> int:
-    """Says what came of a job. Returns the exit code: 1 unless it succeeded."""
+    """Prints the result of a job. Returns the exit code: 1 unless it succeeded."""
 
     async def ask(client: Client) -> int:
         if wait:
             await client.ended(upload_id)
         document = await client.result(upload_id)
         if json:
-            _write(document)
+            _print_json(document)
         else:
-            _table(_result_rows(document, client))
+            _print_table(_result_rows(document, client))
         return SUCCEEDED if document["status"] == "SUCCESS" else FAILED
 
     return _ask(ask, settings)
 
 
 def human_bytes(size: float) -> str:
-    """As in "8.1 kB", where a kB has 1000 bytes."""
+    """Returns a size such as "8.1 kB"; a kB has 1000 bytes."""
     for unit in _UNITS[:-1]:
         if round(size, 1) < 1000:
             return f"{size:g} {unit}" if unit == "B" else f"{size:.1f} {unit}"
@@ -54,12 +54,12 @@ def human_bytes(size: float) -> str:
 
 
 def printable(text: str) -> str:
-    """What names and messages say, and nothing that a terminal would obey."""
+    """Replaces control characters, which a terminal would interpret."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def explained(error: ClientError) -> str:
-    """What the service says, and where a command takes what it lacks from."""
+def message_of(error: ClientError) -> str:
+    """Returns the error's message, with how to give a key if one is missing."""
     return f"{error} Set IMGSVC_KEY, or give --key." if error.code == "unauthorized" else str(error)
 
 
@@ -71,7 +71,7 @@ def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> i
     try:
         return asyncio.run(run())
     except ClientError as error:
-        print(printable(f"imgsvc: {explained(error)}"), file=sys.stderr)  # noqa: T201 (this is what the user sees)
+        print(printable(f"imgsvc: {message_of(error)}"), file=sys.stderr)  # noqa: T201 (output for the user)
         return UNREACHABLE if isinstance(error, ServerUnreachableError) else FAILED
 
 
@@ -83,9 +83,9 @@ def _status_rows(document: JobStatus) -> list[tuple[str, str]]:
 def _result_rows(document: Success | Ended | NotYet, client: Client) -> list[tuple[str, str]]:
     rows = [("status", str(document["status"]))]
     if "variants" in document:
-        rows.append(("original", _about(document["original"])))
+        rows.append(("original", _describe(document["original"])))
         for name, file in document["variants"].items():
-            rows += [(name, _about(file)), ("", client.url(file["url"]))]
+            rows += [(name, _describe(file)), ("", client.url(file["url"]))]
     return rows + (_error_rows(document["error"]) if "error" in document else [])
 
 
@@ -93,16 +93,16 @@ def _error_rows(error: JobError | None) -> list[tuple[str, str]]:
     return [("error", f"{error['code']}: {error['message']}")] if error else []
 
 
-def _about(image: Original | File) -> str:
+def _describe(image: Original | File) -> str:
     return f"{image['width']} x {image['height']}, {human_bytes(image['bytes'])}, {image['content_type']}"
 
 
-def _table(rows: list[tuple[str, str]]) -> None:
-    """Two columns; a URL stays whole, however narrow the terminal is."""
+def _print_table(rows: list[tuple[str, str]]) -> None:
+    """Prints two columns; lines are not wrapped, so that URLs stay whole."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        print(printable(f"{name:<{width}}  {value}"))  # noqa: T201 (this is what the user sees)
+        print(printable(f"{name:<{width}}  {value}"))  # noqa: T201 (output for the user)
 
 
-def _write(document: JobStatus | Success | Ended | NotYet) -> None:
-    print(orjson.dumps(document).decode())  # noqa: T201 (this is what a program reads)
+def _print_json(document: JobStatus | Success | Ended | NotYet) -> None:
+    print(orjson.dumps(document).decode())  # noqa: T201 (output for a program)

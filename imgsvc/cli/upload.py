@@ -1,8 +1,9 @@
-"""`imgsvc upload`: files to a service, several at once; their variants back, where that is asked for."""
+"""`imgsvc upload`: sends files and URLs to a service, several at once, and downloads their variants if asked to."""
 
 import asyncio
 import errno
 import os
+import re
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,29 +11,31 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 
 from imgsvc.cli.display import Bar, Display
 from imgsvc.cli.parser import FAILED, SUCCEEDED, UNREACHABLE
-from imgsvc.cli.show import explained, human_bytes, printable
+from imgsvc.cli.show import human_bytes, message_of, printable
 from imgsvc.client.form import LocalFile
 from imgsvc.client.http import Client, ClientError
 from imgsvc.client.saving import NotSavedError, save
-from imgsvc.domain.documents import File, JobError, Success
+from imgsvc.domain.documents import Accepted, File, JobError, Success
 from imgsvc.domain.states import Status
 from imgsvc.runtime.settings import ClientSettings
 
-AT_ONCE = 4
+CONCURRENCY = 4
 STDIN = "-"
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be done with each file; `save` is a folder that is there."""
+class UploadCommand:
+    """What to do with each source. `options` are sent with it; `save` is an existing folder."""
 
-    fields: Mapping[str, str]
+    options: Mapping[str, Any]
     wait: bool
     save: Path | None
     force: bool
@@ -40,8 +43,8 @@ class Order:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What came of one file; the object that `--json` writes."""
+class UploadResult:
+    """The result of one source, which is `file`; the object that `--json` prints."""
 
     file: str
     id: str | None = None
@@ -58,129 +61,139 @@ class Outcome:
         return UNREACHABLE if self.error["code"] == "unreachable" else FAILED
 
 
-def upload(files: Sequence[str], order: Order, settings: ClientSettings) -> int:
-    """Uploads `files`, and says what came of each as soon as that is known. Returns the exit code."""
+def upload(sources: Sequence[str], command: UploadCommand, settings: ClientSettings) -> int:
+    """Uploads files and URLs, and prints each result as soon as it is known. Returns the exit code."""
     with ExitStack() as stack:
-        # read before all else: a thread that waits for a terminal could not be interrupted
-        stdin = stack.enter_context(TemporaryFile()) if STDIN in files else None
+        # read first: a thread that waits for a terminal could not be interrupted
+        stdin = stack.enter_context(TemporaryFile()) if STDIN in sources else None
         if stdin:
             copyfileobj(sys.stdin.buffer, stdin)  # a pipe has no size, and cannot be sent again
-        shown = stack.enter_context(_display(len(files)))
-        outcomes = asyncio.run(_Uploads(order, settings, shown, stdin).run(files))
-    return max(outcome.exit_code for outcome in outcomes)
+        display = stack.enter_context(_display(len(sources)))
+        results = asyncio.run(_Uploader(command, settings, display, stdin).run(sources))
+    return max(result.exit_code for result in results)
 
 
-class _Uploads:
-    def __init__(self, order: Order, settings: ClientSettings, shown: Display, stdin: BinaryIO | None) -> None:
-        self._order = order
+class _Uploader:
+    def __init__(
+        self, command: UploadCommand, settings: ClientSettings, display: Display, stdin: BinaryIO | None
+    ) -> None:
+        self._command = command
         self._settings = settings
-        self._shown = shown
+        self._display = display
         self._stdin = stdin
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def run(self, files: Sequence[str]) -> list[Outcome]:
+    async def run(self, sources: Sequence[str]) -> list[UploadResult]:
         key = self._settings.key.get_secret_value() if self._settings.key else None
         async with Client.open(self._settings.server, key) as client:
-            tasks = [asyncio.create_task(self._one(client, file)) for file in files]
+            tasks = [asyncio.create_task(self._upload(client, source)) for source in sources]
             try:
                 for done in asyncio.as_completed(tasks):
-                    self._report(client, await done)
+                    self._print(client, await done)
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
         return [task.result() for task in tasks]
 
-    async def _one(self, client: Client, file: str) -> Outcome:
-        outcome = Outcome(_text(file))
-        async with self._turns:
+    async def _upload(self, client: Client, source: str) -> UploadResult:
+        result = UploadResult(_text(source))
+        send = self._send_url if _URL.match(source) else self._send_file
+        async with self._slots:
             try:
-                with self._open(file) as opened, self._shown.bar(file, _size(opened)) as bar:
-                    await self._send(client, LocalFile(_name(file), opened), outcome, bar)
+                await send(client, source, result)
             except (ClientError, NotSavedError, OSError) as error:
-                outcome.error = _explain(error, file)
-        return outcome
+                result.error = _error_document(error, source)
+        return result
 
-    async def _send(self, client: Client, source: LocalFile, outcome: Outcome, bar: Bar) -> None:
-        answer = await client.upload(source, self._order.fields, bar.sent)
-        outcome.id, outcome.status, outcome.status_url = answer["id"], Status.PENDING, answer["status_url"]
-        if not self._order.wait:
+    async def _send_url(self, client: Client, url: str, result: UploadResult) -> None:
+        with self._display.bar(url, None) as bar:
+            accepted = await client.upload_url(_text(url), self._command.options)
+            await self._follow(client, accepted, result, bar)
+
+    async def _send_file(self, client: Client, path: str, result: UploadResult) -> None:
+        options = dict(self._command.options)
+        with self._open(path) as opened:
+            file = LocalFile(options.pop("filename", _name(path)), opened)
+            with self._display.bar(path, file.size) as bar:
+                accepted = await client.upload(file, options, bar.sent)
+                await self._follow(client, accepted, result, bar)
+
+    async def _follow(self, client: Client, accepted: Accepted, result: UploadResult, bar: Bar) -> None:
+        result.id, result.status, result.status_url = accepted["id"], Status.PENDING, accepted["status_url"]
+        if not self._command.wait:
             return
-        status = await client.ended(answer["id"], bar.job)
-        outcome.status, outcome.error = status["status"], status["error"]
-        if outcome.status == Status.SUCCESS:
-            outcome.result = cast("Success", await client.result(answer["id"]))
-            await self._save(client, outcome)
-        elif outcome.error is None:
-            outcome.error = {"code": "cancelled", "message": "The job was cancelled."}
+        status = await client.ended(accepted["id"], bar.job)
+        result.status, result.error = status["status"], status["error"]
+        if result.status == Status.SUCCESS:
+            result.result = cast("Success", await client.result(accepted["id"]))
+            await self._save(client, result)
+        elif result.error is None:
+            result.error = {"code": "cancelled", "message": "The job was cancelled."}
 
-    async def _save(self, client: Client, outcome: Outcome) -> None:
-        if self._order.save is None or outcome.result is None:
+    async def _save(self, client: Client, result: UploadResult) -> None:
+        if self._command.save is None or result.result is None:
             return
-        for name, variant in outcome.result["variants"].items():
-            path = await save(client, variant, self._order.save, force=self._order.force)
-            outcome.saved[name] = _text(path)
+        for name, variant in result.result["variants"].items():
+            path = await save(client, variant, self._command.save, force=self._command.force)
+            result.saved[name] = _text(path)
 
-    def _open(self, file: str) -> BinaryIO:
-        if file == STDIN and self._stdin:
+    def _open(self, path: str) -> BinaryIO:
+        if path == STDIN and self._stdin:
             return self._stdin
-        if Path(file).is_fifo():  # such as <(a command): nobody knows its size, and it is read once only
-            raise OSError(errno.ESPIPE, "it is a pipe; have - read it, as in `imgsvc upload - <pipe`", file)
-        return Path(file).open("rb")
+        if Path(path).is_fifo():  # such as <(a command): its size is unknown, and it can be read only once
+            raise OSError(errno.ESPIPE, "it is a pipe; send it as stdin, as in `imgsvc upload - <pipe`", path)
+        return Path(path).open("rb")
 
-    def _report(self, client: Client, outcome: Outcome) -> None:
-        if self._order.json:
-            self._shown.say(orjson.dumps(asdict(outcome)).decode())
+    def _print(self, client: Client, result: UploadResult) -> None:
+        if self._command.json:
+            self._display.print(orjson.dumps(asdict(result)).decode())
             return
-        if outcome.error:
-            self._shown.complain(printable(f"{outcome.file}: {outcome.error['message']}"))
-        if outcome.result:
-            for name, variant in outcome.result["variants"].items():
-                self._shown.say(printable(_line(outcome, name, variant, client)))
-        elif outcome.status_url and not outcome.error:
-            self._shown.say(printable(f"{outcome.file}: {client.url(outcome.status_url)}"))
+        if result.error:
+            self._display.warn(printable(f"{result.file}: {result.error['message']}"))
+        if result.result:
+            for name, variant in result.result["variants"].items():
+                self._display.print(printable(_variant_line(result, name, variant, client)))
+        elif result.status_url and not result.error:
+            self._display.print(printable(f"{result.file}: {client.url(result.status_url)}"))
 
 
-def _line(outcome: Outcome, name: str, variant: File, client: Client) -> str:
-    where = outcome.saved.get(name) or client.url(variant["url"])
+def _variant_line(result: UploadResult, name: str, variant: File, client: Client) -> str:
+    where = result.saved.get(name) or client.url(variant["url"])
     size = f"{variant['width']} x {variant['height']}, {human_bytes(variant['bytes'])}"
-    return f"{outcome.file}: {name} ({size}) {where}"
+    return f"{result.file}: {name} ({size}) {where}"
 
 
-def _explain(error: Exception, file: str) -> JobError:
+def _error_document(error: Exception, source: str) -> JobError:
     match error:
         case ClientError():
-            return {"code": error.code, "message": explained(error)}
+            return {"code": error.code, "message": message_of(error)}
         case NotSavedError():
             return {"code": "not_saved", "message": str(error)}
-        case IsADirectoryError() if error.filename == file:
+        case IsADirectoryError() if error.filename == source:
             return {"code": "unreadable", "message": "is a directory: name the files in it, as in photos/*.jpg"}
-        case OSError(filename=name, strerror=reason) if name == file:
+        case OSError(filename=name, strerror=reason) if name == source:
             return {"code": "unreadable", "message": f"cannot be read: {reason}"}
         case _:
             return {"code": "not_saved", "message": f"cannot be saved: {error}"}
 
 
 def _text(path: str | Path) -> str:
-    """A path as text; what of it is none is marked."""
+    """Returns an argument or path as valid text: bytes that are not UTF-8 are replaced."""
     return os.fsencode(path).decode(errors="replace")
 
 
-def _name(file: str) -> str:
-    return "stdin" if file == STDIN else Path(file).name
-
-
-def _size(file: BinaryIO) -> int:
-    return LocalFile("", file).size
+def _name(path: str) -> str:
+    return "stdin" if path == STDIN else Path(path).name
 
 
 @contextmanager
-def _display(files: int) -> Generator[Display]:
-    """Bars where somebody looks, nothing elsewhere."""
+def _display(uploads: int) -> Generator[Display]:
+    """Opens progress bars if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield Display()
         return
-    from imgsvc.cli.bars import bars  # rich takes its time to import
+    from imgsvc.cli.bars import bars  # importing rich takes time
 
-    with bars(files) as shown:
-        yield shown
+    with bars(uploads) as display:
+        yield display

@@ -1,11 +1,12 @@
-"""An upload's body: fields and a file, which is read as it is sent."""
+"""The form of an upload: fields, and a file that is read while it is sent."""
 
 import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
+import orjson
 from aiohttp import FormData
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
@@ -25,17 +26,17 @@ class LocalFile:
         return os.fstat(self.file.fileno()).st_size
 
 
-def form(source: LocalFile, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> FormData:
-    """The form that `POST /upload` takes. Its length is known, so that a server can refuse it before it comes."""
-    data = FormData(quote_fields=False, default_to_multipart=True)  # names go as UTF-8, as browsers send them
-    for name, value in fields.items():
-        data.add_field(name, value)
+def form(source: LocalFile, options: Mapping[str, Any], on_sent: Callable[[int], None]) -> FormData:
+    """Returns the form that `POST /upload` accepts. Its length is known, so that a server can refuse it unread."""
+    data = FormData(quote_fields=False, default_to_multipart=True)  # names are sent as UTF-8, as browsers do
+    for name, value in options.items():
+        data.add_field(name, value if isinstance(value, str) else orjson.dumps(value).decode())
     data.add_field("file", _FilePart(source, on_sent), filename=_sendable(source.name))
     return data
 
 
 def _sendable(name: str) -> str:
-    """A name may hold anything but NUL and a slash, and a header none of that."""
+    """Replaces what a file's name may contain and a header may not."""
     return "".join(char if char.isprintable() else "_" for char in name)
 
 
@@ -58,4 +59,4 @@ class _FilePart(Payload):
             self._on_sent(whole - left)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
-        raise TypeError("a file is never taken for text")
+        raise TypeError("a file is not text")

@@ -1,11 +1,11 @@
-"""A client of the service's own HTTP contract.
+"""A client of the service's HTTP API.
 
-Whatever may pass (429, 503, a connection that breaks) is tried again, for as long as the server asks for. An upload
-carries an Idempotency-Key, so that one which arrived without our hearing of it is not made twice.
+Temporary failures (429, 502, 503, 504, broken connections) are retried after the time that the server asks for. An
+upload carries an Idempotency-Key, so that one whose answer was lost is not made twice.
 
     ClientError
-     ├── RefusedError       the service said no; its problem document tells why
-     └── ServerUnreachableError   nobody answered, or nobody that speaks our contract
+     ├── RefusedError             the service refused the request; its problem document has the reason
+     └── ServerUnreachableError   no answer, or none of an imgsvc server
 """
 
 import asyncio
@@ -27,17 +27,17 @@ from imgsvc.domain.documents import Accepted, Ended, JobStatus, NotYet, Success
 from imgsvc.domain.states import TERMINAL
 
 SILENCE_S = 60.0
-"""How long a server may neither take anything of an upload nor answer."""
+"""How long a server may neither read from an upload nor answer."""
 
 _CONNECT_S = 10.0
 _TRIES = 6
 _PAUSE_S = 0.25
-_MAX_PAUSE_S = 60.0  # one who is asked to come back later than that should be told, and not wait
+_MAX_PAUSE_S = 60.0  # for a longer Retry-After the user gets the error instead
 _HOLD_S = 1
 _POLL_S = (0.1, 1.0)
 _MAX_ANSWER_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
-_PASSING = {
+_TEMPORARY = {
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -57,7 +57,7 @@ class ClientError(Exception):
 
 
 class RefusedError(ClientError):
-    """The service said no. Asking again is of use after `retry_after_s` seconds, or never where that is None."""
+    """The service refused the request. It can be repeated after `retry_after_s` seconds, or never if that is None."""
 
     def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(code, message)
@@ -65,7 +65,7 @@ class RefusedError(ClientError):
 
 
 class ServerUnreachableError(ClientError):
-    """Nobody answered in time, or somebody who does not speak our contract."""
+    """There was no answer in time, or not one of an imgsvc server."""
 
     def __init__(self, message: str) -> None:
         super().__init__("unreachable", message)
@@ -92,13 +92,13 @@ class Client:
             yield cls(session, server)
 
     def url(self, path: str) -> str:
-        """Where a path is that a document of the service names: it holds the service's base path already."""
+        """Returns the URL of a path in a document of the service; the path includes the base path."""
         return self._origin + path
 
-    async def upload(self, source: LocalFile, fields: Mapping[str, str], on_sent: Callable[[int], None]) -> Accepted:
-        """Uploads a file, chunk by chunk; the answer of `POST /upload`.
+    async def upload(self, source: LocalFile, options: Mapping[str, Any], on_sent: Callable[[int], None]) -> Accepted:
+        """Uploads a file in chunks. Returns the answer of `POST /upload`.
 
-        `on_sent` is told how many bytes of the file are sent; where it is sent again, that begins anew.
+        `on_sent` receives the number of bytes of the file that were sent; it starts again at 0 with each try.
         """
         key = str(uuid4())
 
@@ -109,14 +109,25 @@ class Client:
                     silence.reschedule(asyncio.get_running_loop().time() + SILENCE_S)
                     on_sent(size)
 
-                # a server that refuses says so before anything is sent, and need not cut the connection to stop us
+                # a server that refuses answers before the body is sent, and need not close the connection
                 return await self._request(
                     "POST",
                     "/upload",
-                    data=form(source, fields, sent),
+                    data=form(source, options, sent),
                     headers={"idempotency-key": key},
                     expect100=True,
                 )
+
+        return cast("Accepted", await self._with_retries(post))
+
+    async def upload_url(self, url: str, options: Mapping[str, Any]) -> Accepted:
+        """Has the service fetch an image. Returns the answer of `POST /upload/url`."""
+        headers = {"content-type": "application/json", "idempotency-key": str(uuid4())}
+        body = orjson.dumps({"url": url, **options})
+
+        async def post() -> Json:
+            async with asyncio.timeout(SILENCE_S):
+                return await self._request("POST", "/upload/url", data=body, headers=headers)
 
         return cast("Accepted", await self._with_retries(post))
 
@@ -128,7 +139,7 @@ class Client:
         return cast("Success | Ended | NotYet", document)
 
     async def ended(self, upload_id: str, on_status: Callable[[JobStatus], None] | None = None) -> JobStatus:
-        """The status document once the job has ended. `on_status` is told each one on the way."""
+        """Waits for the end of the job. Returns its status document; `on_status` receives each one before, too."""
         pause_s, most_s = _POLL_S
         while True:
             begin = monotonic()
@@ -137,12 +148,12 @@ class Client:
                 on_status(document)
             if document["status"] in TERMINAL:
                 return document
-            # nothing is left to sleep where the server held the answer until something happened
+            # no pause if the server held the answer until the job changed
             await asyncio.sleep(max(0.0, begin + pause_s - monotonic()))
             pause_s = min(most_s, pause_s * 1.5)
 
     async def download(self, path: str) -> AsyncGenerator[bytes]:
-        """The bytes of a file that a result names."""
+        """Yields the bytes of a file that a result names."""
         answer = await self._with_retries(lambda: self._open(path))
         try:
             while chunk := await self._read(answer):
@@ -158,7 +169,7 @@ class Client:
         return await self._with_retries(get)
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
-        # its own signature is in the path, character by character
+        # the path has a signature of its exact characters
         answer = await self._session.get(URL(self.url(path), encoded=True), allow_redirects=False)
         self._reached = True
         if answer.status != HTTPStatus.OK:
@@ -182,7 +193,7 @@ class Client:
             return _document(answer, body)
 
     async def _with_retries(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What `ask` returns, at the first try that works."""
+        """Calls `ask` until it succeeds; raises the last error."""
         for attempt in range(1, _TRIES + 1):
             try:
                 return await ask()
@@ -192,21 +203,21 @@ class Client:
                     raise
             except (aiohttp.ClientError, OSError) as error:
                 pause_s = _PAUSE_S * 2**attempt
-                # where nobody has answered yet, the address is more likely wrong than its server restarting
-                nobody = isinstance(error, aiohttp.ClientConnectorError) and not self._reached
-                if nobody or attempt == _TRIES:
+                # if no server answered yet, a wrong address is more likely than a restart
+                never_reached = isinstance(error, aiohttp.ClientConnectorError) and not self._reached
+                if never_reached or attempt == _TRIES:
                     raise self._unreachable(error) from error
             await asyncio.sleep(pause_s * random.uniform(1, 1.2))  # noqa: S311 (no secret)
         raise AssertionError
 
     def _unreachable(self, error: BaseException) -> ServerUnreachableError:
-        why = "it does not answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
+        why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
         return ServerUnreachableError(f"cannot reach {self._server}: {why}")
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
     body = b""
-    # a single read gives what has come so far, which on a real network is not all of it
+    # a single read returns only what has arrived so far
     while len(body) < _MAX_ANSWER_BYTES and (chunk := await answer.content.read(_READ_BYTES)):
         body += chunk
     return body
@@ -218,7 +229,7 @@ def _document(answer: aiohttp.ClientResponse, body: bytes) -> Json:
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict):
-        raise ServerUnreachableError(f"{answer.url.origin()} is no imgsvc server: check the address")
+        raise ServerUnreachableError(f"{answer.url.origin()} is not an imgsvc server: check the address")
     return document
 
 
@@ -231,7 +242,7 @@ def _refused(answer: aiohttp.ClientResponse, body: bytes) -> ClientError:
     try:
         problem = _document(answer, body)
         code, detail = str(problem["code"]), str(problem["detail"])
-    except (ServerUnreachableError, KeyError):  # a proxy in front of it
+    except (ServerUnreachableError, KeyError):  # from a proxy
         return RefusedError("http_error", f"the server answers {answer.status} {answer.reason}", retry_after_s)
     return RefusedError(code, detail, retry_after_s)
 
@@ -240,4 +251,4 @@ def _retry_after_s(answer: aiohttp.ClientResponse) -> float | None:
     text = answer.headers.get("retry-after", "")
     if text.isdecimal():
         return float(text)
-    return 1.0 if answer.status in _PASSING else None
+    return 1.0 if answer.status in _TEMPORARY else None

@@ -1,4 +1,4 @@
-"""Files of a result, saved: whole or not at all, under a safe name, and over nothing that is there already."""
+"""Saves the files of a result: complete or not at all, under safe names, without replacing existing files."""
 
 import asyncio
 import hashlib
@@ -16,21 +16,21 @@ class NotSavedError(Exception):
 
 
 async def save(client: Client, variant: File, folder: Path, *, force: bool) -> Path:
-    """Downloads what a result's `variants` tell of, and checks it against its SHA-256.
+    """Downloads a variant of a result, and verifies its SHA-256. Returns the path of the file.
 
     Raises:
-        NotSavedError: there is such a file already, its name is not safe, or it did not come whole.
-        ClientError: the service does not give it.
+        NotSavedError: the file exists already, its name is not safe, or it arrived incomplete.
+        ClientError: the service refuses the download.
         OSError: the folder cannot be written.
     """
     target = folder / _safe_name(variant["url"])
     if target.exists() and not force:
-        raise _is_there(target)
-    # beside its target, since a rename is atomic within one file system only
+        raise _exists(target)
+    # in the same folder: a rename is atomic only within one file system
     part = folder / f".{secrets.token_hex(8)}.part"
     try:
         if await _download(client, variant["url"], part) != variant["sha256"]:
-            raise NotSavedError(f"{target.name} did not come whole: try again")
+            raise NotSavedError(f"{target.name} arrived incomplete: try again")
         if not force:
             _reserve(target)
         part.replace(target)
@@ -50,11 +50,11 @@ async def _download(client: Client, url: str, part: Path) -> str:
 
 
 def _reserve(target: Path) -> None:
-    """Whoever makes the file first may fill it."""
+    """Creates the file, so that no other process saves to it."""
     try:
         target.open("x").close()
     except FileExistsError:
-        raise _is_there(target) from None
+        raise _exists(target) from None
 
 
 def _safe_name(url: str) -> str:
@@ -64,5 +64,5 @@ def _safe_name(url: str) -> str:
     return name
 
 
-def _is_there(target: Path) -> NotSavedError:
-    return NotSavedError(f"{target} is there already: use --force to replace it, or another folder")
+def _exists(target: Path) -> NotSavedError:
+    return NotSavedError(f"{target} exists already: use --force to replace it, or another folder")

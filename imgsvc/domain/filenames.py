@@ -1,4 +1,4 @@
-"""File names that come from clients: made safe to store, and to send back in a header."""
+"""File names of clients: made safe to store, and to send in a header."""
 
 import unicodedata
 from urllib.parse import quote
@@ -8,7 +8,7 @@ FALLBACK = "image"
 
 
 def safe_filename(name: str) -> str:
-    """The client's name without path, control, bidi and other invisible characters; at most MAX_NAME_BYTES of UTF-8.
+    """Removes the path and control, bidi and other invisible characters; cuts to MAX_NAME_BYTES of UTF-8.
 
     A long name keeps its extension.
     """
@@ -24,7 +24,7 @@ def safe_filename(name: str) -> str:
 
 
 def content_disposition(kind: str, name: str) -> str:
-    """An RFC 6266 header value, with an ASCII fallback for what RFC 8187 encodes."""
+    """Returns an RFC 6266 header value, with an ASCII fallback if RFC 8187 encoding is needed."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_").replace("\\", "_")
     value = f'{kind}; filename="{plain}"'
     return value if plain == name else f"{value}; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,4 +1,4 @@
-"""JSON that clients send, read strictly: one value a name, and none that could not be written again."""
+"""A strict JSON parser for input of clients: no repeated members, only values that can be serialised again."""
 
 import json
 import re
@@ -7,22 +7,22 @@ from typing import Any
 import orjson
 
 MAX_DEPTH = 32
-"""Levels of arrays and objects. Nothing that is asked for has more than four."""
+"""Levels of arrays and objects. Valid input has at most four."""
 
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKETS = re.compile(r"[\[{]|[\]}]")
 
 
 def parse(text: str | bytes) -> Any:
-    """The value that stands in `text`.
+    """Returns the value of a JSON text.
 
     Raises:
-        ValueError: it is no JSON (RFC 8259) in UTF-8, has a member twice, or is nested too deeply.
+        ValueError: it is not JSON (RFC 8259) in UTF-8, has a member twice, or is nested too deeply.
     """
     orjson.loads(text)  # no NaN, no infinity, no half of a surrogate pair, nothing but UTF-8
     text = text if isinstance(text, str) else text.decode()
     _check_depth(text)
-    # what orjson makes of a number of more than 64 bits is another number, and of a member that is there twice, one
+    # orjson rounds numbers of more than 64 bits, and keeps one of repeated members
     value = json.loads(text, object_pairs_hook=_object)
     try:
         orjson.dumps(value)

@@ -64,8 +64,8 @@ class Variant:
     background: Annotated[
         str | None,
         colour(),
-        "Colour behind transparent pixels: `#rgb`, `#rrggbb` or a basic CSS colour name such as `white`. Without "
-        "it, transparency is kept where the format supports it and becomes white elsewhere.",
+        "Colour behind transparent pixels. Without it, transparency is kept where the format supports it and becomes "
+        "white elsewhere.",
     ] = None
     enlarge: Annotated[bool, flag(), "Whether an original smaller than the box is enlarged."] = False
     blur: Annotated[float, number(0, 100), "Radius of a Gaussian blur in pixels of the result."] = 0.0

@@ -52,6 +52,10 @@ class Option:
     def is_object(self) -> bool:
         return self.schema["type"] == "object"
 
+    @property
+    def is_string_map(self) -> bool:
+        return self.schema.get("additionalProperties") == {"type": "string"}
+
 
 def _text(
     words: str,
@@ -116,7 +120,7 @@ class Options:
     variants: Annotated[
         Preset,
         Option(
-            f"Variants to make instead of a preset's, by name: a JSON object of at most {MAX_VARIANTS_BYTES} bytes.",
+            f"Variants to make instead of a preset's, by name, at most {MAX_VARIANTS_BYTES} bytes of JSON.",
             "JSON",
             schema(),
             _read_variants,
@@ -128,8 +132,8 @@ class Options:
     metadata: Annotated[
         dict[str, str],
         Option(
-            f"Strings that the status returns unchanged: a JSON object of at most {MAX_METADATA_BYTES} bytes.",
-            "KEY=VALUE",
+            f"Strings that the status returns unchanged, at most {MAX_METADATA_BYTES} bytes of JSON.",
+            "JSON",
             {"type": "object", "additionalProperties": {"type": "string"}},
             _read_metadata,
             _dumps,
@@ -145,7 +149,7 @@ class Options:
     webhook_url: Annotated[
         str | None,
         _text(
-            "URL that receives the webhook `ended` when the job has ended.",
+            "URL that the service calls when the job has ended.",
             "URL",
             code="invalid_webhook_url",
             column="webhook",
@@ -166,6 +170,9 @@ OPTIONS: Mapping[str, Option] = {
 FORM_FIELDS = OPTIONS.keys() - {"filename"}
 """The options that are fields of a form, whose file part carries the file's name."""
 
+EXCLUSIVE = ("preset", "variants")
+"""Options of which an upload may have one only."""
+
 
 def read_options(texts: Mapping[str, str]) -> dict[str, Any]:
     """Returns the values of the options that `texts` has, by name.
@@ -173,7 +180,7 @@ def read_options(texts: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         OptionError: a value is not allowed.
     """
-    if "preset" in texts and "variants" in texts:
+    if all(name in texts for name in EXCLUSIVE):
         raise OptionError("invalid_variants", "Send either 'preset' or 'variants', not both.")
     return {name: _read(name, texts[name]) for name in OPTIONS if name in texts}
 

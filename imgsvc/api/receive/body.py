@@ -1,4 +1,4 @@
-"""A request's body as it comes in: how slowly that may be, and what it takes up meanwhile."""
+"""The body of a request as it arrives: its minimum rate, and the memory that it occupies."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,12 +12,12 @@ from imgsvc.runtime.settings import Settings
 
 
 async def paced(request: Request, settings: Settings, allocation: Allocation) -> AsyncGenerator[bytes]:
-    """The body's bytes, as long as its client is neither silent nor slow for too long.
+    """Yields the body; ends it if the client is silent or slow for too long.
 
-    Only the time spent waiting for it counts: it is not to blame for what storage takes.
+    Only the time spent waiting for the client counts, not the time that storage takes.
 
     Raises:
-        ProblemError: request_timeout, or overloaded where other uploads hold too much memory by now.
+        ProblemError: request_timeout, or overloaded if other uploads have taken the memory meanwhile.
     """
     stream = request.stream()
     loop = asyncio.get_running_loop()
@@ -28,7 +28,9 @@ async def paced(request: Request, settings: Settings, allocation: Allocation) ->
             async with asyncio.timeout(min(settings.body_idle_timeout_s, pace.left_s)):
                 chunk = await anext(stream, b"")
         except TimeoutError:
-            raise ProblemError("request_timeout", "The body comes too slowly, or not at all. Try again.") from None
+            raise ProblemError(
+                "request_timeout", "The body arrived too slowly, or not at all. Send it again."
+            ) from None
         if not chunk:  # the stream ends with an empty chunk
             return
         pace.record(len(chunk), loop.time() - begin)

@@ -1,6 +1,6 @@
 """Headers with parameters (`form-data; name="file"; filename="a.jpg"`), and the file name in them.
 
-It comes as
+Clients write it as
 
     filename="näh.jpg"                        raw UTF-8, or Latin-1, as browsers and curl send it in forms
     filename="a%22b.jpg", filename="a\\"b.jpg"  a quotation mark, by browsers and by RFC 9110
@@ -17,9 +17,11 @@ from urllib.parse import unquote_to_bytes
 
 _PARAMETER = re.compile(rb"""[;\s]*+([^\s;=]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"?|([^;]*+))""", re.DOTALL)
 
-_QUOTED = re.compile(rb'\\(["\\])')  # before all else it is a backslash of its own, as in C:\photo.jpg
-_OF_BROWSERS = re.compile(rb"%(22|0[ad])", re.IGNORECASE)  # all that the HTML standard escapes
-_ALL_ESCAPED = re.compile(rb"(?:[\w.~-]|%[0-9a-f]{2})++", re.IGNORECASE)  # and nothing that an encoder would escape
+_QUOTED = re.compile(rb'\\(["\\])')  # elsewhere a backslash is literal, as in C:\photo.jpg
+_BROWSER_ESCAPE = re.compile(rb"%(22|0[ad])", re.IGNORECASE)  # all that the HTML standard escapes
+_ALL_ESCAPED = re.compile(
+    rb"(?:[\w.~-]|%[0-9a-f]{2})++", re.IGNORECASE
+)  # and no character that an encoder would escape
 _EXTENDED = re.compile(rb"([\w.:-]{1,40})'[^']*'(.*)", re.DOTALL)
 _WORD = re.compile(rb"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 _BETWEEN_WORDS = re.compile(rb"(\?=)\s+(?==\?)")
@@ -31,14 +33,14 @@ CHARSETS = frozenset(
         *("shift_jis", "windows-31j", "euc-jp", "euc-kr", "iso-2022-jp"),
     }
 )
-"""Those that text may come in: Python has more, some of which are no charsets, or take their time."""
+"""The accepted charsets: Python has more, of which some are not charsets, and some are slow."""
 
 Parameters = dict[bytes, bytes]
-"""Values as they were written, but for quotation marks and the backslashes before them; names in lower case."""
+"""Values without their quotation marks and escapes; names in lower case."""
 
 
 def parameters(header: bytes) -> tuple[bytes, Parameters]:
-    """The value of a header in lower case, and its parameters; of one that is there twice, the first."""
+    """Returns the value of a header in lower case, and its parameters; the first wins if one is repeated."""
     kind, _, rest = header.partition(b";")
     found: Parameters = {}
     at = 0
@@ -54,14 +56,14 @@ def parameters(header: bytes) -> tuple[bytes, Parameters]:
 
 
 def decoded(raw: bytes, charset: str | None = None) -> str:
-    """Text in that charset; where there is none named, in UTF-8, else in Latin-1.
+    """Decodes text in that charset; without one, in UTF-8 or else in Latin-1.
 
     Raises:
-        ValueError: it is not text in that charset, or the charset is not one of CHARSETS.
+        ValueError: the bytes are not text in that charset, or the charset is not one of CHARSETS.
     """
     if charset is not None:
         if charset.lower() not in CHARSETS:
-            raise ValueError(f"the charset {charset[:40]!r} is not known here")
+            raise ValueError(f"the charset {charset[:40]!r} is not supported")
         return raw.decode(charset)
     try:
         return raw.decode()
@@ -70,9 +72,9 @@ def decoded(raw: bytes, charset: str | None = None) -> str:
 
 
 def filename(given: Parameters, *, in_form: bool) -> str:
-    """The file's name, not yet made safe; "" where there is none.
+    """Returns the file's name, not yet made safe; "" if there is none.
 
-    The extended one goes first (RFC 6266), also in a form: it is never the worse of the two.
+    The extended form takes precedence (RFC 6266), also in a multipart form, where it is never the worse one.
     """
     extended = given.get(b"filename*", b"")
     for name in (_extended(extended), _continued(given)):
@@ -89,8 +91,8 @@ def _unescaped(name: bytes) -> str:
         try:
             return unquote_to_bytes(name).decode()
         except UnicodeDecodeError:
-            pass  # its percent signs are its own
-    return decoded(_OF_BROWSERS.sub(lambda match: bytes.fromhex(match[1].decode()), name))
+            pass  # its percent signs are literal
+    return decoded(_BROWSER_ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), name))
 
 
 def _extended(value: bytes) -> str:
@@ -104,7 +106,7 @@ def _extended(value: bytes) -> str:
 
 
 def _continued(given: Parameters) -> str:
-    """RFC 2231, 3 and 4.1: a name in pieces, of which those with an asterisk at their end are percent-encoded."""
+    """Joins a name in pieces (RFC 2231, 3 and 4.1); those whose parameter ends with an asterisk are percent-encoded."""
     first = given.get(b"filename*0*")
     charset, pieces = None, b""
     for at in range(len(given)):
@@ -124,9 +126,9 @@ def _continued(given: Parameters) -> str:
 
 
 def _words(text: bytes) -> str:
-    """Text in which some words are encoded (RFC 2047); those that are not what they say stay as they are.
+    """Decodes the encoded words in a text (RFC 2047); invalid ones are kept as they are.
 
-    Words of one charset are read together: some programs cut them in the middle of a character.
+    Adjacent words of one charset are joined first: some programs split them within a character.
     """
     pieces: list[tuple[str | None, bytes]] = []
     at = 0

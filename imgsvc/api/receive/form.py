@@ -1,7 +1,7 @@
-"""Upload bodies: a request's stream becomes the file's chunks, and the fields beside them.
+"""Upload bodies: a request's stream is split into the chunks of the file and the fields.
 
-Nothing is spooled: what `chunks` yields is what just came from the network. The fields of a form may stand
-before or after its file, so they are complete once `chunks` is exhausted.
+Nothing is spooled: `chunks` yields what has just arrived from the network. The fields of a form may come before or
+after its file, so they are complete once `chunks` is exhausted.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Set
@@ -17,24 +17,24 @@ from imgsvc.domain.options import FORM_FIELDS, OPTIONS
 
 FILE_FIELD = "file"
 IGNORED_FIELDS = frozenset({"name", "type", "relativePath"})
-"""What Uppy sends beside each file, unless it is told not to."""
+"""Fields that Uppy sends with each file by default."""
 
 FORM_OVERHEAD_BYTES = 64 * 1024
 """How much longer than its file a form may be."""
 
 _MAX_FIELD_BYTES = 16 * 1024
-_CHARSET_FIELD = "_charset_"  # what browsers fill in: the charset of the fields that follow (RFC 7578, 4.6)
+_CHARSET_FIELD = "_charset_"  # browsers set it to the charset of the following fields (RFC 7578, 4.6)
 
 
 class RawBody:
-    """A body that is the file itself; its fields and its name come in the query, or the name in a header."""
+    """A body that is the file itself; its fields are query parameters, its name also a header."""
 
     def __init__(self, request: Request, stream: AsyncIterator[bytes]) -> None:
         self.fields: dict[str, str] = {}
         for name, value in request.query_params.multi_items():
-            _check_known(name, OPTIONS.keys())
+            _check_name(name, OPTIONS.keys())
             if name in self.fields:
-                raise _twice(name)
+                raise _repeated(name)
             self.fields[name] = value
         _, given = parameters(_header(request, "content-disposition"))
         if in_header := filename(given, in_form=False):
@@ -56,10 +56,10 @@ class FormBody:
         self._seen: set[str] = set()
         self._charset: str | None = None
         self._part = _Part({})
-        self._overhead = 0  # bytes of the body that are none of the file
+        self._overhead = 0  # bytes of the body outside the file
         _, given = parameters(_header(request, "content-type"))
         if b"boundary" not in given:
-            raise _malformed("The Content-Type has no boundary. Let your client library set it.")
+            raise _malformed("The Content-Type has no boundary. Let the HTTP library set this header.")
         try:
             self._parser = MultipartParser(given[b"boundary"])
         except MultipartError as error:
@@ -74,14 +74,14 @@ class FormBody:
             except MultipartError as error:
                 raise _malformed(f"The form cannot be read: {error}.") from None
             if self._overhead > FORM_OVERHEAD_BYTES:
-                raise _malformed(f"The form has more than {FORM_OVERHEAD_BYTES} bytes besides its file.")
+                raise _malformed(f"The form has more than {FORM_OVERHEAD_BYTES} bytes in addition to its file.")
         if not self._parser.ended:
-            raise _malformed("The form ends in the middle: its last boundary is missing.")
+            raise _malformed("The form is incomplete: its final boundary is missing.")
         if FILE_FIELD not in self._seen:
             raise ProblemError("missing_file", f"The form has no file. Send the image as a file field {FILE_FIELD!r}.")
 
     def _contents(self, data: bytes) -> Generator[bytes]:
-        """What there is of the file in `data`."""
+        """Yields the bytes of the file in `data`."""
         for event in self._parser.feed(data):
             if isinstance(event, PartBegins):
                 self._part = self._begin(event)
@@ -100,11 +100,11 @@ class FormBody:
         part = _Part(event.headers)
         if not part.is_file:
             if part.name not in IGNORED_FIELDS and part.name != _CHARSET_FIELD:
-                _check_known(part.name, FORM_FIELDS)
+                _check_name(part.name, FORM_FIELDS)
             if part.name in self._seen:
-                raise _twice(part.name)
+                raise _repeated(part.name)
         elif part.name in self._seen:
-            raise ProblemError("too_many_files", "Send one file a request.")
+            raise ProblemError("too_many_files", "Send one file per request.")
         else:
             self.fields["filename"] = part.filename
         part.check_readable()
@@ -117,7 +117,7 @@ class FormBody:
         try:
             text = decoded(bytes(part.value), part.charset or self._charset or "utf-8")
             if part.name == _CHARSET_FIELD:
-                decoded(b"", text)  # raises where it is unknown
+                decoded(b"", text)  # raises if it is unknown
         except ValueError as error:
             raise ProblemError("invalid_field", f"{part.name!r} cannot be read: {error}.") from None
         if part.name == _CHARSET_FIELD:
@@ -127,7 +127,7 @@ class FormBody:
 
 
 class _Part:
-    """One part of a form: the file, whose content is passed on, or a field, whose `value` is kept."""
+    """A part of a form: the file, with its content passed on, or a field, with its `value` kept."""
 
     def __init__(self, headers: Mapping[bytes, bytes]) -> None:
         _, given = parameters(headers.get(b"content-disposition", b""))
@@ -141,22 +141,22 @@ class _Part:
         self._decoder = decoder(self._encodings[1])
 
     def check_readable(self) -> None:
-        """Raises ProblemError where its content would be taken for what it is not."""
+        """Raises ProblemError if the content has an encoding that is not supported."""
         coding, transfer = (decoded(encoding[:40]) for encoding in self._encodings)
         if self._kind.startswith(b"multipart/"):
-            raise _unreadable(f"{self.name!r} is a {decoded(self._kind[:40])!r}: send the file as a part of its own.")
+            raise _unreadable(f"{self.name!r} is a {decoded(self._kind[:40])!r}: send the file as a separate part.")
         if coding.lower() not in {"", "identity"}:
-            raise _unreadable(f"{self.name!r} has Content-Encoding {coding!r}: send it as it is.")
+            raise _unreadable(f"{self.name!r} has Content-Encoding {coding!r}: send it without.")
         if self._decoder is None:
-            raise _unreadable(f"{self.name!r} has Content-Transfer-Encoding {transfer!r}: send it as binary.")
+            raise _unreadable(f"{self.name!r} has Content-Transfer-Encoding {transfer!r}: use binary.")
 
     def take(self, event: bytes | PartEnds) -> bytes:
-        """What the event adds to its content."""
+        """Returns the content that the event adds."""
         assert self._decoder is not None
         try:
             content = self._decoder.feed(event) if isinstance(event, bytes) else self._decoder.finish()
         except ValueError as error:
-            raise _malformed(f"{self.name!r} is not encoded as it says: {error}.") from None
+            raise _malformed(f"{self.name!r} does not have the encoding that its headers declare: {error}.") from None
         if not self.is_file:
             self.value += content
             if len(self.value) > _MAX_FIELD_BYTES:
@@ -165,10 +165,10 @@ class _Part:
 
 
 def open_body(request: Request, stream: AsyncIterator[bytes]) -> RawBody | FormBody:
-    """The upload that a request carries in `stream`.
+    """Returns the upload in `stream`, the body of a request.
 
     Raises:
-        ProblemError: here or while reading: malformed_body, missing_file, too_many_files, unknown_field,
+        ProblemError: now or while reading: malformed_body, missing_file, too_many_files, unknown_field,
             invalid_field, unsupported_media_type.
     """
     no_content_encoding(request)
@@ -178,12 +178,12 @@ def open_body(request: Request, stream: AsyncIterator[bytes]) -> RawBody | FormB
     if kind in {b"", b"application/octet-stream"} or kind.startswith(b"image/"):
         return RawBody(request, stream)
     raise _unreadable(
-        "Send the image as multipart/form-data with a file field 'file', or as the body itself with an image/* type."
+        "Send the image as multipart/form-data with a file field 'file', or as the whole body with an image/* type."
     )
 
 
 async def at_most(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerator[bytes]:
-    """The same chunks; raises upload_too_large as soon as there are more than `max_bytes`."""
+    """Yields the same chunks; raises upload_too_large as soon as they exceed `max_bytes`."""
     size = 0
     async for chunk in chunks:
         size += len(chunk)
@@ -193,17 +193,17 @@ async def at_most(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncGenerato
 
 
 def too_large(max_bytes: int) -> ProblemError:
-    return ProblemError("upload_too_large", f"The file is larger than the {max_bytes} bytes that this service takes.")
+    return ProblemError("upload_too_large", f"The file is larger than the {max_bytes} bytes that this service accepts.")
 
 
-def _check_known(name: str, fields: Set[str]) -> None:
+def _check_name(name: str, fields: Set[str]) -> None:
     if name not in fields:
-        known = ", ".join(sorted(fields | {FILE_FIELD}))
-        raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. There are: {known}.")
+        names = ", ".join(sorted(fields | {FILE_FIELD}))
+        raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. The fields are: {names}.")
 
 
-def _twice(name: str) -> ProblemError:
-    return ProblemError("invalid_field", f"{name[:80]!r} is there twice.")
+def _repeated(name: str) -> ProblemError:
+    return ProblemError("invalid_field", f"{name[:80]!r} is there twice. Send it once.")
 
 
 def _malformed(detail: str) -> ProblemError:
@@ -215,5 +215,5 @@ def _unreadable(detail: str) -> ProblemError:
 
 
 def _header(request: Request, name: str) -> bytes:
-    """As its client wrote it: which charset that is, HTTP does not say."""
+    """Returns the bytes of a header: HTTP does not define their charset."""
     return request.headers.get(name, "").encode("latin-1")

@@ -25,10 +25,10 @@ _MEMBERS = OPTIONS.keys() | {"url"}
 
 
 class UploadUrl(HTTPEndpoint):
-    """A class, since its route then takes other methods too: they would be asked of an upload whose id is "url"."""
+    """Handles the path for all methods: others would be routed to an upload with the id "url"."""
 
     async def post(self, request: Request) -> Response:
-        """Answers 202 when the job is queued that will fetch the original; of a bad URL what can be told at once."""
+        """Answers 202 when the job that will fetch the original is queued; refuses a URL that is never fetched."""
         services, owner = services_of(request), owner_of(request)
         key = idempotency_key(request, owner)
         fields = await _fields(request, services.settings.body_idle_timeout_s)
@@ -36,20 +36,20 @@ class UploadUrl(HTTPEndpoint):
         async def receive(upload_id: str, _: OnStore | None) -> Submission:
             return await _submission(upload_id, fields, services)
 
-        # how large it is shows when it is fetched; until then it counts as the largest
+        # counts as the largest upload until it has been fetched
         return await submitted(await admit(services, owner, key, services.settings.max_upload_bytes), receive, services)
 
 
 async def _submission(upload_id: str, fields: Mapping[str, str], services: Services) -> Submission:
     url = fields.get("url", "")
-    with suppress(UnreachableError):  # its host may be resolved when the job runs, and the URL is judged again then
+    with suppress(UnreachableError):  # the URL is checked again when the job runs
         await services.outbound.check(url)
     filename = fields.get("filename") or parse_url(url).name
     return Submission(upload_id, await options_of({**fields, "filename": filename}, services), url=url)
 
 
 async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
-    """The body's members, each as the text that a form's field would have."""
+    """Returns the members of the body, each as the text that a form field would have."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ProblemError("unsupported_media_type", "Send a JSON object as application/json.")
     no_content_encoding(request)
@@ -57,13 +57,13 @@ async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
     try:
         document = parse(await _body(request, timeout_s))
     except ValueError as error:
-        raise ProblemError("malformed_body", f"The body is no JSON: {error}.") from None
+        raise ProblemError("malformed_body", f"The body is not JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise ProblemError("malformed_body", 'The body is no JSON object such as {"url": "https://…"}.')
+        raise ProblemError("malformed_body", 'The body must be a JSON object such as {"url": "https://…"}.')
     for name in document:
         if name not in _MEMBERS:
-            known = ", ".join(sorted(_MEMBERS))
-            raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. There are: {known}.")
+            names = ", ".join(sorted(_MEMBERS))
+            raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. The fields are: {names}.")
     return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in document.items()}
 
 
@@ -76,5 +76,5 @@ async def _body(request: Request, timeout_s: float) -> bytes:
                 if len(body) > MAX_BODY_BYTES:
                     raise ProblemError("upload_too_large", f"The body is longer than {MAX_BODY_BYTES} bytes.")
     except TimeoutError:
-        raise ProblemError("request_timeout", f"The body did not come within {timeout_s:g} seconds.") from None
+        raise ProblemError("request_timeout", f"The body did not arrive within {timeout_s:g} seconds.") from None
     return bytes(body)

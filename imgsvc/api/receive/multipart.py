@@ -1,11 +1,11 @@
-"""`multipart/form-data` (RFC 7578, RFC 2046) read as it arrives: bytes go in, parts come out.
+"""An incremental parser of `multipart/form-data` (RFC 7578, RFC 2046): bytes go in, parts come out.
 
-    preamble ──▶ head ──▶ content ──▶ … ──▶ end, and an epilogue that nobody reads
+    preamble ──▶ head ──▶ content ──▶ … ──▶ end, and an epilogue that is ignored
              --b      blank line   \\r\\n--b      --b--
 
-Memory is bounded by a part's head; content is passed on at once, but for what may be the beginning of a delimiter.
-Read in the way that MIME readers do: a preamble, folded headers, blanks after a boundary, and lines that end in LF
-alone where the first boundary's line does (as Go's mime/multipart has it).
+Memory is bounded by the size of a part's head; content is passed on at once, except for what may begin a delimiter.
+Like MIME parsers it accepts a preamble, folded headers, blanks after a boundary, and lines that end in LF alone if the
+first boundary's line does (as Go's mime/multipart).
 """
 
 import re
@@ -16,7 +16,7 @@ from enum import Enum, auto
 MAX_HEAD_BYTES = 8 * 1024
 MAX_HEADERS = 32
 _MAX_BOUNDARY_BYTES = 200  # 70 by RFC 2046
-_MAX_LIKE_DELIMITERS = 1_000  # lines that begin as one does: none by RFC 2046, and each costs as much as 10 kB
+_MAX_LIKE_DELIMITERS = 1_000  # lines that begin like one: none by RFC 2046, and each costs as much as 10 kB
 
 _LINE_END = re.compile(rb"--|[ \t]{0,255}\r?\n")
 _MAY_BECOME_ONE = re.compile(rb"-?|[ \t]{0,255}\r?")
@@ -31,7 +31,7 @@ class MultipartError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PartBegins:
-    """`headers` by name in lower case."""
+    """The start of a part; `headers` are by name in lower case."""
 
     headers: dict[bytes, bytes]
 
@@ -42,7 +42,7 @@ class PartEnds:
 
 
 Event = PartBegins | bytes | PartEnds
-"""A part is its beginning, its content in any number of pieces, and its end."""
+"""A part is its start, its content in any number of pieces, and its end."""
 
 
 class _State(Enum):
@@ -53,7 +53,7 @@ class _State(Enum):
 
 
 class MultipartParser:
-    """Raises MultipartError, here and while it is fed."""
+    """Parses one body; raises MultipartError, now or while it is fed."""
 
     def __init__(self, boundary: bytes) -> None:
         if not boundary or len(boundary) > _MAX_BOUNDARY_BYTES or _LINE_BREAK.search(boundary):
@@ -62,17 +62,17 @@ class MultipartParser:
         self._boundary = boundary
         self._newline = b"\n"
         self._delimiter = b"\n--" + boundary
-        self._buffer = b"\n"  # so that a boundary at the very beginning is one at the beginning of a line
-        self._skip = 0  # how much of the buffer is no content
+        self._buffer = b"\n"  # so that a boundary at the very start is at the start of a line
+        self._skip = 0  # bytes of the buffer before the content
         self._like_delimiters = 0
 
     @property
     def ended(self) -> bool:
-        """Whether the last boundary has come."""
+        """Whether the final boundary was read."""
         return self._state is _State.ENDED
 
     def feed(self, data: bytes) -> Generator[Event]:
-        """What `data` brings. It is read as far as the generator is run."""
+        """Yields the events in `data`, which is parsed as far as the generator is run."""
         if self.ended:
             return
         self._buffer = self._buffer + data if self._buffer else data
@@ -95,7 +95,7 @@ class MultipartParser:
                 self._pass_delimiter(after)
 
     def _find_delimiter(self) -> tuple[int, re.Match[bytes] | None]:
-        """Where the next delimiter stands, and the end of its line; or up to where none can begin, and None."""
+        """Returns where the next delimiter is and the end of its line; or the end of what has none, and None."""
         at = self._buffer.find(self._delimiter)
         while at >= 0:
             end = at + len(self._delimiter)
@@ -105,9 +105,9 @@ class MultipartParser:
                 return at, None
             self._like_delimiters += 1
             if self._like_delimiters > _MAX_LIKE_DELIMITERS:
-                raise MultipartError("its boundary stands again and again in what it is to part")
+                raise MultipartError("its boundary occurs too often within a part")
             at = self._buffer.find(self._delimiter, end)
-        # no boundary has a line end in it, so that the last one is all that may begin a delimiter
+        # a boundary contains no line end, so only the last line can begin a delimiter
         at = self._buffer.rfind(self._newline[:1], -len(self._delimiter))
         return (at if at >= 0 and self._delimiter.startswith(self._buffer[at:]) else len(self._buffer)), None
 
@@ -120,10 +120,10 @@ class MultipartParser:
             self._newline = b"\r\n"
             self._delimiter = b"\r\n--" + self._boundary
         self._state = _State.HEAD
-        self._buffer = self._buffer[after.end() - 1 :]  # a head may be no more than the blank line that ends it
+        self._buffer = self._buffer[after.end() - 1 :]  # a head may be just the blank line that ends it
 
     def _take_head(self) -> dict[bytes, bytes] | None:
-        """The part's headers, once all of them are there."""
+        """Returns the part's headers, or None until all of them have arrived."""
         ends = [(at, at + len(blank)) for blank in (b"\n\r\n", b"\n\n") if (at := self._buffer.find(blank)) >= 0]
         at, end = min(ends, default=(len(self._buffer), None))
         if at > MAX_HEAD_BYTES:
@@ -132,22 +132,22 @@ class MultipartParser:
             return None
         headers = _headers(self._buffer[:at])
         self._state = _State.CONTENT
-        # the blank line's end may begin the delimiter already (RFC 2046: a part without content)
+        # the end of the blank line may begin the delimiter (RFC 2046: a part without content)
         self._buffer = self._newline + self._buffer[end:]
         self._skip = len(self._newline)
         return headers
 
 
 def _headers(head: bytes) -> dict[bytes, bytes]:
-    """From the lines of a head, with the line end before the first of them."""
+    """Parses the lines of a head, which begins with a line end."""
     headers: dict[bytes, bytes] = {}
     for line in _FOLD.sub(b" ", head[1:]).split(b"\n") if head else ():
         name, colon, value = line.partition(b":")
         name = name.rstrip(b" \t").lower()
         if not colon or not _TOKEN.fullmatch(name):
-            raise MultipartError("a part has a line among its headers that is none")
+            raise MultipartError("a part has a line that is not a header")
         if name in headers:
-            raise MultipartError(f"a part has {name.decode()!r} twice")
+            raise MultipartError(f"a part has the header {name.decode()!r} twice")
         headers[name] = value.strip(b" \t\r")
         if len(headers) > MAX_HEADERS:
             raise MultipartError(f"a part has more than {MAX_HEADERS} headers")

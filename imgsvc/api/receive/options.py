@@ -1,4 +1,4 @@
-"""What an upload asks for: its options as the service applies them, its Idempotency-Key; and what it must not have."""
+"""The options of an upload as this service applies them, its Idempotency-Key, and what is refused with it."""
 
 import hashlib
 import logging
@@ -53,21 +53,21 @@ async def _check_webhook(url: str, services: Services) -> None:
 
 
 def no_query(request: Request, instead: str = "Leave it out.") -> None:
-    """For writes that take nothing from the query: what a write does not know is refused, never ignored."""
+    """Refuses query parameters of a write that has none: unknown ones are never ignored."""
     for name in request.query_params:
-        raise ProblemError("unknown_field", f"{name[:80]!r} is no parameter of this call. {instead}")
+        raise ProblemError("unknown_field", f"{name[:80]!r} is not a query parameter of this call. {instead}")
 
 
 def no_content_encoding(request: Request) -> None:
-    """For bodies, which are read as they are: a packed one would be taken for a file of no known format."""
+    """Refuses compressed bodies, which would look like files of an unknown format."""
     for coding in ",".join(request.headers.getlist("content-encoding")).lower().split(","):
         if coding.strip() not in {"", "identity"}:
-            detail = f"A body with Content-Encoding {coding.strip()[:40]!r} is not read. Send it as it is."
+            detail = f"Content-Encoding {coding.strip()[:40]!r} is not supported. Send the body without."
             raise ProblemError("unsupported_media_type", detail, {"accept-encoding": "identity"})
 
 
 def idempotency_key(request: Request, owner: str) -> str:
-    """The request's Idempotency-Key, hashed together with whose it is; "" where it has none."""
+    """Returns a hash of the request's Idempotency-Key and its owner; "" if it has no key."""
     given = request.headers.getlist("idempotency-key")
     if not given:
         return ""

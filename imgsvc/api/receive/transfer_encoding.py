@@ -1,11 +1,11 @@
-"""Content-Transfer-Encoding: parts as mail programs write them, and old clients that took forms for mail."""
+"""Content-Transfer-Encoding, which mail programs and some old HTTP clients apply to parts of a form."""
 
 import binascii
 from typing import Protocol
 
 
 class Decoder(Protocol):
-    """Takes a part's content piece by piece. Raises ValueError where it is not what it says."""
+    """Decodes a part's content piece by piece; raises ValueError if it is invalid."""
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -40,7 +40,7 @@ class _QuotedPrintable:
 
     def feed(self, data: bytes) -> bytes:
         text = self._left + data
-        cut = text.rfind(b"=", -2)  # `=C3` and `=\r\n` may be yet to come in full
+        cut = text.rfind(b"=", -2)  # `=C3` and `=\r\n` may be incomplete
         end = cut if cut >= 0 else len(text)
         self._left = text[end:]
         return binascii.a2b_qp(text[:end])
@@ -57,6 +57,6 @@ _DECODERS: dict[bytes, type[Decoder]] = {
 
 
 def decoder(encoding: bytes) -> Decoder | None:
-    """That of a Content-Transfer-Encoding; None where it is none that is read here."""
+    """Returns the decoder of a Content-Transfer-Encoding, or None if that is not supported."""
     kind = _DECODERS.get(encoding.strip().lower())
     return kind and kind()

@@ -30,25 +30,25 @@ from imgsvc.storage import PART_BYTES, Digest, StorageError
 log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 2 * PART_BYTES
-"""What one upload may hold in memory at once: the part that is being stored, and the one that comes meanwhile."""
+"""The memory of one upload: the part that is being stored, and the one that arrives meanwhile."""
 
-_ABANDON_AGAIN_S = 1.0
+_ABORT_RETRY_S = 1.0
 MESSAGE = "File uploaded successfully. Processing started in the background."
 
 Sink = Callable[[AsyncIterator[bytes], str], Awaitable[Digest]]
-"""Takes the file's chunks and its media type."""
+"""Consumes the file's chunks; the text is its media type."""
 
 OnStore = Callable[[], None]
 """Called before anything is stored."""
 
 Receive = Callable[[str, OnStore | None], Awaitable[Submission]]
-"""Reads what the client sends as the upload of that id, and stores its file; without an OnStore it only looks at it."""
+"""Reads an upload and stores its file under that id; without an OnStore it only computes the digest."""
 
 
 async def upload(request: Request) -> Response:
-    """Answers 202 only when the original is durable and its job is queued.
+    """Answers 202 only once the original is durable and its job is queued.
 
-    Whatever can be refused without the body is refused before it is read.
+    Everything that can be refused without the body is refused before the body is read.
     """
     services, owner = services_of(request), owner_of(request)
     length = _length(request, services.settings.max_upload_bytes)
@@ -68,7 +68,7 @@ async def upload(request: Request) -> Response:
 
 
 async def submitted(reservation: Reservation, receive: Receive, services: Services) -> Response:
-    """Has an admitted upload received, and submits it."""
+    """Receives an admitted upload, submits it, and returns the answer."""
     upload_id = reservation.id
     logs.bind(upload_id=upload_id)
     replayed = reservation.admission is Admission.REPLAY
@@ -78,19 +78,19 @@ async def submitted(reservation: Reservation, receive: Receive, services: Servic
 async def _accept(upload_id: str, receive: Receive, services: Services) -> Submission:
     begun = asyncio.Event()
     try:
-        async with _held(upload_id, services):
+        async with _extended_reservation(upload_id, services):
             submission = await receive(upload_id, begun.set)
             await services.queue.submit(submission)
     except BaseException as error:
         in_doubt = isinstance(error, StorageError | QueueUnavailableError | asyncio.CancelledError)
         with anyio.CancelScope(shield=True):
-            await _give_up(upload_id, services, stored=begun.is_set(), in_doubt=in_doubt)
+            await _discard(upload_id, services, stored=begun.is_set(), in_doubt=in_doubt)
         raise
     return submission
 
 
 async def _replay(upload_id: str, receive: Receive, services: Services) -> Submission:
-    """The upload that was accepted under this Idempotency-Key, provided that this one is the same."""
+    """Returns the submission if it repeats the upload that was accepted with this Idempotency-Key."""
     submission = await receive(upload_id, None)
     first = await services.queue.get(upload_id)
     if first is None or not first.submission.is_repeated_by(submission):
@@ -102,7 +102,7 @@ async def _replay(upload_id: str, receive: Receive, services: Services) -> Submi
 
 
 async def _receive(upload_id: str, body: RawBody | FormBody, services: Services, sink: Sink) -> Submission:
-    """Streams the file into `sink`; its fields are checked when all of them have come."""
+    """Streams the file into `sink`, then checks the fields, which are complete only then."""
     async with aclosing(at_most(body.chunks(), services.settings.max_upload_bytes)) as chunks:
         head, fmt = await _sniff(chunks)
         digest = await sink(_chain(head, chunks), fmt.media_type)
@@ -111,7 +111,7 @@ async def _receive(upload_id: str, body: RawBody | FormBody, services: Services,
 
 
 async def _sniff(chunks: AsyncGenerator[bytes]) -> tuple[bytes, Format]:
-    """The file's beginning, and what it is, before anything of it is stored."""
+    """Returns the file's first bytes and its format, before anything is stored."""
     head = b""
     while len(head) < SNIFF_BYTES and (chunk := await anext(chunks, None)) is not None:
         head += chunk
@@ -141,29 +141,28 @@ async def _digest(chunks: AsyncIterator[bytes], _: str) -> Digest:
 
 
 @asynccontextmanager
-async def _held(upload_id: str, services: Services) -> AsyncGenerator[None]:
-    """Keeps the sweeper off while the upload is received, however slowly."""
+async def _extended_reservation(upload_id: str, services: Services) -> AsyncGenerator[None]:
+    """Extends the reservation while the upload is received, so that the sweeper does not remove it."""
 
-    async def hold() -> None:
+    async def extend() -> None:
         while True:
             await asyncio.sleep(services.settings.reservation_ttl / 3)
             try:
                 await services.queue.extend(upload_id)
             except QueueUnavailableError:
-                continue  # should it stay away for too long, submit will find no reservation
+                continue  # if Redis is away for too long, submit finds no reservation
 
-    holding = asyncio.create_task(hold())
+    extending = asyncio.create_task(extend())
     try:
         yield
     finally:
-        holding.cancel()
+        extending.cancel()
 
 
-async def _give_up(upload_id: str, services: Services, *, stored: bool, in_doubt: bool) -> None:
-    """Leaves nothing of a failed upload. What cannot be removed now is the sweeper's to find.
+async def _discard(upload_id: str, services: Services, *, stored: bool, in_doubt: bool) -> None:
+    """Removes what a failed upload has stored. The sweeper removes what cannot be removed now.
 
-    Where it is in doubt whether a put or the submit went through after all, that may still leave something behind:
-    the sweeper comes later, and clears everything.
+    If it is in doubt whether a put or the submit succeeded, the sweeper clears everything later.
     """
     try:
         await services.queue.abort(upload_id)
@@ -174,13 +173,13 @@ async def _give_up(upload_id: str, services: Services, *, stored: bool, in_doubt
     except StorageError as error:
         log.warning("%s failed and could not be cleared: %r", upload_id, error.__cause__)
     except QueueUnavailableError:
-        services.tasks.start_soon(_abandon_at_last, upload_id, services)
+        services.tasks.start_soon(_abort_later, upload_id, services)
 
 
-async def _abandon_at_last(upload_id: str, services: Services) -> None:
-    """Undoes an upload as soon as Redis is back: it may have been submitted without our hearing of it."""
+async def _abort_later(upload_id: str, services: Services) -> None:
+    """Aborts an upload as soon as Redis is back: it may have been submitted although no answer arrived."""
     while True:
-        await asyncio.sleep(_ABANDON_AGAIN_S)
+        await asyncio.sleep(_ABORT_RETRY_S)
         try:
             await services.queue.abort(upload_id)
         except QueueUnavailableError:
@@ -189,13 +188,13 @@ async def _abandon_at_last(upload_id: str, services: Services) -> None:
 
 
 def _holders(request: Request, owner: str) -> list[str]:
-    """Who is answerable for what an upload holds: its client, and its owner where the service has several."""
+    """Returns who the memory of an upload counts for: its client, and its owner if it has one."""
     client = client_holder(request.scope["imgsvc.client"])
     return [client, f"owner {owner}"] if owner else [client]
 
 
 def _length(request: Request, max_bytes: int) -> int:
-    """The body's length as its sender tells it, or else the longest that it may have."""
+    """Returns the declared length of the body, or else the largest that is allowed."""
     text = request.headers.get("content-length", "")
     if not text.isdecimal():
         return max_bytes

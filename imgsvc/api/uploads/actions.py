@@ -1,4 +1,4 @@
-"""What can be done with an upload that was accepted: it can be cancelled, retried and deleted."""
+"""`POST /upload/{id}/cancel`, `POST /upload/{id}/retry` and `DELETE /upload/{id}`."""
 
 import logging
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 async def cancel(request: Request) -> Response:
-    """The job is over at once for its readers; its worker hears of it, and its files are removed."""
+    """Ends the job for its readers at once, notifies its worker, and removes its files."""
     no_query(request)
     services, upload_id = services_of(request), upload_id_of(request)
     cancelled = await services.queue.cancel(upload_id, owner_of(request))
@@ -29,12 +29,12 @@ async def cancel(request: Request) -> Response:
         await _clear_files(upload_id, services)
     record = await find(request)
     if not cancelled:
-        raise ProblemError("conflict", f"The job has ended in {record.status} already: there is nothing to cancel.")
+        raise ProblemError("conflict", f"The job has already ended in {record.status}, so it cannot be cancelled.")
     return Document(record.status_document())
 
 
 async def retry(request: Request) -> Response:
-    """The same limits hold for it as for an upload."""
+    """Queues a failed or cancelled job again, within the same limits as an upload."""
     no_query(request)
     services = services_of(request)
     answer = await services.queue.retry(upload_id_of(request), owner_of(request))
@@ -43,16 +43,16 @@ async def retry(request: Request) -> Response:
     record = await find(request)
     if answer is None or answer.admission is Admission.CONFLICT:
         detail = (
-            "What is left of the cancelled job is still being cleared. Try again shortly."
+            "The files of the cancelled job are still being removed. Try again shortly."
             if record.status in RETRYABLE
-            else f"The job is in {record.status}: only one that failed or was cancelled can be retried."
+            else f"The job is in {record.status}. Only a job that failed or was cancelled can be retried."
         )
         raise ProblemError("conflict", detail)
     return Document(record.status_document(), status_code=202)
 
 
 async def delete(request: Request) -> Response:
-    """Record first: from then on no worker can finish the job. Repeating it clears what a failure left."""
+    """Deletes the record first, so that no worker can finish the job. A repeated call removes what a failure left."""
     no_query(request)
     upload_id = upload_id_of(request)
     services, owner = services_of(request), owner_of(request)

@@ -1,4 +1,4 @@
-"""`GET /uploads`: the uploads that there are, newest first, page by page."""
+"""`GET /uploads`: the owner's uploads, newest first, page by page."""
 
 import base64
 import hashlib
@@ -53,10 +53,10 @@ def to_cursor(position: Position) -> str:
 
 
 def from_cursor(cursor: str) -> Position:
-    """Where a page ended, from the cursor that was given with it.
+    """Returns the position in a cursor of `to_cursor`.
 
     Raises:
-        ProblemError: it was given with none.
+        ProblemError: the cursor is not one of this service.
     """
     try:
         raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
@@ -66,9 +66,9 @@ def from_cursor(cursor: str) -> Position:
         position = int.from_bytes(raw[:_MS_BYTES]), str(UUID(bytes=raw[_MS_BYTES:-_CHECK_BYTES]))
         if to_cursor(position) == cursor:
             return position
-    raise ProblemError("invalid_field", "'cursor' must be the 'next' of another page, unchanged.")
+    raise ProblemError("invalid_field", "'cursor' must be the value of 'next' from another page, unchanged.")
 
 
 def _check(body: bytes) -> bytes:
-    """Tells a cursor from what was made up or cut. It is no secret: a cursor gives access to nothing."""
+    """Returns a checksum that detects made-up or truncated cursors. It needs no secret: a cursor grants no access."""
     return hashlib.blake2b(body, digest_size=_CHECK_BYTES, person=b"imgsvc cursor").digest()

@@ -1,4 +1,4 @@
-"""An upload that was accepted, as a whole, its status and its result."""
+"""`GET /upload/{id}`, its status and its result."""
 
 import logging
 import re
@@ -43,7 +43,7 @@ async def result(request: Request) -> Response:
 
 
 async def _awaited(request: Request, preference: WaitPreference) -> Record:
-    """The record once its job has ended, or as it stands when patience does."""
+    """Returns the record once its job has ended, or as it is when the wait is over."""
     found = await find(request)
     if found.done or not preference.seconds:
         return found
@@ -52,15 +52,15 @@ async def _awaited(request: Request, preference: WaitPreference) -> Record:
 
 
 async def find(request: Request) -> Record:
-    """The upload that the request's path names, which is the caller's own: another's is as unknown as none.
+    """Returns the upload that the request's path names; one of another owner counts as unknown.
 
     Raises:
-        ProblemError: there is none, or its time is up.
+        ProblemError: not_found or expired.
     """
     services, upload_id, owner = services_of(request), upload_id_of(request), owner_of(request)
     record = await services.queue.get(upload_id)
     if record is None:
-        # a record is kept for some days, its files for longer
+        # files may be kept longer than records
         original = await services.storage.head(original_key(upload_id))
         if original and original.owner == owner and not await services.queue.is_deleted(upload_id):
             raise _expired()
@@ -84,4 +84,4 @@ def unknown_upload() -> ProblemError:
 
 
 def _expired() -> ProblemError:
-    return ProblemError("expired", "This upload's time is up, and its status is no longer kept.")
+    return ProblemError("expired", "This upload has expired; its status is no longer available.")

@@ -17,19 +17,19 @@ from imgsvc.jobs.events import Changes, Events
 from imgsvc.jobs.record import Record
 
 RETRY_MS = 2000
-"""After how long a client is asked to come again whose stream has broken off."""
+"""The time after which a client is to reconnect when its stream was interrupted."""
 
 _HEADERS = {
     "content-type": "text/event-stream",
-    "cache-control": "no-cache, no-transform",  # whoever packs a stream holds it back
-    "x-accel-buffering": "no",  # nginx would hold events back
+    "cache-control": "no-cache, no-transform",  # compression would delay events
+    "x-accel-buffering": "no",  # nginx would buffer events
 }
 _COMMENT = b":\n\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A status document; `id` stands for just this state of it."""
+    """A status document; `id` identifies its content."""
 
     id: str
     data: bytes
@@ -44,7 +44,7 @@ class Event:
 
 
 async def events(request: Request) -> Response:
-    """204 tells an EventSource that comes again after the end to leave it at that; it would come for ever."""
+    """Streams the status. Answers 204 to an EventSource that reconnects after the end, which stops it."""
     found = await find(request)
     if found.done and request.headers.get("last-event-id") == Event.of(found).id:
         return Response(status_code=204)
@@ -53,10 +53,10 @@ async def events(request: Request) -> Response:
 
 
 class EventStream(Response):
-    """The status as it stands, then each one that follows, until the job has ended or the upload is gone.
+    """Sends the current status, then each new one, until the job has ended or the upload is deleted.
 
-    A reader that is slower than its job misses what lies between. Behind a comment there is no news: it shows both
-    ends that the connection stands, also while Redis is away and nobody knows of any.
+    A client slower than its job misses states in between. Comments between events keep the connection alive, also
+    while Redis is away.
     """
 
     def __init__(self, record: Record, events: Events, comment_s: float) -> None:
@@ -72,17 +72,17 @@ class EventStream(Response):
         if scope["method"] != "HEAD":
             async with while_connected(receive):
                 with self._events.follow(self._record.id) as changes:
-                    await self._tell(changes, send)
+                    await self._send(changes, send)
         await send(_piece(b"", more=False))
 
-    async def _tell(self, changes: Changes, send: Send) -> None:
-        record, told = self._record, ""
+    async def _send(self, changes: Changes, send: Send) -> None:
+        record, sent = self._record, ""
         await send(_piece(b"retry: %d\n\n" % RETRY_MS))
         while record is not None:
             event = Event.of(record)
-            if event.id != told:
+            if event.id != sent:
                 await send(_piece(bytes(event)))
-                told = event.id
+                sent = event.id
             record = None if record.done else await self._next(changes, send)
 
     async def _next(self, changes: Changes, send: Send) -> Record | None:

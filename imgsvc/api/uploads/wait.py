@@ -1,4 +1,4 @@
-"""Answers that wait for a job: how long they may, and that they end with whoever waits for them."""
+"""Answers that wait for a job to end: for how long, and that they stop when the client disconnects."""
 
 import re
 from collections.abc import AsyncGenerator
@@ -21,17 +21,17 @@ _PREFERENCE = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(;.*)?', re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class WaitPreference:
-    """How long a client would wait for its job's end; `headers` tell it what of that is heeded."""
+    """How long a client wants to wait for its job; `headers` say which preference was applied."""
 
     seconds: float = 0
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """From `?wait=SECONDS`, else from `Prefer: wait=SECONDS` (RFC 7240), of which a wrong one counts for nothing.
+        """Reads `?wait=SECONDS`, or else `Prefer: wait=SECONDS` (RFC 7240); an invalid preference is ignored.
 
         Raises:
-            ProblemError: `?wait=` is no number of seconds up to MAX_WAIT_S.
+            ProblemError: `?wait=` is not a number of seconds up to MAX_WAIT_S.
         """
         text = request.query_params.get("wait")
         if text is not None:
@@ -46,7 +46,7 @@ class WaitPreference:
 
 
 async def until_done(request: Request, upload_id: str, seconds: float) -> None:
-    """Returns when the upload's job has ended, or when it is gone, the time is up, or this process stops."""
+    """Returns when the job has ended, the upload is deleted, the time is over, or this process stops."""
     with services_of(request).events.follow(upload_id) as changes:
         async with while_connected(request.receive):
             with anyio.move_on_after(seconds):
@@ -56,7 +56,7 @@ async def until_done(request: Request, upload_id: str, seconds: float) -> None:
 
 @asynccontextmanager
 async def while_connected(receive: Receive) -> AsyncGenerator[None]:
-    """Cancels what it encloses, and goes on behind it, when the client goes away."""
+    """Cancels its body, and continues after it, when the client disconnects."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
         yield
