@@ -1,4 +1,4 @@
-"""JSON that clients send, read strictly: one value a name, and none that could not be written again."""
+"""Strict parsing of clients' JSON: no duplicate members, and no value that could not be written again."""
 
 import json
 import re
