@@ -22,6 +22,7 @@ from imgsvc.api.http.errors import HANDLERS
 from imgsvc.api.http.middleware import AccessLog, BasePath, Envelope, PlainPath
 from imgsvc.api.http.readiness import Health
 from imgsvc.api.receive import from_url, upload
+from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
 from imgsvc.api.uploads import actions, show, stream
 from imgsvc.api.uploads import list as uploads
 from imgsvc.domain.presets import Presets
@@ -70,9 +71,14 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: Settings, known: Presets) -> Starlette:
-    """Raises SettingsError where the base path is that of a call, which requests could not be told from."""
+def create_app(settings: Settings, presets: Presets) -> Starlette:
+    """The API of these settings.
+
+    Raises:
+        SettingsError: the base path is that of a call, or the memory for uploads is too small for one.
+    """
     _check_base_path(settings.base_path)
+    _check_memory(settings)
     metrics = ApiMetrics(settings.known_keys.callers if settings.known_keys else ())
 
     @asynccontextmanager
@@ -84,15 +90,15 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
-            app.state.events = told = Events(queue)
-            tasks.start_soon(told.run)
-            gc.freeze()  # or else each full collection goes through all of botocore, and nobody is served for 50 ms
+            app.state.events = events = Events(queue)
+            tasks.start_soon(events.run)
+            gc.freeze()  # or else each full collection goes through all of botocore, and stops the loop for 50 ms
             try:
                 services = Services(
                     settings=settings,
-                    presets=known,
+                    presets=presets,
                     queue=queue,
-                    events=told,
+                    events=events,
                     storage=storage,
                     outbound=outbound,
                     health=Health(queue, storage),
@@ -126,13 +132,23 @@ def _check_base_path(base_path: str) -> None:
         raise SettingsError(f"{PREFIX}BASE_PATH={base_path} begins as a call of the API does: choose another one")
 
 
+def _check_memory(settings: Settings) -> None:
+    """One upload must fit, also one of unknown length: it counts as the largest."""
+    least = min(upload.LARGEST_BYTES, settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
+    if settings.max_uploads_bytes < least:
+        raise SettingsError(
+            f"{PREFIX}MAX_UPLOADS_BYTES={settings.max_uploads_bytes} is less than one upload may hold in memory: "
+            f"set it to {least} or more"
+        )
+
+
 async def _ensure_bucket(storage: Storage) -> None:
-    """Makes the bucket as soon as S3 is there: the API may well start first."""
+    """Creates the bucket as soon as S3 is available: the API may start first."""
     while True:
         try:
             await storage.ensure_bucket()
         except StorageError as error:
-            log.warning("storage is not there yet: %r", error.__cause__)
+            log.warning("storage is not available yet: %r", error.__cause__)
             await asyncio.sleep(_BUCKET_RETRY_S)
         else:
             return

@@ -1,4 +1,4 @@
-"""A strict JSON parser for input of clients: no repeated members, only values that can be serialised again."""
+"""Strict parsing of clients' JSON: no duplicate members, and no value that could not be written again."""
 
 import json
 import re
