@@ -82,7 +82,7 @@ async def test_an_id_that_nobody_knows_is_code_1(service: Service, folder: Path)
     for command in ("status", "result"):
         ended = await imgsvc(command, "../../healthz", cwd=folder, env={"IMGSVC_SERVER": service.url})
         assert (ended.code, ended.out) == (1, "")
-        assert ended.err.startswith("imgsvc: There is no")
+        assert ended.err.startswith("imgsvc: No such")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from imgsvc.domain.options import OPTIONS
 from imgsvc.domain.problems import WARNINGS
 from imgsvc.jobs.scripts import acl_rule
+from imgsvc.runtime.environment import RENAMED
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.settings import PREFIX, ClientSettings, Settings
 from tests.test_house import MAY_IMPORT
@@ -110,6 +111,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     settings = {PREFIX + name.upper() for name in Settings.model_fields | ClientSettings.model_fields}
     known = settings | {f"{name}_FILE" for name in settings}
+    known |= RENAMED.keys()
     known |= set(COMPOSE_VARIABLE.findall((ROOT / "compose.yaml").read_text("utf-8")))
     assert sorted(set(SETTING.findall(page.read_text("utf-8"))) - known) == []
 

@@ -28,7 +28,7 @@ async def impatient(servers: Servers) -> AsyncGenerator[Service]:
         ("header_timeout_s", "body_idle_timeout_s", "body_grace_s", "send_idle_timeout_s"), PATIENCE_S
     )
     async with Service.start(
-        servers.environment(), workers=0, max_upload_bytes=MIB, max_uploads_bytes=16 * MIB, **timeouts
+        servers.environment(), workers=0, max_upload_bytes=MIB, upload_memory_bytes=16 * MIB, **timeouts
     ) as service:
         yield service
 

@@ -30,7 +30,7 @@ async def test_h1_an_api_killed_between_the_put_and_the_submit_leaves_nothing(se
     environment = servers.environment()
     async with Proxy.to("127.0.0.1", servers.valkey.port) as redis:
         through_proxy = environment | {"IMGSVC_REDIS_URL": redis.url(environment["IMGSVC_REDIS_URL"])}
-        timeouts: dict[str, Any] = {"redis_timeout_s": 20, "reservation_ttl": 1, "sweep_interval_s": 0.2}
+        timeouts: dict[str, Any] = {"redis_timeout_s": 20, "reservation_ttl_s": 1, "sweep_interval_s": 0.2}
         async with Service.start(through_proxy, **timeouts) as service:
             redis.fault = Fault(on=script("submit"), silent=True)
             headers = {"idempotency-key": "cut", "content-type": "image/jpeg"}

@@ -88,7 +88,7 @@ async def test_the_key_of_a_deleted_upload_is_free(service: Service) -> None:
 
 async def test_h1_a_killed_api_leaves_nothing_and_the_same_key_works_again(servers: Servers) -> None:
     environment = servers.environment()
-    async with Service.start(environment, reservation_ttl=2, sweep_interval_s=0.2) as service:
+    async with Service.start(environment, reservation_ttl_s=2, sweep_interval_s=0.2) as service:
         began = asyncio.Event()
 
         async def never_ending() -> object:

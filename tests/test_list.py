@@ -162,7 +162,7 @@ async def test_what_is_deleted_or_given_up_is_on_no_list(shelf: Shelf) -> None:
 
 
 async def test_what_has_expired_is_on_no_list_and_leaves_nothing(servers: Servers) -> None:
-    async with Shelf.open(servers.environment(), record_ttl=4) as shelf:
+    async with Shelf.open(servers.environment(), record_ttl_s=4) as shelf:
         ended = await shelf.ended(5)
         short = await shelf.service.upload(PHOTO, expires_in="4")
         kept = await shelf.service.upload(PHOTO)
@@ -184,7 +184,7 @@ async def until_gone(shelf: Shelf, key: str) -> None:
 
 
 async def test_a_list_that_goes_on_growing_is_rid_of_what_has_expired(servers: Servers) -> None:
-    async with Shelf.open(servers.environment(), record_ttl=1) as shelf:
+    async with Shelf.open(servers.environment(), record_ttl_s=1) as shelf:
         old = await shelf.ended(5)
 
         async def expired() -> bool:

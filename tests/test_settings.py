@@ -52,6 +52,8 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
         ("IMGSVC_PORT", "tpc://10.0.0.1:8000", "IMGSVC_PORT is wrong"),
         ("IMGSVC_SERVICE_HOTS", "10.0.0.1", "IMGSVC_SERVICE_HOTS is not a setting"),
         ("IMGSVC_PORT_FILE", "/run/port", "IMGSVC_PORT_FILE is not a setting"),
+        ("IMGSVC_RECORD_TTL", "60", "IMGSVC_RECORD_TTL is now called IMGSVC_RECORD_TTL_S"),
+        ("IMGSVC_MAX_UPLOADS_BYTES", "1", "IMGSVC_MAX_UPLOADS_BYTES is now called IMGSVC_UPLOAD_MEMORY_BYTES"),
         ("imgsvc_api_keys", "shop:x", "imgsvc_api_keys is not a setting; did you mean IMGSVC_API_KEYS?"),
         ("IMGSVC_API_KEYS", "Shop:0123456789abcdef", "IMGSVC_API_KEYS is wrong: entry 1 must be name:key"),
         ("IMGSVC_API_KEYS", f"{'n' * 41}:0123456789abcdef", "entry 1 must be name:key, its name of 1 to 40"),

@@ -134,7 +134,7 @@ async def test_h20_what_is_not_signed_for_is_refused(signed: Service, url: str) 
 
 
 async def test_h20_a_url_ends_at_its_time(servers: Servers) -> None:
-    async with Service.start(servers.environment() | SIGNED, signed_url_ttl=2) as service:
+    async with Service.start(servers.environment() | SIGNED, signed_url_ttl_s=2) as service:
         urls = await uploaded(service)
         _, exp, _ = parts(urls["thumbnail"])
         assert exp - 2 <= time() < exp

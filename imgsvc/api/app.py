@@ -103,7 +103,7 @@ def create_app(settings: Settings, presets: Presets) -> Starlette:
                     outbound=outbound,
                     health=Health(queue, storage),
                     connections=Connections(settings, metrics),
-                    uploads=Budget(settings.max_uploads_bytes, settings.client_share, upload.LARGEST_BYTES),
+                    uploads=Budget(settings.upload_memory_bytes, settings.client_share, upload.LARGEST_BYTES),
                     urls=settings.file_urls,
                     tasks=tasks,
                     metrics=metrics,
@@ -135,9 +135,9 @@ def _check_base_path(base_path: str) -> None:
 def _check_memory(settings: Settings) -> None:
     """One upload must fit, also one of unknown length: it counts as the largest."""
     least = min(upload.LARGEST_BYTES, settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
-    if settings.max_uploads_bytes < least:
+    if settings.upload_memory_bytes < least:
         raise SettingsError(
-            f"{PREFIX}MAX_UPLOADS_BYTES={settings.max_uploads_bytes} is less than one upload may hold in memory: "
+            f"{PREFIX}UPLOAD_MEMORY_BYTES={settings.upload_memory_bytes} is less than one upload may hold in memory: "
             f"set it to {least} or more"
         )
 

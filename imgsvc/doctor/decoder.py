@@ -18,7 +18,7 @@ async def check_decoder(settings: Settings) -> list[Finding]:
         processes=1,
         timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
-        total_memory_bytes=settings.decoding_bytes,
+        total_memory_bytes=settings.total_decoder_memory_bytes,
         limits=settings.limits,
         sandbox=settings.sandbox,
     )

@@ -96,7 +96,7 @@ class Queue:
         return Reservation(Admission(admission.decode()), found.decode(), sum(wait_ms) / 1000)
 
     async def extend(self, upload_id: str) -> None:
-        """Keeps the sweeper off an upload that is still being received, for another `reservation_ttl`."""
+        """Keeps the sweeper off an upload that is still being received, for another `reservation_ttl_s`."""
         await self._run("extend", upload_id, self._reservation_ms)
 
     async def abort(self, upload_id: str) -> None:
@@ -127,7 +127,7 @@ class Queue:
             slots,
             MAX_DELIVERIES,
             orjson.dumps(astuple(failure)),
-            self._settings.record_ttl,
+            self._settings.record_ttl_s,
         )
         for name in exhausted:
             given_up(name.decode())
@@ -153,7 +153,7 @@ class Queue:
         """Ends the job. False where the claim no longer owns it."""
         status, field = ("SUCCESS", "success") if isinstance(outcome, Success) else ("FAILURE", "failure")
         value = orjson.dumps(astuple(outcome))
-        args = (claim.id, claim.token, status, field, value, self._settings.record_ttl)
+        args = (claim.id, claim.token, status, field, value, self._settings.record_ttl_s)
         return bool(await self._run("finish", *args))
 
     async def release(self, claim: Claim, delay_s: float = 0) -> bool:
@@ -162,7 +162,7 @@ class Queue:
 
     async def cancel(self, upload_id: str, owner: str = "") -> bool | None:
         """Ends the job as CANCELLED; its files are the caller's to clear. None where the owner has no such upload."""
-        return _known(await self._run("cancel", upload_id, owner, self._settings.record_ttl))
+        return _known(await self._run("cancel", upload_id, owner, self._settings.record_ttl_s))
 
     async def retry(self, upload_id: str, owner: str = "") -> Reservation | None:
         """Queues a failed or cancelled job again, unless its owner's limits refuse that as they would an upload of
@@ -177,14 +177,14 @@ class Queue:
 
     async def delete(self, upload_id: str, owner: str = "", *, has_files: bool = False) -> bool:
         """Deletes record and job. False if the owner has no such upload, unless it `has_files` and no record."""
-        return bool(await self._run("delete", upload_id, owner, self._settings.tombstone_ttl, int(has_files)))
+        return bool(await self._run("delete", upload_id, owner, self._settings.tombstone_ttl_s, int(has_files)))
 
     async def is_deleted(self, upload_id: str) -> bool:
         return bool(await self._ask(lambda: self._redis.exists(self._name(f"deleted:{upload_id}"))))
 
     async def sweep(self, limit: int) -> list[SweepItem]:
         """Uploads to be cleared now; each is the caller's for SWEEP_CLAIM_S."""
-        args = (round(SWEEP_CLAIM_S * 1000), limit, self._settings.record_ttl)
+        args = (round(SWEEP_CLAIM_S * 1000), limit, self._settings.record_ttl_s)
         return [SweepItem(name.decode(), what == b"all") for name, what in await self._run("sweep", *args)]
 
     async def ack_sweep(self, upload_id: str, *, is_final: bool = False) -> None:
@@ -275,7 +275,7 @@ class Queue:
 
     @property
     def _reservation_ms(self) -> int:
-        return round(self._settings.reservation_ttl * 1000)
+        return round(self._settings.reservation_ttl_s * 1000)
 
     async def _run(self, script: str, *args: scripts.Argument) -> Any:
         call = cast("scripts.Caller", self._redis.execute_command)

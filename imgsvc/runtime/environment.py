@@ -17,6 +17,17 @@ MAX_SECRET_BYTES = 64 * 1024
 
 _FILE = "_FILE"
 
+RENAMED = {
+    "IMGSVC_DECODING_BYTES": "IMGSVC_TOTAL_DECODER_MEMORY_BYTES",
+    "IMGSVC_FILES_TTL": "IMGSVC_FILES_TTL_S",
+    "IMGSVC_MAX_UPLOADS_BYTES": "IMGSVC_UPLOAD_MEMORY_BYTES",
+    "IMGSVC_RECORD_TTL": "IMGSVC_RECORD_TTL_S",
+    "IMGSVC_RESERVATION_TTL": "IMGSVC_RESERVATION_TTL_S",
+    "IMGSVC_SIGNED_URL_TTL": "IMGSVC_SIGNED_URL_TTL_S",
+    "IMGSVC_TOMBSTONE_TTL": "IMGSVC_TOMBSTONE_TTL_S",
+}
+"""Names before 0.1.0. The one most like an old name may be another setting, so they are listed."""
+
 # kubernetes/pkg/kubelet/envvars/envvars.go: of a Service `imgsvc` or `imgsvc-api`, whatever its ports are called
 _SERVICE = re.compile(
     r"IMGSVC(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)"
@@ -104,6 +115,8 @@ def _is_misspelt(name: str, names: Collection[str]) -> bool:
 
 
 def _unknown(name: str, names: Collection[str]) -> str:
+    if name in RENAMED:
+        return f"{name} is now called {RENAMED[name]}"
     near = difflib.get_close_matches(name.upper(), names, n=1)
     return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
 

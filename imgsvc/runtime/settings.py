@@ -212,7 +212,7 @@ class Settings(LocalSettings):
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret access key.")
     s3_timeout_s: PositiveFloat = Field(4.0, description="Deadline in seconds for one S3 call or one 8 MiB part.")
 
-    signed_url_ttl: int = Field(
+    signed_url_ttl_s: int = Field(
         3_600, ge=2, description="Longest validity in seconds of a signed file URL. The shortest is half of it."
     )
     rate_limit: NonNegativeInt = Field(
@@ -255,7 +255,7 @@ class Settings(LocalSettings):
         "disconnected.",
     )
     min_send_rate: PositiveInt = Field(1024, description="Lowest rate of reading an answer, in bytes per second.")
-    max_uploads_bytes: PositiveInt = Field(
+    upload_memory_bytes: PositiveInt = Field(
         640 * MIB, description="Memory in bytes for all uploads that are being received. Further uploads are refused."
     )
     max_queued: PositiveInt = Field(10_000, description="Largest number of waiting jobs. Further uploads are refused.")
@@ -277,12 +277,12 @@ class Settings(LocalSettings):
         description="Seconds without an event after which an event stream sends a comment to keep the connection open.",
     )
 
-    record_ttl: PositiveInt = Field(7 * 86_400, description="Seconds that a record is kept after the end of its job.")
-    files_ttl: NonNegativeInt = Field(
+    record_ttl_s: PositiveInt = Field(7 * 86_400, description="Seconds that a record is kept after the end of its job.")
+    files_ttl_s: NonNegativeInt = Field(
         0, description="Seconds that an upload and its files are kept if it has no `expires_in`. 0 means for ever."
     )
-    tombstone_ttl: PositiveInt = Field(3_600, description="Seconds during which DELETE may be repeated.")
-    reservation_ttl: PositiveFloat = Field(
+    tombstone_ttl_s: PositiveInt = Field(3_600, description="Seconds during which DELETE may be repeated.")
+    reservation_ttl_s: PositiveFloat = Field(
         30.0, description="Seconds after which an upload is removed if its API process died."
     )
     sweep_interval_s: PositiveFloat = Field(5.0, description="Seconds between two runs of the sweeper.")
@@ -299,7 +299,7 @@ class Settings(LocalSettings):
         description="Use a decoder process for one `image`, images of one `owner`, or a `batch` of any images.",
     )
     decoder_memory_bytes: PositiveInt = Field(1024 * MIB, description="Memory in bytes that a decoder may use.")
-    decoding_bytes: PositiveInt = Field(
+    total_decoder_memory_bytes: PositiveInt = Field(
         1024 * MIB, description="Memory in bytes for all images that a worker is decoding. Further images wait."
     )
     sandbox: Literal["require", "auto", "off"] = Field(
@@ -356,7 +356,7 @@ class Settings(LocalSettings):
 
     @property
     def file_urls(self) -> FileUrls:
-        return FileUrls(self.base_path, self.file_secret, self.signed_url_ttl)
+        return FileUrls(self.base_path, self.file_secret, self.signed_url_ttl_s)
 
     @property
     def limits(self) -> Limits:

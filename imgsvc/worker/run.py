@@ -39,7 +39,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         processes=settings.decoder_processes,
         timeout_s=settings.decode_timeout_s,
         memory_bytes=settings.decoder_memory_bytes,
-        total_memory_bytes=settings.decoding_bytes,
+        total_memory_bytes=settings.total_decoder_memory_bytes,
         limits=settings.limits,
         sandbox=settings.sandbox,
         isolation=settings.isolation,

@@ -94,7 +94,7 @@ class Crowd:
 
 
 async def test_h33_one_clients_crowd_leaves_another_its_upload_and_is_cut_off(servers: Servers) -> None:
-    async with Service.start(servers.environment(), max_uploads_bytes=DRIPPING * len(BIG) - 1) as service:
+    async with Service.start(servers.environment(), upload_memory_bytes=DRIPPING * len(BIG) - 1) as service:
         noise = images.encoded(images.Image.effect_noise((1500, 1500), 100).convert("RGB"), "PNG")
         upload_id = await service.upload(noise, variants='{"big": {"width": 1500, "format": "png"}}')
         path = (await service.result(upload_id))["result"]["big"]
@@ -161,7 +161,7 @@ def cancelled_at_the_end() -> Generator[list[asyncio.Task[None]]]:
 
 async def test_h38_large_heads_count_in_the_memory_for_uploads(servers: Servers) -> None:
     """Of one client half of 17 MiB: 250 heads of 50 kB, 16 KiB of each uncounted, are more than it may hold."""
-    settings = {"max_upload_bytes": MIB, "max_uploads_bytes": 17 * MIB, "client_share": 0.5, "max_connections": 1000}
+    settings = {"max_upload_bytes": MIB, "upload_memory_bytes": 17 * MIB, "client_share": 0.5, "max_connections": 1000}
     async with Service.start(servers.environment(), workers=0, **settings) as service, AsyncExitStack() as stack:
         head = request("GET /healthz?" + "q" * 16_000 + " HTTP/1.1\nX-Large: " + "x" * 30_000)[:-4]
         connections = [

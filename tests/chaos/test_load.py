@@ -54,7 +54,7 @@ async def test_h24_uploads_are_refused_before_their_body_while_too_many_jobs_wai
 
 async def test_h24_uploads_are_refused_while_others_hold_all_the_memory(servers: Servers) -> None:
     photo = images.noise(300, 200)
-    limits = {"max_upload_bytes": len(photo), "max_uploads_bytes": len(photo) * 3 // 2}
+    limits = {"max_upload_bytes": len(photo), "upload_memory_bytes": len(photo) * 3 // 2}
     async with Service.start(servers.environment(), workers=0, **limits) as service:
         body = Body(photo)
         headers = JPEG | {"content-length": str(len(photo))}
@@ -74,23 +74,23 @@ async def test_h24_uploads_are_refused_while_others_hold_all_the_memory(servers:
 
 async def test_h24_one_upload_is_taken_by_a_memory_that_has_room_for_one(servers: Servers) -> None:
     """However little one client's share of it is; a body of unknown length is expected to be the longest."""
-    async with Service.start(servers.environment(), workers=0, max_uploads_bytes=20 * MIB) as service:
+    async with Service.start(servers.environment(), workers=0, upload_memory_bytes=20 * MIB) as service:
         body = Body()
         body.go_on.set()
         assert (await service.client.post("/upload", content=body, headers=JPEG)).status_code == 202
 
 
 async def test_h24_a_memory_that_has_room_for_no_upload_is_refused_at_the_start(tmp_path: Path) -> None:
-    env = {"IMGSVC_REDIS_URL": "redis://127.0.0.1:9/0", "IMGSVC_MAX_UPLOADS_BYTES": str(16 * MIB - 1)}
+    env = {"IMGSVC_REDIS_URL": "redis://127.0.0.1:9/0", "IMGSVC_UPLOAD_MEMORY_BYTES": str(16 * MIB - 1)}
     ended = await imgsvc("api", cwd=tmp_path, env=env)
     assert ended.code == 1
-    assert f"IMGSVC_MAX_UPLOADS_BYTES={16 * MIB - 1} is less than one upload may hold" in ended.err
+    assert f"IMGSVC_UPLOAD_MEMORY_BYTES={16 * MIB - 1} is less than one upload may hold" in ended.err
     assert f"set it to {16 * MIB} or more" in ended.err
 
 
 async def test_h24_the_least_memory_has_room_for_an_upload(servers: Servers) -> None:
     """Also where uploads are small, one of unknown length."""
-    least = {"max_upload_bytes": MIB, "max_uploads_bytes": MIB + 64 * 1024}
+    least = {"max_upload_bytes": MIB, "upload_memory_bytes": MIB + 64 * 1024}
     async with Service.start(servers.environment(), workers=0, **least) as service:
         body = Body()
         body.go_on.set()

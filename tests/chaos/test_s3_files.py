@@ -132,7 +132,7 @@ async def test_s8_an_upload_gets_through_where_one_answer_of_s3_is_lost(servers:
 
 async def test_s11_the_sweeper_clears_an_orphan_and_nothing_else(servers: Servers) -> None:
     reservation_s = 2.0  # renewed in thirds, by an API that may have to wait for its turn
-    environment = servers.environment() | {"IMGSVC_RESERVATION_TTL": str(reservation_s)}
+    environment = servers.environment() | {"IMGSVC_RESERVATION_TTL_S": str(reservation_s)}
     async with (
         Service.start(environment, sweep_interval_s=0.1) as service,
         Service.start(environment, workers=0) as doomed,

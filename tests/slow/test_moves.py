@@ -82,8 +82,8 @@ async def storms(s3: Proxy, chance: random.Random) -> None:
 
 async def test_q22_after_all_moves_at_once_nothing_is_stuck_and_nothing_is_left(servers: Servers) -> None:
     chance = random.Random(22)
-    limits = {"rate_limit": 10**6, "quota_bytes": 2**40, "tombstone_ttl": 3, "s3_timeout_s": 2, "lease_s": 2}
-    async with behind_proxy(servers, workers=2, decoders=1, reservation_ttl=5, **limits) as (ledger, s3):
+    limits = {"rate_limit": 10**6, "quota_bytes": 2**40, "tombstone_ttl_s": 3, "s3_timeout_s": 2, "lease_s": 2}
+    async with behind_proxy(servers, workers=2, decoders=1, reservation_ttl_s=5, **limits) as (ledger, s3):
         clients = Clients(ledger.service.client, chance)
         storm = asyncio.create_task(storms(s3, chance))
         await clients.run()

@@ -24,7 +24,7 @@ LEASE_S = 2.0
 TICK_S = 0.5
 AGAIN_S = 3 * (LEASE_S + TICK_S)
 """By when a job that lost its worker, or its worker's word, must have been done: a lease and a tick, with slack."""
-SWEEPING: dict[str, Any] = {"reservation_ttl": 1, "sweep_interval_s": 0.2}
+SWEEPING: dict[str, Any] = {"reservation_ttl_s": 1, "sweep_interval_s": 0.2}
 Condition = Callable[[], Awaitable[bool]]
 
 

@@ -149,7 +149,7 @@ async def _with_keys(servers: Servers, contract: Contract) -> None:
         "max_upload_bytes": len(PHOTO),
         "quota_bytes": len(PHOTO),
         "signing_secret": "of 32 characters or even more of them",
-        "signed_url_ttl": 2,
+        "signed_url_ttl_s": 2,
     }
     async with Service.start(environment, decoders=1, **settings) as service:
         service.client.event_hooks["response"].append(contract.check)

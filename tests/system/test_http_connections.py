@@ -164,7 +164,7 @@ async def test_h30_a_burst_does_not_pay_for_dripping(servers: Servers) -> None:
 
 
 async def test_h31_drip_feeders_leave_another_client_its_place(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=0, max_uploads_bytes=64 * MIB) as service:
+    async with Service.start(servers.environment(), workers=0, upload_memory_bytes=64 * MIB) as service:
         head = f"POST /upload HTTP/1.1\nContent-Type: image/jpeg\nContent-Length: {32 * MIB}"
         async with connected(service, 40) as connections:
             sending = [asyncio.create_task(connection.send(request(head, BIG))) for connection in connections]
@@ -189,7 +189,7 @@ async def until_refused(connections: list[Connection]) -> None:
 
 async def test_h31_what_is_stored_no_longer_counts(servers: Servers) -> None:
     """An upload of more parts than there is memory for is taken where they come one after the other."""
-    async with Service.start(servers.environment(), workers=0, max_uploads_bytes=24 * MIB) as service:
+    async with Service.start(servers.environment(), workers=0, upload_memory_bytes=24 * MIB) as service:
         photo = b"\xff\xd8\xff" + bytes(40 * MIB)
         first = await service.client.post("/upload", content=photo, headers={"content-type": "image/jpeg"})
         assert first.status_code == 202, first.text

@@ -58,7 +58,7 @@ async def limited(servers: Servers, valkey: Valkey) -> AsyncGenerator[tuple[dict
     """A service whose Redis user is given and taken rights, and settings to do that by."""
     environment = environment_of(servers, valkey)
     grant(environment, *rights(environment))
-    environment |= {"IMGSVC_RATE_LIMIT": "10000", "IMGSVC_QUOTA_BYTES": str(2**40), "IMGSVC_TOMBSTONE_TTL": "2"}
+    environment |= {"IMGSVC_RATE_LIMIT": "10000", "IMGSVC_QUOTA_BYTES": str(2**40), "IMGSVC_TOMBSTONE_TTL_S": "2"}
     async with Service.start(as_user(environment), decoders=1, s3_timeout_s=1, sweep_interval_s=0.2) as service:
         yield environment, service
 

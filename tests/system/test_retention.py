@@ -41,7 +41,7 @@ async def test_an_upload_with_a_time_limit_is_gone_after_it(servers: Servers) ->
 
 
 async def test_the_operator_may_set_a_time_limit_for_all(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=0, files_ttl=60) as service:
+    async with Service.start(servers.environment(), workers=0, files_ttl_s=60) as service:
         assert (await service.status(await service.upload(PHOTO)))["expires_at"] is not None
 
 
@@ -78,7 +78,7 @@ async def test_a_job_whose_time_is_up_before_it_began_is_cancelled(servers: Serv
 
 async def test_a_record_that_expired_before_its_files_says_so_until_they_are_deleted(servers: Servers) -> None:
     environment = servers.environment()
-    async with Service.start(environment, record_ttl=1) as service:
+    async with Service.start(environment, record_ttl_s=1) as service:
         upload_id = await service.upload(PHOTO)
 
         async def expired() -> bool:
@@ -93,7 +93,7 @@ async def test_a_record_that_expired_before_its_files_says_so_until_they_are_del
 
 async def test_the_sweeper_looks_once_more_behind_a_tombstone(servers: Servers) -> None:
     environment = servers.environment()
-    async with Service.start(environment, tombstone_ttl=1, sweep_interval_s=SWEEP_S) as service:
+    async with Service.start(environment, tombstone_ttl_s=1, sweep_interval_s=SWEEP_S) as service:
         upload_id = await service.upload(PHOTO)
         await service.ended(upload_id)
         await service.client.delete(f"/upload/{upload_id}")
@@ -107,7 +107,7 @@ async def test_the_sweeper_looks_once_more_behind_a_tombstone(servers: Servers) 
 
 async def test_an_upload_that_takes_longer_than_its_reservation_is_left_alone(servers: Servers) -> None:
     environment = servers.environment()
-    async with Service.start(environment, reservation_ttl=1.5, sweep_interval_s=0.1) as service:
+    async with Service.start(environment, reservation_ttl_s=1.5, sweep_interval_s=0.1) as service:
 
         async def slowly() -> object:
             for at in range(8):  # together three times as long as a reservation

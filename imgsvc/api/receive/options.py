@@ -33,7 +33,7 @@ async def options_of(texts: Mapping[str, str], services: Services) -> Options:
             names = ", ".join(services.presets)
             raise ProblemError("invalid_preset", f"There is no preset {preset[:80]!r}. The presets are: {names}.")
         values["variants"] = services.presets[preset]
-    values.setdefault("expires_in", services.settings.files_ttl or None)
+    values.setdefault("expires_in", services.settings.files_ttl_s or None)
     if "webhook_url" in values:
         await _check_webhook(values["webhook_url"], services)
     return Options(**values)

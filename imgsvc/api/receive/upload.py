@@ -146,7 +146,7 @@ async def _extended_reservation(upload_id: str, services: Services) -> AsyncGene
 
     async def extend() -> None:
         while True:
-            await asyncio.sleep(services.settings.reservation_ttl / 3)
+            await asyncio.sleep(services.settings.reservation_ttl_s / 3)
             try:
                 await services.queue.extend(upload_id)
             except QueueUnavailableError:
