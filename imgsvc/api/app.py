@@ -22,6 +22,7 @@ from imgsvc.api.http.errors import HANDLERS
 from imgsvc.api.http.middleware import AccessLog, BasePath, Envelope, PlainPath
 from imgsvc.api.http.readiness import Health
 from imgsvc.api.receive import from_url, upload
+from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
 from imgsvc.api.uploads import actions, show, stream
 from imgsvc.api.uploads import list as uploads
 from imgsvc.domain.presets import Presets
@@ -71,8 +72,13 @@ class State(TypedDict):
 
 
 def create_app(settings: Settings, known: Presets) -> Starlette:
-    """Raises SettingsError where the base path is that of a call, which requests could not be told from."""
+    """The API of these settings.
+
+    Raises:
+        SettingsError: the base path is that of a call, or the memory for uploads is too small for one.
+    """
     _check_base_path(settings.base_path)
+    _check_memory(settings)
     metrics = ApiMetrics(settings.known_keys.callers if settings.known_keys else ())
 
     @asynccontextmanager
@@ -124,6 +130,16 @@ def _check_base_path(base_path: str) -> None:
     first = base_path.split("/")[:2]
     if base_path and any(route.path.split("/")[:2] == first for route in ROUTES):
         raise SettingsError(f"{PREFIX}BASE_PATH={base_path} begins as a call of the API does: choose another one")
+
+
+def _check_memory(settings: Settings) -> None:
+    """One upload must fit, also one of unknown length: it counts as the largest."""
+    least = min(upload.LARGEST_BYTES, settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
+    if settings.max_uploads_bytes < least:
+        raise SettingsError(
+            f"{PREFIX}MAX_UPLOADS_BYTES={settings.max_uploads_bytes} is less than one upload may hold in memory: "
+            f"set it to {least} or more"
+        )
 
 
 async def _ensure_bucket(storage: Storage) -> None:

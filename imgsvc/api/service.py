@@ -33,14 +33,16 @@ async def readyz(request: Request) -> Response:
     to refuse uploads. Strangers learn no more than whether it is ready.
     """
     services = services_of(request)
+    if is_draining(request.app):  # whatever Redis and S3 would answer, and when
+        return _not_ready({"status": "draining"})
     checks = await services.health.checks()
     document: Readiness = {"status": "ready" if checks["queue"]["ok"] and checks["storage"]["ok"] else "not_ready"}
-    if is_draining(request.app):
-        document["status"] = "draining"
     if services.settings.api_keys is None or owner_of(request):
         document["checks"] = checks
-    if document["status"] == "ready":
-        return Document(document)
+    return Document(document) if document["status"] == "ready" else _not_ready(document)
+
+
+def _not_ready(document: Readiness) -> Response:
     return Document(document, status_code=503, headers={"retry-after": str(RETRY_AFTER_S)})
 
 

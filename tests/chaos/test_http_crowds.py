@@ -1,10 +1,10 @@
-"""One client with very many connections of every unkind sort, and another that only wants to upload (row H33)."""
+"""One client with very many connections of every unkind sort, and another that only wants to upload (rows H33, H37)."""
 
 import asyncio
 import resource
 import socket
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from time import monotonic
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 from imgsvc.runtime.settings import MIB
 from tests.support import images
 from tests.support.service import Servers, Service, until
-from tests.support.wire import request
+from tests.support.wire import Connection, metered, request
 
 HOSTILE, OTHER = "127.0.0.2", "127.0.0.3"
 IDLE, DRIPPING, READING = 2000, 40, 200
@@ -113,6 +113,65 @@ async def test_h33_one_clients_crowd_leaves_another_its_upload_and_is_cut_off(se
             print(f"slow readers cut off: {len(done)} of {READING}, the last after {cut[-1] if cut else 0:.1f} s")
             assert not still
     assert max(took) < 10
+
+
+WAITING, PER_CONNECTION_BYTES = 300, 128 * 1024
+LARGE = request("GET /healthz HTTP/1.1\nX-Large: " + "x" * 30_000)
+LATE = "GET /upload/{id}/status?wait=30 HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [
+        pytest.param(LATE, LARGE * 15, id="heads"),
+        pytest.param(LATE, DRIP + BIG, id="a body"),
+        pytest.param(f"{LATE}\nContent-Length: {len(BIG)}", BIG, id="its own body"),
+        pytest.param(f"{LATE}\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\n\r\n" + LARGE * 15, id="behind chunks"),
+        pytest.param(f"{LATE}\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\nX: " + bytes(40_000), id="half a trailer"),
+        pytest.param(f"{LATE}\nX-Large: {'x' * 30_000}", LARGE[:-4], id="half a head"),
+    ],
+)
+async def test_h37_what_waits_on_connections_stays_with_the_kernel(servers: Servers, head: str, more: bytes) -> None:
+    async with Service.start(servers.environment(), workers=0) as service, AsyncExitStack() as stack:
+        upload_id = await service.upload(images.photo(64, 48))
+        sent = request(head.format(id=upload_id)) + more
+        async with metered(service) as cost:
+            tasks = stack.enter_context(cancelled_at_the_end())
+            for _ in range(WAITING):
+                connection = await stack.enter_async_context(Connection.to(service.port, HOSTILE))
+                tasks.append(asyncio.create_task(connection.send(sent)))
+            took: list[float] = []
+            for _ in range(20):
+                begin = monotonic()
+                assert (await service.client.get("/healthz")).status_code == 200
+                took.append(monotonic() - begin)
+                await asyncio.sleep(0.05)
+    print(f"{cost}; another client waited {max(took):.2f} s at most")
+    assert cost.memory < WAITING * PER_CONNECTION_BYTES
+    assert max(took) < 3
+
+
+@contextmanager
+def cancelled_at_the_end() -> Generator[list[asyncio.Task[None]]]:
+    tasks: list[asyncio.Task[None]] = []
+    yield tasks
+    for task in tasks:
+        task.cancel()
+
+
+async def test_h38_large_heads_count_in_the_memory_for_uploads(servers: Servers) -> None:
+    """Of one client half of 17 MiB: 250 heads of 50 kB, 16 KiB of each uncounted, are more than it may hold."""
+    settings = {"max_upload_bytes": MIB, "max_uploads_bytes": 17 * MIB, "client_share": 0.5, "max_connections": 1000}
+    async with Service.start(servers.environment(), workers=0, **settings) as service, AsyncExitStack() as stack:
+        head = request("GET /healthz?" + "q" * 16_000 + " HTTP/1.1\nX-Large: " + "x" * 30_000)[:-4]
+        connections = [
+            await stack.enter_async_context(Connection.to(service.port, HOSTILE)) for _ in range(2 * WAITING)
+        ]
+        for connection in connections:
+            await connection.send(head)
+        (await connections[-1].answer()).assert_problem(503, "overloaded")
+        answer = await service.client.post("/upload", content=BIG[:MIB], headers={"content-type": "image/jpeg"})
+        assert answer.status_code == 202, answer.text
 
 
 async def upload_takes_s(service: Service, address: str) -> float:

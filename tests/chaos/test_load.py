@@ -1,11 +1,16 @@
 """Under too much load, and at the end: what cannot be served is said at once, what was begun is finished."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 
 from tests.support import images
+from tests.support.command import imgsvc
 from tests.support.service import Servers, Service, leftovers, until
 
 PHOTO = images.photo()
@@ -70,6 +75,42 @@ async def test_h24_one_upload_is_taken_by_a_memory_that_has_room_for_one(servers
         body = Body()
         body.go_on.set()
         assert (await service.client.post("/upload", content=body, headers=JPEG)).status_code == 202
+
+
+async def test_h24_a_memory_that_has_room_for_no_upload_is_refused_at_the_start(tmp_path: Path) -> None:
+    env = {"IMGSVC_REDIS_URL": "redis://127.0.0.1:9/0", "IMGSVC_MAX_UPLOADS_BYTES": str(16 * MIB - 1)}
+    ended = await imgsvc("api", cwd=tmp_path, env=env)
+    assert ended.code == 1
+    assert f"IMGSVC_MAX_UPLOADS_BYTES={16 * MIB - 1} is less than one upload may hold" in ended.err
+    assert f"set it to {16 * MIB} or more" in ended.err
+
+
+async def test_h24_the_least_memory_has_room_for_an_upload(servers: Servers) -> None:
+    """Also where uploads are small, one of unknown length."""
+    least = {"max_upload_bytes": MIB, "max_uploads_bytes": MIB + 64 * 1024}
+    async with Service.start(servers.environment(), workers=0, **least) as service:
+        body = Body()
+        body.go_on.set()
+        assert (await service.client.post("/upload", content=body, headers=JPEG)).status_code == 202
+
+
+async def test_h62_a_stopping_api_says_so_at_once_though_redis_is_silent(servers: Servers) -> None:
+    settings = {"redis_timeout_s": 20, "drain_delay_s": 15}
+    async with Service.start(servers.environment(), workers=0, **settings) as service:
+        os.kill(servers.valkey.pid, signal.SIGSTOP)
+        try:
+            stopping = asyncio.create_task(service.api.stop(60))
+
+            async def draining() -> bool:
+                with suppress(httpx.TimeoutException):
+                    answer = await service.client.get("/readyz", timeout=2)
+                    return (answer.status_code, answer.json()) == (503, {"status": "draining"})
+                return False
+
+            await until(draining, 10)
+        finally:
+            os.kill(servers.valkey.pid, signal.SIGCONT)
+        await stopping
 
 
 async def test_h25_a_stopping_api_says_so_first_and_finishes_its_uploads(servers: Servers) -> None:

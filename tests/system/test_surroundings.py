@@ -46,6 +46,39 @@ needs_another_tmp = pytest.mark.skipif(
 )
 
 
+@pytest.mark.parametrize("path", ["nowhere/keys", ".", "fifo"])
+@pytest.mark.parametrize(
+    "command", [("-m", "imgsvc", "api"), ("-m", "imgsvc.worker"), ("-m", "imgsvc", "upload", "a.jpg")]
+)
+def test_n11_a_log_of_tls_keys_that_cannot_be_written_is_done_without(
+    tmp_path: Path, command: tuple[str, ...], path: str
+) -> None:
+    """Each process gets as far as it does without it, and says why there is none."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("IMGSVC_")}
+    ended = [
+        subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=env | variables | {"IMGSVC_SERVER": "http://127.0.0.1:9"},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+        for variables in ({}, {"SSLKEYLOGFILE": path})
+    ]
+    said = ended[1].stderr.splitlines(keepends=True)
+    assert said[0].startswith(f"imgsvc: TLS keys are not logged: SSLKEYLOGFILE={path}: ")
+    assert ("".join(said[1:]), ended[1].returncode) == (ended[0].stderr, ended[0].returncode)
+
+
+async def test_n11_a_log_of_tls_keys_that_can_be_written_is_kept(tmp_path: Path) -> None:
+    ended = await imgsvc("upload", "none.jpg", cwd=tmp_path, env={"SSLKEYLOGFILE": str(tmp_path / "keys")})
+    assert "TLS keys" not in ended.err
+    assert (tmp_path / "keys").exists()
+
+
 def with_tmp(options: str, command: str = IMGSVC) -> str:
     mounted = f"mount -t tmpfs tmpfs /mnt && mount -t tmpfs -o {options} tmpfs /tmp"
     return f"unshare -m sh -c {shlex.quote(f'{mounted} && exec {command}')}"

@@ -26,7 +26,7 @@ from imgsvc.api.http.errors import NOT_KEPT, RETRY_AFTER_S, ProblemError, proble
 from imgsvc.api.http.framing import frame_answers
 from imgsvc.api.http.pace import Pace
 from imgsvc.api.http.peer import peer_address
-from imgsvc.api.http.reading import BODY_READ_BYTES, HEAD_READ_BYTES, DemandFlow, RequestEnds, SizedReads
+from imgsvc.api.http.reading import BODY_READ_BYTES, DemandFlow, RequestEnds, SizedReads
 from imgsvc.api.http.transport import Transport
 from imgsvc.domain.problems import HTTP_PROBLEMS
 
@@ -35,6 +35,9 @@ LINGER_BYTES = 64 * 1024
 
 MAX_URI_BYTES = 16 * 1024
 MAX_HEADERS = 100
+UNCOUNTED_BYTES = 16 * 1024
+"""What any connection may hold of heads and of what waits, beyond which it counts in the memory for uploads."""
+
 
 _HEADER_OVERHEAD_BYTES = 4  # ": " and CRLF
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
@@ -106,7 +109,7 @@ class Protocol(HttpToolsProtocol):
             reason = error.__context__
             self._refuse(*(reason.args if isinstance(reason, _RefusedError) else _MALFORMED))
         else:
-            if self._unread or self._overhead or self._head_bytes > HEAD_READ_BYTES or self._memory.held:
+            if self._unread or self._overhead or self._head_bytes > UNCOUNTED_BYTES or self._memory.held:
                 self._check_memory()
 
     def _check_memory(self) -> None:
@@ -119,7 +122,7 @@ class Protocol(HttpToolsProtocol):
             return
         head_bytes = self._overhead if self._in_head else self._head_bytes
         try:
-            self._memory.hold(max(0, head_bytes + len(self._unread) - HEAD_READ_BYTES))
+            self._memory.hold(max(0, head_bytes + len(self._unread) - UNCOUNTED_BYTES))
         except ProblemError as error:
             self._refuse(error.code, error.detail)
 
