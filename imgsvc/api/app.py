@@ -71,7 +71,7 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: Settings, known: Presets) -> Starlette:
+def create_app(settings: Settings, presets: Presets) -> Starlette:
     """The API of these settings.
 
     Raises:
@@ -90,15 +90,15 @@ def create_app(settings: Settings, known: Presets) -> Starlette:
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_ensure_bucket, storage)
-            app.state.events = told = Events(queue)
-            tasks.start_soon(told.run)
-            gc.freeze()  # or else each full collection goes through all of botocore, and nobody is served for 50 ms
+            app.state.events = events = Events(queue)
+            tasks.start_soon(events.run)
+            gc.freeze()  # or else each full collection goes through all of botocore, and stops the loop for 50 ms
             try:
                 services = Services(
                     settings=settings,
-                    presets=known,
+                    presets=presets,
                     queue=queue,
-                    events=told,
+                    events=events,
                     storage=storage,
                     outbound=outbound,
                     health=Health(queue, storage),
@@ -143,12 +143,12 @@ def _check_memory(settings: Settings) -> None:
 
 
 async def _ensure_bucket(storage: Storage) -> None:
-    """Makes the bucket as soon as S3 is there: the API may well start first."""
+    """Creates the bucket as soon as S3 is available: the API may start first."""
     while True:
         try:
             await storage.ensure_bucket()
         except StorageError as error:
-            log.warning("storage is not there yet: %r", error.__cause__)
+            log.warning("storage is not available yet: %r", error.__cause__)
             await asyncio.sleep(_BUCKET_RETRY_S)
         else:
             return

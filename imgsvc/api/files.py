@@ -1,5 +1,4 @@
-"""`GET` and `HEAD /files/…`: processed variants, streamed from storage alone; where files are signed, to those who
-were given a URL.
+"""`GET` and `HEAD /files/…`: processed variants, streamed from storage; by signed URL alone where files are signed.
 
 Conditional and range requests follow RFC 9110, sections 13 and 14.
 """
@@ -22,13 +21,13 @@ from imgsvc.domain.file_urls import Verdict, file_path, verify
 from imgsvc.domain.filenames import content_disposition
 from imgsvc.storage import ObjectInfo, Storage, StorageError
 
-# our own keys only: what does not look like one is never asked for
+# keys of processed files: S3 is not asked for any other
 _KEY = re.compile(r"processed/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[\w-][\w.-]{0,250}")
 _RANGE = re.compile(r"bytes=(\d{1,200})?-(\d{1,200})?", re.ASCII | re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 _MAX_AGE_S = 86_400
 _PIECE_BYTES = 256 * 1024
-"""What a slow reader holds in memory."""
+"""Memory that a slow reader holds."""
 
 _CONDITIONS = ("if-match", "if-unmodified-since", "if-none-match", "if-modified-since", "range")
 
@@ -52,8 +51,8 @@ async def serve(request: Request) -> Response:
         return ObjectResponse(storage, key, until_s, disposition)  # one call to storage where one is enough
     info = _fresh(await storage.head(key))
     headers = _headers(info, until_s) | disposition
-    if not _is_as_expected(request.headers, info):
-        raise ProblemError("precondition_failed", "The file is another one than the request expects.")
+    if not _precondition_holds(request.headers, info):
+        raise ProblemError("precondition_failed", "The file does not match If-Match or If-Unmodified-Since.")
     if _is_unchanged(request.headers, info):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
@@ -123,7 +122,7 @@ def _piece(first: int, last: int) -> tuple[int, int]:
 
 
 def _fresh(info: ObjectInfo | None) -> ObjectInfo:
-    """The object, where there is one and its time is not up: the sweeper may be some seconds behind."""
+    """The object, unless it has expired: the sweeper may be some seconds late."""
     if info is None or (info.expires_at is not None and info.expires_at <= time() * 1000):
         raise _missing()
     return info
@@ -139,9 +138,9 @@ def _signed_until(request: Request, key: str) -> int | None:
         case Verdict.VALID:
             return int(exp)
         case Verdict.EXPIRED:
-            raise ProblemError("signature_expired", "This URL's time is up. Ask the upload's result for a new one.")
+            raise ProblemError("signature_expired", "The URL has expired. Get a new one from the upload's result.")
         case Verdict.INVALID:
-            detail = "This URL carries no good signature. Ask the upload's result for one, and use it as it is."
+            detail = "The URL's signature is invalid. Use the URL from the upload's result unchanged."
             raise ProblemError("signature_invalid", detail)
 
 
@@ -151,7 +150,7 @@ def _headers(info: ObjectInfo, until_s: int | None) -> dict[str, str]:
 
 
 def _cache_control(info: ObjectInfo, until_s: int | None) -> str:
-    """No copy outlives the file, nor the signature that it was given for."""
+    """No cached copy outlives the file, nor the signature of its URL."""
     ends = [end for end in (info.expires_at and info.expires_at / 1000, until_s) if end is not None]
     if not ends:
         return f"public, max-age={_MAX_AGE_S}, immutable"
@@ -164,7 +163,7 @@ def _disposition(request: Request, key: str) -> dict[str, str]:
     return {"content-disposition": content_disposition(kind, key.rpartition("/")[2])}
 
 
-def _is_as_expected(headers: Headers, info: ObjectInfo) -> bool:
+def _precondition_holds(headers: Headers, info: ObjectInfo) -> bool:
     """RFC 9110, 13.2.2, steps 1 and 2: the date counts only where there is no entity tag."""
     if (tags := _tags(headers, "if-match")) is not None:
         return "*" in tags or info.etag in tags
@@ -225,4 +224,4 @@ def _date(value: str | None) -> datetime | None:
 
 
 def _missing() -> ProblemError:
-    return ProblemError("not_found", "There is no such file. Ask the upload's result for the paths of its files.")
+    return ProblemError("not_found", "No such file. The upload's result lists its files.")

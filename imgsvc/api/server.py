@@ -21,11 +21,11 @@ from imgsvc.runtime.startup import allow_files, load_presets
 
 log = logging.getLogger(__name__)
 
-_OTHER_FILES = 512  # connections to Redis and S3, and those that are refused just now
+_OTHER_FILES = 512  # connections to Redis and S3, and those that are being refused
 
 
 class _Server(Server):
-    """uvicorn that stops in three steps: it says so in /readyz, then takes no more connections, then ends."""
+    """uvicorn that stops in three steps: /readyz says so, then it closes its listeners, then it ends."""
 
     def __init__(self, config: Config, app: Starlette, drain_delay_s: float) -> None:
         super().__init__(config)
@@ -41,14 +41,14 @@ class _Server(Server):
         yield
 
     def _stop(self, signum: int) -> None:
-        if is_draining(self._app):  # told twice: at once
+        if is_draining(self._app):  # the second signal
             self.handle_exit(signum, None)
             return
         drain(self._app)
         asyncio.get_running_loop().call_later(self._drain_delay_s, self.handle_exit, signum, None)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends what waits for a job only now: before, who comes again would come to this process again."""
+        """Ends what waits for a job only now: before, a client that reconnects would come to this process again."""
         end_waiting(self._app)
         await super().shutdown(sockets)
 
@@ -64,7 +64,7 @@ def serve(settings: Settings) -> None:
 
 
 def config_of(app: ASGIApp, settings: Settings) -> Config:
-    """uvicorn's, whatever it would read of the environment by itself."""
+    """uvicorn's configuration, nothing of it from the environment."""
     return Config(
         app,
         workers=1,

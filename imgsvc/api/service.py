@@ -20,7 +20,7 @@ from imgsvc.storage import StorageError
 T = TypeVar("T")
 
 SCRAPE_S = 1.0
-"""How long what is away may hold up /metrics."""
+"""How long /metrics waits for Redis and S3, in seconds."""
 
 
 async def healthz(_: Request) -> Response:
@@ -29,8 +29,8 @@ async def healthz(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """503 while Redis or S3 is away, and while this process stops. That no worker is alive is reported, and no reason
-    to refuse uploads. Strangers learn no more than whether it is ready.
+    """503 while Redis or S3 is unavailable, and while this process stops. That no worker runs is reported, but no
+    reason to refuse uploads. Without a key, where there are keys, only the status is shown.
     """
     services = services_of(request)
     if is_draining(request.app):  # whatever Redis and S3 would answer, and when
@@ -47,33 +47,33 @@ def _not_ready(document: Readiness) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Always 200, with what is known."""
+    """Always 200, without what Redis and S3 did not answer in time."""
     services = services_of(request)
     stats, _ = await asyncio.gather(
-        _asked(services.queue.stats(), services.metrics.queue),
-        _asked(services.storage.ping(), services.metrics.storage),
+        _in_time(services.queue.stats(), services.metrics.queue),
+        _in_time(services.storage.ping(), services.metrics.storage),
     )
     services.metrics.depth = stats and _depth(stats)
     return Response(services.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
 
 async def presets(request: Request) -> Response:
-    """Each preset with its variants in full, so that one may be sent back as an upload's own."""
-    known = services_of(request).presets
+    """Every preset with its variants in full, as an upload's `variants` takes them."""
+    offered = services_of(request).presets
     document: Presets = {
-        "presets": {name: {variant.name: fields(variant) for variant in preset} for name, preset in known.items()}
+        "presets": {name: {variant.name: fields(variant) for variant in preset} for name, preset in offered.items()}
     }
     return Document(document)
 
 
-async def _asked(question: Awaitable[T], server: Dependency) -> T | None:
-    """The answer, or None where there is none in time."""
+async def _in_time(call: Awaitable[T], server: Dependency) -> T | None:
+    """The call's result, or None where it failed or took too long."""
     try:
         async with asyncio.timeout(SCRAPE_S):
-            return await question
+            return await call
     except TimeoutError:
         server.failed()
-    except (QueueUnavailableError, StorageError):  # counted where it was asked
+    except (QueueUnavailableError, StorageError):  # counted by the caller
         pass
     return None
 

@@ -21,17 +21,18 @@ DRAIN_DELAY_S = 3.0
 
 
 class Body:
-    """A photo of which the last byte is sent when told."""
+    """A photo, of which the last byte is sent when told."""
 
-    def __init__(self) -> None:
+    def __init__(self, photo: bytes = PHOTO) -> None:
+        self._photo = photo
         self.asked_for = asyncio.Event()
         self.go_on = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.asked_for.set()
-        yield PHOTO[:-1]
+        yield self._photo[:-1]
         await self.go_on.wait()
-        yield PHOTO[-1:]
+        yield self._photo[-1:]
 
 
 async def test_h24_uploads_are_refused_before_their_body_while_too_many_jobs_wait(servers: Servers) -> None:
@@ -52,21 +53,23 @@ async def test_h24_uploads_are_refused_before_their_body_while_too_many_jobs_wai
 
 
 async def test_h24_uploads_are_refused_while_others_hold_all_the_memory(servers: Servers) -> None:
-    async with Service.start(servers.environment(), workers=0, max_uploads_bytes=len(PHOTO) * 3 // 2) as service:
-        body = Body()
-        headers = JPEG | {"content-length": str(len(PHOTO))}
+    photo = images.noise(300, 200)
+    limits = {"max_upload_bytes": len(photo), "max_uploads_bytes": len(photo) * 3 // 2}
+    async with Service.start(servers.environment(), workers=0, **limits) as service:
+        body = Body(photo)
+        headers = JPEG | {"content-length": str(len(photo))}
         first = asyncio.create_task(service.client.post("/upload", content=body, headers=headers))
         await body.asked_for.wait()
 
         async def refused() -> bool:
-            return (await service.client.post("/upload", content=PHOTO, headers=JPEG)).status_code == 503
+            return (await service.client.post("/upload", content=photo, headers=JPEG)).status_code == 503
 
         await until(refused)
-        answer = await service.client.post("/upload", content=PHOTO, headers=JPEG)
+        answer = await service.client.post("/upload", content=photo, headers=JPEG)
         assert (answer.json()["code"], "retry-after" in answer.headers) == ("overloaded", True)
         body.go_on.set()
         assert (await first).status_code == 202
-        assert (await service.client.post("/upload", content=PHOTO, headers=JPEG)).status_code == 202
+        assert (await service.client.post("/upload", content=photo, headers=JPEG)).status_code == 202
 
 
 async def test_h24_one_upload_is_taken_by_a_memory_that_has_room_for_one(servers: Servers) -> None:

@@ -16,7 +16,7 @@ from imgsvc.api.http.errors import ProblemError, coded_response
 from imgsvc.runtime.api_keys import ANY_HOST, Caller, Keys, parse_hosts, parse_origins
 from imgsvc.runtime.settings import Settings
 
-_UNGUARDED = re.compile(r"/|/(?:healthz|readyz|openapi\.json)|/(?:docs|files|static)(?:/.*)?", re.DOTALL)
+_PUBLIC = re.compile(r"/|/(?:healthz|readyz|openapi\.json)|/(?:docs|files|static)(?:/.*)?", re.DOTALL)
 """What needs no key: health, the page, docs and their assets; and files, which have signatures."""
 
 _READING = {"GET", "HEAD", "OPTIONS"}
@@ -24,14 +24,14 @@ _OWN_SITE = {"same-origin", "none"}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?")
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
-_ANYBODY = Caller("", "")
+_ANONYMOUS = Caller("", "")
 
 Rule = Callable[[Request], Caller]
-"""Lets a request in and tells whose uploads it may see, or raises ProblemError."""
+"""Returns the caller of a request, or raises ProblemError."""
 
 
 class Access:
-    """Middleware that asks the rule of each request, before anything of its body is read."""
+    """Middleware that applies the rule to each request before its body is read."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -50,31 +50,31 @@ class Access:
 
 
 def owner_of(request: Request) -> str:
-    """Whose uploads the request may see: the name of its key, "" while the service is open."""
+    """The owner of the uploads that the request may see: the name of its key, "" while the service is open."""
     return request.scope["imgsvc.caller"].owner
 
 
 class WithKeys:
-    """Each call brings `Authorization: Bearer <key>`, but for what anybody may see."""
+    """Requires `Authorization: Bearer <key>`, except for what is public."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
     def __call__(self, request: Request) -> Caller:
-        given = request.headers.getlist("authorization")
-        bearer = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
+        headers = request.headers.getlist("authorization")
+        bearer = _BEARER.fullmatch(headers[0]) if len(headers) == 1 else None
         caller = self._keys.caller(bearer[1]) if bearer else None
         if caller is None:
-            if _UNGUARDED.fullmatch(request.scope["path"]):
-                return _ANYBODY
-            detail = "Send a key of this service as 'Authorization: Bearer <key>'."
+            if _PUBLIC.fullmatch(request.scope["path"]):
+                return _ANONYMOUS
+            detail = "Send an API key as 'Authorization: Bearer <key>'."
             raise ProblemError("unauthorized", detail, {"www-authenticate": 'Bearer realm="imgsvc"'})
         return caller
 
 
 class WhileOpen:
-    """Keeps foreign pages out: what lets their scripts read is a name of their own that leads here (DNS rebinding),
-    and to write takes them no more than a form.
+    """Refuses foreign pages, which could read by a name of their own that resolves to this service (DNS rebinding), and
+    write by a form.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -83,21 +83,23 @@ class WhileOpen:
 
     def __call__(self, request: Request) -> Caller:
         hosts = request.headers.getlist("host")
-        if len(hosts) != 1 or not self._is_known(hosts[0], _reached(request.scope)):
-            detail = "The service is not known by this Host. Its operator can name it in IMGSVC_ALLOWED_HOSTS."
+        if len(hosts) != 1 or not self._is_allowed(hosts[0], _reached(request.scope)):
+            detail = "This Host is not allowed. The operator can add it to IMGSVC_ALLOWED_HOSTS."
             raise ProblemError("forbidden", detail)
         if request.method not in _READING and self._is_foreign(request):
-            detail = "Another site's page may not do this. The operator can name its origin in IMGSVC_CORS_ORIGINS."
+            detail = (
+                "Cross-site requests are not allowed. The operator can add the page's origin to IMGSVC_CORS_ORIGINS."
+            )
             raise ProblemError("forbidden", detail)
-        return _ANYBODY
+        return _ANONYMOUS
 
-    def _is_known(self, host: str, services: IPv4Address | IPv6Address | None) -> bool:
-        """`services` is the address that the connection has reached, of those that the service listens on."""
+    def _is_allowed(self, host: str, reached: IPv4Address | IPv6Address | None) -> bool:
+        """`reached` is the address that the connection came to, of those that the service listens on."""
         match = _HOST.fullmatch(host.lower())
         if match is None:
             return False
         name = match[1]
-        return ANY_HOST in self._hosts or name in self._hosts or _is_here(name.strip("[]"), services)
+        return ANY_HOST in self._hosts or name in self._hosts or _is_own(name.strip("[]"), reached)
 
     def _is_foreign(self, request: Request) -> bool:
         origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
@@ -108,13 +110,13 @@ class WhileOpen:
         return origin is not None and origin.partition("://")[2].lower() != request.headers["host"].lower()
 
 
-def _is_here(host: str, services: IPv4Address | IPv6Address | None) -> bool:
-    """Whether it is loopback, or the address that was reached. No foreign page has an address for its name."""
+def _is_own(host: str, reached: IPv4Address | IPv6Address | None) -> bool:
+    """Whether it is loopback or the address that was reached: no foreign page has an address as its name."""
     try:
         address = _plain(ip_address(host))
     except ValueError:
         return host == "localhost"
-    return address.is_loopback or address == services
+    return address.is_loopback or address == reached
 
 
 def _reached(scope: Scope) -> IPv4Address | IPv6Address | None:
@@ -133,13 +135,13 @@ def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, for the origins that are listed; to others it says nothing at all, which is what keeps them out."""
+    """Starlette's, for the configured origins; others get no CORS header, which keeps them out."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(
             app,
             allow_origins=parse_origins(settings.cors_origins),
-            allow_methods=("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"),  # the routes tell which of them
+            allow_methods=("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"),
             allow_headers=("*",),
             expose_headers=("Location", "X-Request-Id", "Retry-After"),
         )

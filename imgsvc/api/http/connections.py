@@ -1,7 +1,7 @@
-"""How many connections there may be, in all and of one client; and what is done about those beyond.
+"""Limits the number of connections, in all and per client.
 
-Health checks are answered also then: a balancer that hears nothing would take the process for dead. So a few
-connections beyond the limit are read as far as the head of their first request.
+Health checks are answered beyond the limit too: a balancer without an answer would take the process for dead. So a few
+more connections are read as far as the head of their first request.
 """
 
 import logging
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 _RESERVE = 64
 """Connections beyond the limit that may ask for the process's health at the same time."""
 
-_RESERVE_OF_ONE = 8
-"""How many of them may be one client's, or else one could keep all others from asking."""
+_RESERVE_PER_CLIENT = 8
+"""How many of them one client may have, so that it cannot keep others from asking."""
 
 _QUIET_S = 60.0
-"""Refusals are logged once in this time, however many there are."""
+"""Refusals are logged once in this many seconds."""
 
 
 class Verdict(Enum):
@@ -40,8 +40,8 @@ class Connections:
     """Every open connection of this process, counted by client."""
 
     def __init__(self, settings: Settings, metrics: ApiMetrics) -> None:
-        self._most = settings.max_connections
-        self._most_of_one = max(1, int(settings.max_connections * settings.client_share))
+        self._max = settings.max_connections
+        self._max_per_client = max(1, int(settings.max_connections * settings.client_share))
         self._proxies = settings.known_proxies
         self._metrics = metrics
         self._clients: Counter[str] = Counter()
@@ -51,14 +51,14 @@ class Connections:
         self._quiet_until = 0.0
 
     def open(self, address: str) -> Verdict:
-        """Counts a new connection, which must be closed with its verdict."""
+        """Counts a new connection, for which `close` must be called with its verdict."""
         client = client_network(address)
         is_shared = self._is_shared(address)
-        if self._served < self._most and (is_shared or self._clients[client] < self._most_of_one):
+        if self._served < self._max and (is_shared or self._clients[client] < self._max_per_client):
             self._served += 1
             self._clients[client] += 1
             return Verdict.SERVE
-        if self._reserved.total() < _RESERVE and (is_shared or self._reserved[client] < _RESERVE_OF_ONE):
+        if self._reserved.total() < _RESERVE and (is_shared or self._reserved[client] < _RESERVE_PER_CLIENT):
             self._reserved[client] += 1
             return Verdict.HEALTH_ONLY
         return Verdict.REFUSE
@@ -72,23 +72,23 @@ class Connections:
             _decrement(self._clients, client)
 
     def holders(self, address: str) -> tuple[str, ...]:
-        """Who is answerable for the memory that a connection takes: nobody where it may be any client's."""
+        """The holders that a connection's memory counts for in the budget; none where clients share the address."""
         return () if self._is_shared(address) else (client_holder(address),)
 
     def _is_shared(self, address: str) -> bool:
-        """Whether many clients come from it."""
+        """Whether many clients share the address."""
         return address == UNIX_PEER or address in self._proxies
 
     def refused(self, code: str, address: str) -> None:
-        """Counts a request that is refused below the application; those for want of room are logged once a minute."""
+        """Counts a request that is refused below the application; those for overload are logged once a minute."""
         self._metrics.problem(code)
         if code != "overloaded":
             log.info("refused", extra=logs.fields(code=code, client=address))
             return
         self._refused += 1
         if monotonic() >= self._quiet_until:
-            own = logs.fields(refused=self._refused, open=self._served, client=address)
-            log.warning("too many connections: refusing more, in all or of one client", extra=own)
+            extra = logs.fields(refused=self._refused, open=self._served, client=address)
+            log.warning("too many connections, in all or from one client: refusing more", extra=extra)
             self._refused, self._quiet_until = 0, monotonic() + _QUIET_S
 
 

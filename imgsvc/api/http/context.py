@@ -23,7 +23,7 @@ from imgsvc.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`urls` makes the paths of uploads and files. `tasks` go on behind the answers; they end with the process."""
+    """`urls` makes the paths of uploads and files. `tasks` outlive their requests, and end with the process."""
 
     settings: Settings
     presets: Presets
@@ -44,7 +44,7 @@ def services_of(request: Request) -> Services:
 
 
 def is_draining(app: Starlette) -> bool:
-    """Whether the process was told to stop, and only finishes what is under way."""
+    """Whether the process is stopping, and only finishes the requests in progress."""
     return getattr(app.state, "draining", False)
 
 

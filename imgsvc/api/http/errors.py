@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_S = 2
 """What a client is asked to wait before it repeats what was unavailable."""
 
-NOT_KEPT = "no-store"
+NO_STORE = "no-store"
 """The Cache-Control of what is true now and may not be in a moment."""
 
 _STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class ProblemError(CodedError):
-    """A request is refused with a code of HTTP_PROBLEMS. `detail` tells the client what to do next."""
+    """A request is refused with a code of HTTP_PROBLEMS. `detail` says what the client can do next."""
 
     def __init__(self, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(code, detail)
@@ -51,7 +51,7 @@ def problem_response(request: Request, code: str, detail: str, headers: Mapping[
     request_id = request.scope["imgsvc.request_id"]
     request.scope["imgsvc.problem"] = code
     path = request.scope.get("imgsvc.base_path", "") + request.scope["path"]
-    extra = {"x-request-id": request_id, "cache-control": NOT_KEPT} | (
+    extra = {"x-request-id": request_id, "cache-control": NO_STORE} | (
         {"retry-after": str(RETRY_AFTER_S)} if status == 503 else {}
     )
     return Response(
@@ -79,21 +79,21 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _STATUS_CODES[error.status_code]
     details = {
-        "not_found": "There is nothing at this path.",
-        "method_not_allowed": f"This path does not answer to {request.method}.",
+        "not_found": "No such path.",
+        "method_not_allowed": f"This path does not support {request.method}. The Allow header lists what it supports.",
     }
     return problem_response(request, code, details[code], error.headers)
 
 
 async def _disconnected(_: Request, error: Exception) -> Response:
-    """The client is gone: nobody reads this answer, and its upload was given up already."""
-    log.info("client went away: %r", error)
+    """The client has disconnected: nobody reads this answer, and its upload is aborted already."""
+    log.info("client disconnected: %r", error)
     return Response(status_code=400)
 
 
 async def _unexpected(request: Request, _: Exception) -> Response:
     """A bug. The server logs its traceback; the client gets an id to ask about."""
-    return problem_response(request, "internal_error", "The service failed. Tell its operator this request_id.")
+    return problem_response(request, "internal_error", "The service failed. Report this request_id to its operator.")
 
 
 HANDLERS: dict[type[Exception] | int, ExceptionHandler] = {

@@ -1,4 +1,4 @@
-"""How an answer is framed, where uvicorn alone would say something that is not so."""
+"""Framing of answers, where uvicorn alone gets it wrong."""
 
 from typing import Any, cast
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgsvc.api.http.errors import NOT_KEPT, problem_response
+from imgsvc.api.http.errors import NO_STORE, problem_response
 from imgsvc.api.http.peer import client_address, peer_address
 from imgsvc.runtime import logs
 from imgsvc.runtime.api_keys import Caller, Proxies
@@ -22,8 +22,8 @@ log = logging.getLogger("imgsvc.api")
 
 _UPLOAD_ID = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/|$)")
 _PATH_CHARS = 200
-_ASKED_BY_MACHINES = {"/healthz", "/readyz", "/metrics"}
-_GOOD_ID = re.compile(r"[\w.:-]{8,128}", re.ASCII)
+_PROBED = {"/healthz", "/readyz", "/metrics"}
+_REQUEST_ID = re.compile(r"[\w.:-]{8,128}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -40,24 +40,25 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _GOOD_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(8)
         scope["imgsvc.request_id"] = request_id
 
-        async def send_in_it(message: Message) -> None:
+        async def send_in_envelope(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
-                headers.setdefault("cache-control", NOT_KEPT)
+                headers.setdefault("cache-control", NO_STORE)
             await send(message)
 
-        await self._app(scope, receive, send_in_it)
+        await self._app(scope, receive, send_in_envelope)
 
 
 class BasePath:
     """Serves everything below `IMGSVC_BASE_PATH`, and also without it, for proxies and health checks that leave it out.
 
-    Behind this, paths are as if there were none; `imgsvc.base_path` is for those who tell a client one.
+    Within, paths are as if there were none; links to the client begin with the scope's `imgsvc.base_path`.
     """
 
     def __init__(self, app: ASGIApp, base_path: str) -> None:
@@ -78,25 +79,25 @@ class BasePath:
 
 
 class PlainPath:
-    """Knows nothing at paths with control characters: a route's pattern overlooks a line feed at their end."""
+    """Answers 404 to paths with control characters: a route's pattern overlooks a line feed at their end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _CONTROL.search(scope["path"]):
-            answer = problem_response(Request(scope), "not_found", "There is nothing at this path.")
+            answer = problem_response(Request(scope), "not_found", "No such path.")
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
 class AccessLog:
-    """Tells of each request by its route's template, since paths hold names that clients gave, and queries signatures.
+    """Logs and measures each request by its route's template: paths hold file names, and queries signatures.
 
     Args:
         templates: path template by endpoint, such as /upload/{id}.
-        proxies: whose word is taken for where a request comes from; that is then `imgsvc.client` in its scope.
+        proxies: trusted to forward the client's address, which becomes `imgsvc.client` in the scope.
     """
 
     def __init__(self, app: ASGIApp, templates: Mapping[Any, str], metrics: ApiMetrics, proxies: Proxies) -> None:
@@ -132,9 +133,9 @@ class AccessLog:
             status = status or 500  # answered further out
             raise
         finally:
-            self._tell(scope, status, received, sent, perf_counter() - begin)
+            self._record(scope, status, received, sent, perf_counter() - begin)
 
-    def _tell(self, scope: Scope, status: int, received: int, sent: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, received: int, sent: int, seconds: float) -> None:
         route = self._templates.get(scope.get("endpoint"), "none")
         code = scope.get("imgsvc.problem") or ("internal_error" if status == 500 else None)
         caller: Caller | None = scope.get("imgsvc.caller")
@@ -143,10 +144,10 @@ class AccessLog:
             self._metrics.problem(code)
         if caller and caller.owner:
             self._metrics.called(caller)
-        level = logging.DEBUG if route in _ASKED_BY_MACHINES else logging.WARNING if status >= 500 else logging.INFO
+        level = logging.DEBUG if route in _PROBED else logging.WARNING if status >= 500 else logging.INFO
         if not log.isEnabledFor(level):
             return
-        own = logs.fields(
+        extra = logs.fields(
             method=scope["method"],
             route=route,
             status=status,
@@ -155,21 +156,21 @@ class AccessLog:
             ms=round(seconds * 1000, 1),
             code=code,
             client=scope["imgsvc.client"],
-            peer=_other(peer_address(scope["client"]), scope["imgsvc.client"]),
+            peer=_proxy_of(peer_address(scope["client"]), scope["imgsvc.client"]),
             owner=(caller and caller.owner) or None,
             key_id=(caller and caller.key_id) or None,
         )
-        log.log(level, "request", extra=own)
+        log.log(level, "request", extra=extra)
 
 
 def _bind(scope: Scope) -> None:
-    """Gives all lines of this request their ids. A pipelined request is run by the one before it: forget that one's."""
+    """Gives all log lines of this request its ids, in place of those of the request before it on its connection."""
     logs.clear()
     logs.bind(request_id=scope["imgsvc.request_id"], path=scope["path"][:_PATH_CHARS])
     if found := _UPLOAD_ID.search(scope["path"]):
         logs.bind(upload_id=found[1])
 
 
-def _other(peer: str, client: str) -> str | None:
+def _proxy_of(peer: str, client: str) -> str | None:
     """The proxy that a request came by, where it was forwarded."""
     return peer if peer != client else None

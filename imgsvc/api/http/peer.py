@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, also behind a proxy that the operator trusts."""
+"""The address of a client, also through a proxy that the operator trusts."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -13,7 +13,7 @@ def client_address(scope: Scope, proxies: Proxies) -> str:
     """The address that a request comes from.
 
     `X-Forwarded-For` is read from its end, where the nearest proxy wrote, and only as far as proxies are trusted:
-    whatever stands before that, a client may have made up.
+    what stands before that may be forged.
     """
     peer = peer_address(scope.get("client"))
     if not proxies or peer not in proxies:

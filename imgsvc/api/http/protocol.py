@@ -4,8 +4,8 @@
     connections.py  header_timeout_s   body.py     transport.py      keep_alive_s
                     max_header_bytes   (idle, rate)   (rate)
 
-What is refused here is a problem document too, and the end of its connection: behind bytes that could not be
-understood nothing can be told for sure, least of all where the next request begins.
+A refusal is a problem document here too, and the end of its connection: after bytes that could not be parsed, nothing
+is certain, least of all where the next request begins.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 from imgsvc.api.http.budget import Allocation
 from imgsvc.api.http.connections import Verdict
 from imgsvc.api.http.context import Services
-from imgsvc.api.http.errors import NOT_KEPT, RETRY_AFTER_S, ProblemError, problem
+from imgsvc.api.http.errors import NO_STORE, RETRY_AFTER_S, ProblemError, problem
 from imgsvc.api.http.framing import frame_answers
 from imgsvc.api.http.pace import Pace
 from imgsvc.api.http.peer import peer_address
@@ -70,14 +70,14 @@ class Protocol(HttpToolsProtocol):
         self._header_count = 0
         self._header_bytes = 0
         self._head_bytes = 0  # of the request whose head came last: uvicorn keeps it until the next one begins
-        self._overhead = 0  # bytes since the last that were of use: a head, or some of a body
-        self._refusing = False  # what still comes is not looked at
+        self._overhead = 0  # bytes since the last complete head or byte of a body
+        self._refusing = False  # further bytes are discarded
         self._discarded = 0
         self._body_bytes = 0  # of the request whose head came last
         self._upgrading = False  # the head that came last asks for another protocol
         self._replaying = False  # the parser is fed a head that was read already
         self._ends = RequestEnds()
-        self._unread = b""  # what came behind the request that is being answered
+        self._unread = b""  # received after the end of the request in progress
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] (as uvicorn's)
         super().connection_made(self._transport_of(transport))
@@ -113,7 +113,7 @@ class Protocol(HttpToolsProtocol):
                 self._check_memory()
 
     def _check_memory(self) -> None:
-        """Refuses what is too long, or more than there is memory for now; and has what waits wait with the kernel."""
+        """Refuses what is too long, or more than there is memory for; and leaves later requests to the kernel."""
         if self._is_waiting:
             if self._unread:
                 self.flow.pause_reading()
@@ -155,7 +155,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._replaying:
             return
-        if self._is_waiting:  # it begins where none can: the parser and RequestEnds are not at one
+        if self._is_waiting:  # the parser and RequestEnds disagree about where it begins
             raise _RefusedError(*_MALFORMED)
         super().on_message_begin()
         self._in_head = True
@@ -175,8 +175,8 @@ class Protocol(HttpToolsProtocol):
         self._header_bytes += len(name) + len(value) + _HEADER_OVERHEAD_BYTES
         if self._header_count > MAX_HEADERS or self._header_bytes > self._settings.max_header_bytes:
             raise _RefusedError(*_HEADERS_TOO_LARGE)
-        if self._in_head:  # what trails a body is not let among the headers that the application reads
-            super().on_header(name, value.strip(b" \t"))  # the parser leaves the blanks behind it (RFC 9110, 5.5)
+        if self._in_head:  # trailers are kept from the headers that the application reads
+            super().on_header(name, value.strip(b" \t"))  # the parser leaves trailing blanks (RFC 9110, 5.5)
 
     def on_headers_complete(self) -> None:
         if self._replaying:
@@ -214,7 +214,7 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        """Reads the request that came while the one before it was answered."""
+        """Parses what was received while the request before it was answered."""
         if self._unread and not self.transport.is_closing():
             self.data_received(b"")
 
@@ -232,17 +232,17 @@ class Protocol(HttpToolsProtocol):
             raise _RefusedError(*_MALFORMED)
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (version == "1.1" and not hosts):
-            raise _RefusedError("malformed_request", "Send one Host header.")
+            raise _RefusedError("malformed_request", "Send exactly one Host header.")
         if hosts and not _HOST.fullmatch(hosts[0]):
-            raise _RefusedError("malformed_request", "The Host header is no host.")
+            raise _RefusedError("malformed_request", "The Host header is not a valid host.")
         absolute = _ABSOLUTE.match(self.url)
         if absolute and hosts and _authority(absolute[1]) != _authority(hosts[0]):
             raise _RefusedError("malformed_request", "The request's target and its Host header name different hosts.")
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings and (version != "1.1" or codings != [b"chunked"]):
-            raise _RefusedError("malformed_request", "The one Transfer-Encoding that is read is chunked, of HTTP/1.1.")
+            raise _RefusedError("malformed_request", "The only Transfer-Encoding supported is chunked, in HTTP/1.1.")
         if self.parser.get_method() == b"CONNECT":
-            raise _RefusedError("malformed_request", "This is no proxy: there is nothing to CONNECT to.")
+            raise _RefusedError("malformed_request", "CONNECT is not supported: this is not a proxy.")
 
     def _asks_for_health(self) -> bool:
         path = self.url.partition(b"?")[0].decode("latin-1").removeprefix(self._settings.base_path)
@@ -259,12 +259,15 @@ class Protocol(HttpToolsProtocol):
 
     def _on_late_head(self) -> None:
         if self._in_head:
-            self._refuse("request_timeout", f"No request came within {self._settings.header_timeout_s:g} seconds.")
+            self._refuse(
+                "request_timeout",
+                f"The request's headers did not arrive within {self._settings.header_timeout_s:g} seconds.",
+            )
         else:
             self.transport.close()
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answers the bytes that just came, unless another answer is due before it; then ends the connection."""
+        """Answers the bytes received last, unless another answer is due before it; then ends the connection."""
         self._refusing, self._unread = True, b""
         self._cancel_head_deadline()
         cycle = self._latest
@@ -272,7 +275,7 @@ class Protocol(HttpToolsProtocol):
             self._answer(code, detail)
         elif not cycle.more_body:  # a later request: the one before it is answered, and no more
             cycle.keep_alive = False
-        else:  # within the body of the one under way, whose handler is told that its client is gone
+        else:  # within the body of a request in progress: its handler takes its client for disconnected
             if not cycle.response_started:
                 self._answer(code, detail)
             cycle.disconnected = True
@@ -289,11 +292,11 @@ class Protocol(HttpToolsProtocol):
             "content-type": "application/problem+json",
             "content-length": str(len(body)),
             "x-request-id": request_id,
-            "cache-control": NOT_KEPT,
+            "cache-control": NO_STORE,
             "connection": "close",
         } | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
-        ours = ((name.encode(), value.encode()) for name, value in headers.items())
-        head = b"".join(_lines([*self.server_state.default_headers, *ours]))
+        own = ((name.encode(), value.encode()) for name, value in headers.items())
+        head = b"".join(_lines([*self.server_state.default_headers, *own]))
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
 
     def _has_unread(self) -> bool:
@@ -301,7 +304,7 @@ class Protocol(HttpToolsProtocol):
         return self._refusing or bool(self._unread) or (self._latest is not None and self._latest.more_body)
 
     def _has_enough(self) -> bool:
-        """Whether bytes have come that have to be used up first: a body's, or those of a later request."""
+        """Whether received bytes are to be used up first: a body's, or those of a later request."""
         return not self._is_idle and bool(self.cycle.body or (self._unread and not self.cycle.more_body))
 
     def _read_bytes(self) -> int:
@@ -322,18 +325,18 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether each request whose head has come is answered."""
+        """Whether no request is in progress."""
         return self._latest is None or self._latest.response_complete
 
     @property
     def _is_waiting(self) -> bool:
-        """Whether a request has come as a whole, and is not answered yet."""
+        """Whether a request was received completely, and is not answered yet."""
         cycle = self.cycle
         return cycle is not None and not cycle.more_body and not cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     @property
     def _latest(self) -> RequestResponseCycle | None:
-        """The request whose head came last: under way, or answered."""
+        """The request whose head was received last: in progress, or answered."""
         return self.cycle
 
     @property
@@ -359,6 +362,6 @@ def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
 _MALFORMED = ("malformed_request", "The request is not valid HTTP/1.1.")
 _HEADERS_TOO_LARGE = (
     "headers_too_large",
-    f"The request has more headers than the {MAX_HEADERS} that this service reads, or longer ones. Send less of them.",
+    f"The request has more than {MAX_HEADERS} headers, or too long ones. Send fewer or shorter headers.",
 )
-_FULL = ("overloaded", "Too many connections are open. Try again shortly.")
+_FULL = ("overloaded", "Too many connections are open. Retry after the time in Retry-After.")

@@ -1,4 +1,4 @@
-"""Whether Redis and S3 can be worked with: asked a few times a second at most, however many ask us."""
+"""Whether Redis and S3 can be used: asked a few times a second at most, however many clients ask."""
 
 import asyncio
 
@@ -7,29 +7,29 @@ from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.types import QueueStats
 from imgsvc.storage import Storage, StorageError
 
-_FRESH_S = 0.25
-"""How long an answer stands for those who ask after it: anybody may, and it costs a call to each server."""
+_MAX_AGE_S = 0.25
+"""How long an answer is reused, in seconds: anybody may ask, and each check costs a call to each server."""
 
 
 class Health:
-    """What `/readyz` says of the servers that this process needs, and of the workers."""
+    """Checks the servers that this process needs, and the workers, for `/readyz`."""
 
     def __init__(self, queue: Queue, storage: Storage) -> None:
         self._queue = queue
         self._storage = storage
-        self._asking: asyncio.Task[Checks] | None = None
-        self._stands_until = 0.0
+        self._check: asyncio.Task[Checks] | None = None
+        self._fresh_until = 0.0
 
     async def checks(self) -> Checks:
-        """The newest answer, or that to a question under way."""
+        """The last result, or that of a check in progress."""
         loop = asyncio.get_running_loop()
-        if self._asking is None or (self._asking.done() and loop.time() >= self._stands_until):
-            self._asking = asyncio.create_task(self._ask())
-        return await asyncio.shield(self._asking)  # whoever asked first may leave first
+        if self._check is None or (self._check.done() and loop.time() >= self._fresh_until):
+            self._check = asyncio.create_task(self._run())
+        return await asyncio.shield(self._check)  # the first to ask may be cancelled first
 
-    async def _ask(self) -> Checks:
-        (queue, stats), storage = await asyncio.gather(self._ask_queue(), self._ask_storage())
-        self._stands_until = asyncio.get_running_loop().time() + _FRESH_S
+    async def _run(self) -> Checks:
+        (queue, stats), storage = await asyncio.gather(self._check_queue(), self._check_storage())
+        self._fresh_until = asyncio.get_running_loop().time() + _MAX_AGE_S
         workers: Workers = {
             "ok": bool(stats and stats.workers),
             "alive": len(stats.workers) if stats else None,
@@ -38,14 +38,14 @@ class Health:
         }
         return {"queue": queue, "storage": storage, "workers": workers}
 
-    async def _ask_queue(self) -> tuple[Dependency, QueueStats | None]:
+    async def _check_queue(self) -> tuple[Dependency, QueueStats | None]:
         try:
             stats = await self._queue.stats(writes=True)
         except QueueUnavailableError as error:
             return _failed(error.reason), None
         return {"ok": True, "latency_ms": stats.latency_ms}, stats
 
-    async def _ask_storage(self) -> Dependency:
+    async def _check_storage(self) -> Dependency:
         try:
             return {"ok": True, "latency_ms": await self._storage.ping()}
         except StorageError as error:

@@ -14,8 +14,8 @@ LINGER_S = 2.0
 """For how long the sender of a body that was answered early may be silent before its connection is closed."""
 
 MAX_LINGER_S = 30.0
-"""How long it is heard out at most. Many clients look for an answer only once they have sent all (wget, http.client),
-or are kept from it by a reset (the JDK's)."""
+"""How long its sender is read from at most, in seconds. Many clients read the answer only once they have sent all
+(wget, http.client), or lose it to a reset (the JDK's)."""
 
 _LEAST_WATCH_S = 0.5
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time
@@ -48,7 +48,7 @@ class Transport(asyncio.Transport):
         self._lingers = False
         self._written = 0
         self._watch: asyncio.TimerHandle | None = None
-        self._watched_from = (0.0, 0)  # the time, and the bytes that the client had taken by then
+        self._watch_start = (0.0, 0)  # the time, and the bytes that the client had taken by then
 
     def close(self) -> None:
         """Where its sender has not been read to the end, says that nothing more is sent, and reads on for a while."""
@@ -71,13 +71,13 @@ class Transport(asyncio.Transport):
             self._loop.call_later(LINGER_S, self._linger, end, self._discarded())
 
     def watch(self) -> None:
-        """From now on it is the client that is waited for: one that reads too slowly is cut off."""
+        """Starts the clock of a client that has data to read: one that reads too slowly is cut off."""
         if self._watch is None and self._transport.get_write_buffer_size():
-            self._watched_from = self._loop.time(), self._taken
+            self._watch_start = self._loop.time(), self._taken
             self._watch = self._loop.call_later(max(_LEAST_WATCH_S, self._pace.left_s), self._judge)
 
     def unwatch(self) -> None:
-        """The client has caught up, and it is us that it waits for."""
+        """Stops that clock: the client has read everything."""
         if self._watch is not None and not self.is_closing():
             self._watch.cancel()
             self._count()
@@ -98,7 +98,7 @@ class Transport(asyncio.Transport):
         self._transport.abort()
 
     def _count(self) -> None:
-        since, taken = self._watched_from
+        since, taken = self._watch_start
         self._pace.record(self._taken - taken, self._loop.time() - since)
         self._watch = None
 
