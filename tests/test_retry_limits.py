@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from imgsvc.domain.options import Options
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Source
 from imgsvc.jobs.types import Admission
@@ -70,7 +71,7 @@ async def test_q20_a_tiny_upload_counts_as_what_its_record_takes(servers: Server
             while (
                 await queue.reserve(upload_id := str(uuid4()), owner=f"o{len(metadata)}", announced=43)
             ).admission is (Admission.RESERVED):
-                await queue.submit(replace(submission(upload_id), metadata=metadata))
+                await queue.submit(replace(submission(upload_id), options=Options(metadata=metadata)))
                 count += 1
             return count
 

@@ -13,12 +13,12 @@ from tests.support.chaos_s3 import behind_proxy
 from tests.support.fault_proxy import NONE, Fault, Proxy
 from tests.support.service import Servers, leftovers, settings_of, until
 
-UPLOADS = 500
+UPLOADS = 700
 AT_ONCE = 24
 QUIET_S = 120.0
 PHOTO = images.photo(320, 240)
 DAMAGED = PHOTO[: len(PHOTO) // 2]
-EMPTY = {"queue", "sweep", "settling", "webhooks"}
+EMPTY = {"jobs", "queue", "sweep", "settling", "webhooks"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELLED"}
 
 
@@ -106,9 +106,7 @@ async def test_q22_after_all_moves_at_once_nothing_is_stuck_and_nothing_is_left(
 
 def what_is_wrong(environment: dict[str, str]) -> list[str]:
     left = leftovers(environment)
-    wrong = [
-        f"{key} is not empty" for key in left["keys"] if key.split(":")[1] in {"queue", "sweep", "settling", "webhooks"}
-    ]
+    wrong = [f"{key} is not empty" for key in left["keys"] if key.split(":")[1] in EMPTY]
     wrong += [f"unfinished {key}" for key in left["uploads"]]
     with closing(Redis.from_url(settings_of(environment).redis_url)) as redis:
         records: dict[str, Any] = {}
