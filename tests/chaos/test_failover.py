@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
+from imgsvc.domain.options import Options
 from imgsvc.jobs import connections
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.types import Admission, WorkerInfo
@@ -275,7 +276,7 @@ async def test_r14_whatever_waits_is_due_however_the_clock_of_redis_moves(
             async def submitted(webhook_url: str | None = None) -> str:
                 upload_id = str(uuid4())
                 await queue.reserve(upload_id)
-                await queue.submit(replace(submission(upload_id), webhook_url=webhook_url))
+                await queue.submit(replace(submission(upload_id), options=Options(webhook_url=webhook_url)))
                 return upload_id
 
             dead, told, swept = await submitted(), await submitted("http://localhost/"), await submitted()
