@@ -95,7 +95,7 @@ async def test_the_key_is_asked_for_once_and_never_stands_in_a_url(servers: Serv
         await page.get_by_role("button", name="Remove API key").click()
         await expect(dialog).to_be_visible()
         await page.keyboard.press("Escape")
-        await expect(page.get_by_role("alert").first).to_contain_text("Send a key")
+        await expect(page.get_by_role("alert").first).to_contain_text("Send an API key")
         await expect(page.get_by_role("button", name="Enter API key")).to_be_visible()
     assert not [url for url in urls if KEY in url]
 
