@@ -19,7 +19,6 @@ from tests.support.ledger import Ledger
 from tests.support.service import Servers, Service, settings_of, until
 
 pytestmark = [
-    pytest.mark.chaos,
     pytest.mark.skipif(shutil.which("redis-server") is None, reason="this machine has no redis-server"),
 ]
 
