@@ -1,15 +1,11 @@
 """`python -m imgsvc`, and the command `imgsvc`."""
 
-from imgsvc.runtime.init import stay_behind
-from imgsvc.runtime.streams import make_usable
-from imgsvc.runtime.tls_key_log import drop_unwritable
+from imgsvc.runtime.bootstrap import bootstrap
 
 
 def main() -> None:
-    stay_behind()
-    make_usable()
-    drop_unwritable()
-    from imgsvc.cli.main import main as run  # which takes its time, and a signal may come meanwhile
+    bootstrap()
+    from imgsvc.cli.main import main as run  # takes long
 
     run()
 

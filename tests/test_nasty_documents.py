@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support import images
-from tests.support.service import UNHURRIED, Servers, Service
+from tests.support.service import Servers, Service, without_workers
 from tests.support.wire import exchange, request
 
 PHOTO = images.photo(16, 16)
@@ -15,10 +15,7 @@ PHOTO = images.photo(16, 16)
 
 @pytest_asyncio.fixture(scope="module")
 async def service(servers: Servers) -> AsyncGenerator[Service]:
-    """One that may be given any number of uploads, which nobody processes."""
-    async with Service.start(
-        servers.environment(), workers=0, webhook_secret="whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", **UNHURRIED
-    ) as started:
+    async with without_workers(servers) as started:
         yield started
 
 

@@ -15,9 +15,8 @@ def drop_unwritable() -> None:
     if not path:
         return
     try:
-        os.close(
-            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
-        )  # a FIFO may have no reader
+        # not blocking, since a FIFO may have no reader
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666))
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         del os.environ[_VARIABLE]
         print(f"imgsvc: TLS keys are not logged: {_VARIABLE}={path}: {error}", file=sys.stderr)  # noqa: T201

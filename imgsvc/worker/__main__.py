@@ -1,15 +1,11 @@
 """`python -m imgsvc.worker`."""
 
-from imgsvc.runtime.init import stay_behind
-from imgsvc.runtime.streams import make_usable
-from imgsvc.runtime.tls_key_log import drop_unwritable
+from imgsvc.runtime.bootstrap import bootstrap
 
 
 def main() -> None:
-    stay_behind()
-    make_usable()
-    drop_unwritable()
-    from imgsvc.worker.run import main as run  # takes long, and a signal may arrive meanwhile
+    bootstrap()
+    from imgsvc.worker.run import main as run  # takes long
 
     run()
 

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -275,3 +275,9 @@ def freeze(child: Child) -> None:
 
 def thaw(child: Child) -> None:
     os.kill(child.pid, signal.SIGCONT)
+
+
+def without_workers(servers: Servers) -> AbstractAsyncContextManager[Service]:
+    """A service that may be given any number of uploads, which nobody processes."""
+    secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+    return Service.start(servers.environment(), workers=0, webhook_secret=secret, **UNHURRIED)
