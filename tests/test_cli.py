@@ -23,7 +23,7 @@ async def test_a_key_that_is_missing_is_said_with_where_to_put_it(folder: Path, 
     async with Listener.start(answer) as listener:
         ended = await imgsvc(*command, cwd=folder, env={"IMGSVC_SERVER": f"http://127.0.0.1:{listener.port}"})
     assert ended.code == 1
-    assert ended.err.strip().endswith("Send a key. Set IMGSVC_KEY, or give --key.")
+    assert ended.err.strip().endswith("Send a key. The key is set by IMGSVC_KEY or --key.")
 
 
 async def test_a_server_that_is_not_there_is_code_3(folder: Path) -> None:

@@ -59,8 +59,8 @@ def printable(text: str) -> str:
 
 
 def message_of(error: ClientError) -> str:
-    """Returns the error's message, with how to give a key if one is missing."""
-    return f"{error} Set IMGSVC_KEY, or give --key." if error.code == "unauthorized" else str(error)
+    """Returns the error's message, with where the key comes from if that is what is wrong."""
+    return f"{error} The key is set by IMGSVC_KEY or --key." if error.code == "unauthorized" else str(error)
 
 
 def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> int:
@@ -77,7 +77,9 @@ def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> i
 
 def _status_rows(document: JobStatus) -> list[tuple[str, str]]:
     shown = {name: value for name, value in document.items() if name not in {"task_id", "error", "metadata"}}
-    return [(name, str(value)) for name, value in shown.items() if value is not None] + _error_rows(document["error"])
+    rows = [(name, str(value)) for name, value in shown.items() if value is not None]
+    rows += [(f"metadata.{name}", value) for name, value in document["metadata"].items()]
+    return rows + _error_rows(document["error"])
 
 
 def _result_rows(document: Success | Ended | NotYet, client: Client) -> list[tuple[str, str]]:
@@ -86,6 +88,7 @@ def _result_rows(document: Success | Ended | NotYet, client: Client) -> list[tup
         rows.append(("original", _describe(document["original"])))
         for name, file in document["variants"].items():
             rows += [(name, _describe(file)), ("", client.url(file["url"]))]
+        rows += [("warning", warning["message"]) for warning in document["warnings"]]
     return rows + (_error_rows(document["error"]) if "error" in document else [])
 
 

@@ -152,6 +152,8 @@ class _Uploader:
         if result.error:
             self._display.warn(printable(f"{result.file}: {result.error['message']}"))
         if result.result:
+            for warning in result.result["warnings"]:
+                self._display.warn(printable(f"{result.file}: {warning['message']}"))
             for name, variant in result.result["variants"].items():
                 self._display.print(printable(_variant_line(result, name, variant, client)))
         elif result.status_url and not result.error:

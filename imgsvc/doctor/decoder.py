@@ -41,7 +41,7 @@ def _sandbox(sandbox_status: str) -> Finding:
 
 
 def _read() -> Finding:
-    lacks = "" if HEIF.name in FORMATS else "; heif by pip install 'imgsvc[heif]'"
+    lacks = "" if HEIF.name in FORMATS else "; HEIC needs the package pillow-heif (the extra `heif`)"
     return ok("formats read", ", ".join(FORMATS) + lacks)
 
 

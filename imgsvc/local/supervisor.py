@@ -13,7 +13,7 @@ import orjson
 
 from imgsvc.local.embedded import Embedded
 from imgsvc.local.process import Child, EmbeddedError
-from imgsvc.runtime.environment import without
+from imgsvc.runtime.environment import is_set, without
 from imgsvc.runtime.interpreter import command
 from imgsvc.runtime.listening import listening
 from imgsvc.runtime.settings import PREFIX, LocalSettings
@@ -47,6 +47,9 @@ async def run(settings: LocalSettings) -> None:
         pass
     data_folder = settings.data_folder
     _allow_files()
+    for name in ("redis_url", "s3_endpoint_url"):
+        if is_set(name):
+            log.warning("%s%s is ignored: it is for `imgsvc api` and `imgsvc worker`", PREFIX, name.upper())
     async with Embedded(data_folder) as embedded:
         # nobody balances load over a single API: it need not announce its end
         env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | without(embedded.services.settings()) | embedded.services.environment()

@@ -46,7 +46,7 @@ def http_url(value: str | None) -> str | None:
     if value is not None:
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-            raise ValueError("must look like http://host:9000")
+            raise ValueError("must look like http://host:port")
     return value
 
 

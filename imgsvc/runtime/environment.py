@@ -143,5 +143,5 @@ def _secret(path: Path) -> str:
     if not text:
         raise ValueError(f"{path} is empty")
     if not text.isprintable():
-        raise ValueError(f"{path} holds more than one line, or characters that no secret has")
+        raise ValueError(f"{path} must hold one line of printable characters; several API keys are separated by commas")
     return text

@@ -18,6 +18,14 @@ _SECRETS = {
 }
 """Each of these may be in a file instead, as Docker and Kubernetes hand secrets on."""
 
+_TYPES = {
+    "int_parsing": "must be a whole number, such as 8; bytes and seconds have no unit",
+    "float_parsing": "must be a number, such as 2.5; seconds have no unit",
+    "bool_parsing": "must be 1 or 0",
+    "too_short": "has too few characters; `openssl rand -hex 32` writes enough",
+}
+"""Instead of pydantic's words, by the type of its error."""
+
 
 def load(kind: type[S], **given: str) -> S:
     """Read `kind` from the environment; what is `given` comes before it.
@@ -45,4 +53,5 @@ def _explain(
     field = str(loc[0])
     if type_ == "missing":
         return f"{PREFIX}{field.upper()} is not set: {kind.model_fields[field].description}"
-    return f"{origins.get(field, PREFIX + field.upper())} is wrong: {message.removeprefix('Value error, ')}"
+    message = _TYPES.get(type_) or message.removeprefix("Value error, ").replace("Input should", "must")
+    return f"{origins.get(field, PREFIX + field.upper())} is wrong: {message}"

@@ -68,6 +68,8 @@ class WithKeys:
             if _PUBLIC.fullmatch(request.scope["path"]):
                 return _ANONYMOUS
             detail = "Send an API key as 'Authorization: Bearer <key>'."
+            if bearer:
+                detail = "This API key is not valid. Send the key alone, without its owner's name."
             raise ProblemError("unauthorized", detail, {"www-authenticate": 'Bearer realm="imgsvc"'})
         return caller
 
