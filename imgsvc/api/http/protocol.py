@@ -136,7 +136,8 @@ class Protocol(HttpToolsProtocol):
             self._overhead += end - start
             self._feed(data[start:end])
             start = end
-        return data[start:]
+        # empty lines before a request mean nothing (RFC 9112, 2.2), and nobody waits for an answer to them
+        return data[start:].lstrip(b"\r\n") if self._is_waiting else data[start:]
 
     def _feed(self, piece: bytes) -> None:
         """Where a head asks for another protocol (h2c, as the JDK's client and `curl --http2` do), the parser takes all
