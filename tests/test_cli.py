@@ -95,6 +95,7 @@ async def test_an_id_that_nobody_knows_is_code_1(service: Service, folder: Path)
         (("upload", "-", "-"), "once"),
         (("upload", "photo.jpg", "--save", "notes.txt"), "notes.txt"),
         (("upload", "photo.jpg", "--server", "localhost"), "must look like http://"),
+        (("upload", "photo.jpg", "--key", "a\nb"), "one line of printable characters"),
         (("status", "3f0c", "--server", "http://localhost:80000"), "Port out of range"),
         (("frobnicate",), "invalid choice"),
     ],

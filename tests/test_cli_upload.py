@@ -1,6 +1,7 @@
 """`imgsvc upload`: what goes up, what is saved, and what is said of it."""
 
 import asyncio
+import hashlib
 import json
 import os
 import pty
@@ -9,6 +10,8 @@ import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from imgsvc.runtime.settings import MIB
 from tests.support import images
@@ -81,6 +84,16 @@ async def test_stdin_is_an_image_too(service: Service, folder: Path) -> None:
     ended = await imgsvc(*args, cwd=folder, feed=images.photo(), env={"IMGSVC_SERVER": service.url})
     assert ended.code == 0
     assert ended.objects[0]["file"] == "-"
+
+
+@pytest.mark.parametrize("size", [8000, 64 * 1024 + 1])
+async def test_stdin_is_sent_to_its_last_byte(service: Service, folder: Path, size: int) -> None:
+    small = images.photo(16, 16)
+    args = ("upload", "-", "--wait", "--json")
+    sent = small + bytes(size - len(small))
+    ended = await imgsvc(*args, cwd=folder, feed=sent, env={"IMGSVC_SERVER": service.url})
+    assert ended.code == 0, ended.err
+    assert ended.objects[0]["result"]["original"]["sha256"] == hashlib.sha256(sent).hexdigest()
 
 
 async def test_one_bad_file_stops_none_of_the_others(service: Service, folder: Path) -> None:

@@ -160,11 +160,12 @@ async def test_a_slow_reader_holds_nobody_up_and_misses_what_lies_between(script
     assert b'"status":"FAILURE"' in text[-5000:]
 
 
+@pytest.mark.parametrize("after", ["", "\r\n"])
 @pytest.mark.parametrize("path", ["events", "status?wait=60", "result?wait=60"])
-async def test_who_has_gone_costs_nothing_more(script: Script, path: str) -> None:
+async def test_who_has_gone_costs_nothing_more(script: Script, path: str, after: str) -> None:
     upload_id, claim = await script.begun()
     _, writer = await asyncio.open_connection("127.0.0.1", script.service.port)
-    writer.write(f"GET /upload/{upload_id}/{path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+    writer.write(f"GET /upload/{upload_id}/{path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n{after}".encode())
 
     async def its_record_is_read() -> bool:
         return await reads(script) < await reads_of(10, script, claim)

@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from imgsvc.runtime.settings import MIB
 from tests.support import images
 from tests.support.fault_proxy import NONE, Fault, Proxy, script
-from tests.support.service import Servers, Service, leftovers, until
+from tests.support.service import Servers, Service, freeze, leftovers, thaw, until
 from tests.support.wire import Connection, exchange, metered, request
 
 PHOTO = images.photo()
@@ -86,6 +86,21 @@ async def test_h3_clients_that_go_away_leave_nothing_behind(servers: Servers, en
     print(f"nothing left after {seconds:.2f} s, {fds:+d} descriptors")
     assert seconds < SLACK * 10
     assert fds <= 5
+
+
+async def test_a_client_that_was_gone_before_it_was_accepted_uploads_nothing(servers: Servers) -> None:
+    """Its address is not known any more, and it must not count as the proxy on a Unix socket."""
+    environment = servers.environment()
+    async with Service.start(environment, workers=0) as service:
+        freeze(service.api)
+        async with Connection.to(service.port) as client:
+            await client.send(request(f"POST /upload HTTP/1.1\nContent-Length: {len(PHOTO)}", PHOTO))
+            client.reset()
+        await asyncio.sleep(0.1)
+        thaw(service.api)
+        await asyncio.sleep(0.5)
+        assert (await service.client.get("/uploads")).json()["uploads"] == []
+        assert leftovers(environment) == EMPTY
 
 
 def encapsulated(kind: bytes) -> bytes:

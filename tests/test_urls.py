@@ -257,6 +257,8 @@ async def test_h19_a_repeat_with_its_idempotency_key_is_the_same_upload(fetching
             "application/json; charset=utf-8",
             (422, "invalid_field"),
         ),
+        (b'{"url": "http://127.0.0.1/", "filename": null}', "application/json", (422, "invalid_field")),
+        (b'{"url": "http://127.0.0.1/", "filename": {"a": 1}}', "application/json", (422, "invalid_field")),
         (b'{"url": "http://127.0.0.1/", "webhook_url": "x"}', "application/json", (422, "invalid_webhook_url")),
     ],
 )

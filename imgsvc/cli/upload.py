@@ -68,6 +68,7 @@ def upload(sources: Sequence[str], command: UploadCommand, settings: ClientSetti
         stdin = stack.enter_context(TemporaryFile()) if STDIN in sources else None
         if stdin:
             copyfileobj(sys.stdin.buffer, stdin)  # a pipe has no size, and cannot be sent again
+            stdin.flush()  # the size is asked of the system, which does not know what Python still buffers
         display = stack.enter_context(_display(len(sources)))
         results = asyncio.run(_Uploader(command, settings, display, stdin).run(sources))
     return max(result.exit_code for result in results)

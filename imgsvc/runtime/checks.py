@@ -50,6 +50,13 @@ def http_url(value: str | None) -> str | None:
     return value
 
 
+def header(value: SecretStr | None) -> SecretStr | None:
+    """Checks a secret that is sent in a header."""
+    if value is not None and not value.get_secret_value().isprintable():
+        raise ValueError("must be one line of printable characters")
+    return value
+
+
 def proxy_url(value: SecretStr | None) -> SecretStr | None:
     """Checks the URL of an HTTP proxy, which may contain a password."""
     if value is not None:

@@ -384,4 +384,6 @@ class ClientSettings(BaseModel):
         "http://127.0.0.1:8000",
         description="Address of the service that `imgsvc upload` and the other client commands call.",
     )
-    key: SecretStr | None = Field(None, description="API key of the client commands.")
+    key: Annotated[SecretStr | None, AfterValidator(checks.header)] = Field(
+        None, description="API key of the client commands."
+    )

@@ -11,6 +11,7 @@ is certain, least of all where the next request begins.
 import asyncio
 import re
 import secrets
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -86,7 +87,9 @@ class Protocol(HttpToolsProtocol):
         self._expect_head()
         self._memory = Allocation(self._uploads, self._limits.holders(self._peer))
         self._verdict = self._limits.open(self._peer)
-        if self._verdict is Verdict.REFUSE:
+        if self.client is None and transport.get_extra_info("socket").family != socket.AF_UNIX:
+            transport.abort()  # reset before it was accepted: what it sent would count as a trusted proxy's
+        elif self._verdict is Verdict.REFUSE:
             self._refuse(*_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -136,7 +139,8 @@ class Protocol(HttpToolsProtocol):
             self._overhead += end - start
             self._feed(data[start:end])
             start = end
-        return data[start:]
+        # empty lines before a request mean nothing (RFC 9112, 2.2), and nobody waits for an answer to them
+        return data[start:].lstrip(b"\r\n") if self._is_waiting else data[start:]
 
     def _feed(self, piece: bytes) -> None:
         """Where a head asks for another protocol (h2c, as the JDK's client and `curl --http2` do), the parser takes all

@@ -64,6 +64,8 @@ async def _fields(request: Request, timeout_s: float) -> dict[str, str]:
         if name not in _MEMBERS:
             names = ", ".join(sorted(_MEMBERS))
             raise ProblemError("unknown_field", f"{name[:80]!r} is not a field of an upload. The fields are: {names}.")
+        if name in OPTIONS and OPTIONS[name].is_text and not isinstance(document[name], str):
+            raise ProblemError(OPTIONS[name].code, f"{name!r} must be a string.")
     return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in document.items()}
 
 
