@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api.http.context import services_of
-from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.http.errors import NO_SUCH_PATH, ProblemError
 from imgsvc.api.openapi import document
 
 _FOLDERS = {"page", "docs", "shared"}
@@ -74,7 +74,7 @@ def _folder(name: str) -> Mapping[str, Asset]:
 def _answer(request: Request, folder: str, name: str) -> Response:
     asset = _folder(folder).get(name) if folder in _FOLDERS else None
     if asset is None:
-        raise ProblemError("not_found", "No such path.")
+        raise ProblemError("not_found", NO_SUCH_PATH)
     return asset.answer(request)
 
 

@@ -4,10 +4,8 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
-from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.http.errors import RETRY_ADVICE, ProblemError
 from imgsvc.api.http.peer import client_network
-
-_ADVICE = "Retry after the time in Retry-After."
 
 
 class Budget:
@@ -48,9 +46,9 @@ class Budget:
 
     def _check(self, size: int, holders: Iterable[str]) -> None:
         if size > self._free:
-            raise overloaded(f"Too many uploads are in progress. {_ADVICE}")
+            raise overloaded(f"Too many uploads are in progress. {RETRY_ADVICE}")
         if any(self._held[holder] + size > self._max_held for holder in holders):
-            raise overloaded(f"Too many of your uploads are in progress. {_ADVICE}")
+            raise overloaded(f"Too many of your uploads are in progress. {RETRY_ADVICE}")
 
     def _add(self, size: int, holders: Iterable[str]) -> None:
         self._free -= size

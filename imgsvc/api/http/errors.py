@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_S = 2
 """What a client is asked to wait before it repeats what was unavailable."""
 
+RETRY_ADVICE = "Retry after the time in Retry-After."
+NO_SUCH_PATH = "No such path."
+
 NO_STORE = "no-store"
 """The Cache-Control of what is true now and may not be in a moment."""
 
@@ -79,7 +82,7 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _STATUS_CODES[error.status_code]
     details = {
-        "not_found": "No such path.",
+        "not_found": NO_SUCH_PATH,
         "method_not_allowed": f"This path does not support {request.method}. The Allow header lists what it supports.",
     }
     return problem_response(request, code, details[code], error.headers)

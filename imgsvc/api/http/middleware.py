@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgsvc.api.http.errors import NO_STORE, problem_response
+from imgsvc.api.http.errors import NO_STORE, NO_SUCH_PATH, problem_response
 from imgsvc.api.http.peer import client_address, peer_address
 from imgsvc.runtime import logs
 from imgsvc.runtime.api_keys import Caller, Proxies
@@ -86,7 +86,7 @@ class PlainPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _CONTROL.search(scope["path"]):
-            answer = problem_response(Request(scope), "not_found", "No such path.")
+            answer = problem_response(Request(scope), "not_found", NO_SUCH_PATH)
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)

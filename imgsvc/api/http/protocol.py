@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 from imgsvc.api.http.budget import Allocation
 from imgsvc.api.http.connections import Verdict
 from imgsvc.api.http.context import Services
-from imgsvc.api.http.errors import NO_STORE, RETRY_AFTER_S, ProblemError, problem
+from imgsvc.api.http.errors import NO_STORE, RETRY_ADVICE, RETRY_AFTER_S, ProblemError, problem
 from imgsvc.api.http.framing import frame_answers
 from imgsvc.api.http.pace import Pace
 from imgsvc.api.http.peer import peer_address
@@ -368,4 +368,4 @@ _HEADERS_TOO_LARGE = (
     "headers_too_large",
     f"The request has more than {MAX_HEADERS} headers, or too long ones. Send fewer or shorter headers.",
 )
-_FULL = ("overloaded", "Too many connections are open. Retry after the time in Retry-After.")
+_FULL = ("overloaded", f"Too many connections are open. {RETRY_ADVICE}")

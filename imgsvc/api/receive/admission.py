@@ -5,10 +5,8 @@ from uuid import uuid4
 
 from imgsvc.api.http.budget import overloaded
 from imgsvc.api.http.context import Services
-from imgsvc.api.http.errors import RETRY_AFTER_S, ProblemError
+from imgsvc.api.http.errors import RETRY_ADVICE, RETRY_AFTER_S, ProblemError
 from imgsvc.jobs.types import Admission, Reservation
-
-_RETRY = "Retry after the time in Retry-After."
 
 
 async def admit(services: Services, owner: str, idempotency_key: str, announced: int) -> Reservation:
@@ -20,7 +18,7 @@ async def admit(services: Services, owner: str, idempotency_key: str, announced:
     announced = min(announced, services.settings.max_upload_bytes)
     reservation = await services.queue.reserve(str(uuid4()), idempotency_key, owner=owner, announced=announced)
     if reservation.admission is Admission.IN_FLIGHT:
-        detail = "The first upload with this Idempotency-Key is still in progress. Retry after the time in Retry-After."
+        detail = f"The first upload with this Idempotency-Key is still in progress. {RETRY_ADVICE}"
         raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
     check_limits(services, reservation)
     return reservation
@@ -30,12 +28,12 @@ def check_limits(services: Services, reservation: Reservation) -> None:
     """Raises ProblemError if the queue is full, or the owner has reached a limit."""
     match reservation.admission:
         case Admission.OVERLOADED:
-            raise overloaded("Too many jobs are queued. Retry after the time in Retry-After.")
+            raise overloaded(f"Too many jobs are queued. {RETRY_ADVICE}")
         case Admission.RATE_LIMITED:
-            detail = f"Rate limit of {services.settings.rate_limit} uploads a minute exceeded. {_RETRY}"
+            detail = f"Rate limit of {services.settings.rate_limit} uploads a minute exceeded. {RETRY_ADVICE}"
             raise ProblemError("rate_limited", detail, _retry_after(reservation))
         case Admission.QUOTA_EXCEEDED:
-            detail = f"Daily upload quota of {services.settings.quota_bytes} bytes exceeded. {_RETRY}"
+            detail = f"Daily upload quota of {services.settings.quota_bytes} bytes exceeded. {RETRY_ADVICE}"
             raise ProblemError("quota_exceeded", detail, _retry_after(reservation))
         case _:
             return

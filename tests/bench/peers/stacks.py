@@ -6,10 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import boto3
 
 from imgsvc.local.ports import free_port
 from imgsvc.local.process import Child
@@ -17,7 +15,7 @@ from imgsvc.runtime.cores import available_cores
 from tests.bench.load import load
 from tests.bench.peers import toolchain
 from tests.support import images
-from tests.support.service import DEADLINE_S, Servers, Service, settings_of, until
+from tests.support.service import DEADLINE_S, Servers, Service, s3_client, settings_of, until
 
 LARGE_AND_SMALL = {"resized_compressed": 1024, "thumbnail": 200}
 """The longest side of each variant of a photograph."""
@@ -43,17 +41,9 @@ class Stack:
         assert sides == LARGE_AND_SMALL, f"{self.name} made {sides}"
 
     def _stored(self, path: str) -> tuple[int, int]:
-        settings = settings_of(self.environment)
-        assert settings.s3_access_key_id
-        assert settings.s3_secret_access_key
-        s3: Any = boto3.client(
-            "s3",
-            endpoint_url=settings.s3_endpoint_url,
-            region_name=settings.s3_region,
-            aws_access_key_id=settings.s3_access_key_id.get_secret_value(),
-            aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
-        )
-        data = s3.get_object(Bucket=settings.s3_bucket, Key=path.removeprefix("/files/"))["Body"].read()
+        bucket = settings_of(self.environment).s3_bucket
+        with s3_client(self.environment) as s3:
+            data = s3.get_object(Bucket=bucket, Key=path.removeprefix("/files/"))["Body"].read()
         return images.opened(data).size
 
 
