@@ -218,10 +218,11 @@ async def test_a_wrong_preset_is_said_in_one_line_before_anything_starts(tmp_pat
 
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+USING = (Path(__file__).parent.parent / ".github/USING.md").read_text()
 
 
 def fields_table() -> str:
-    """The README's table, as the code would write it."""
+    """The table in USING, as the code would write it."""
     rows = ["| field | default | allowed | meaning |", "|---|---|---|---|"]
     for name, field in VARIANT_FIELDS.items():
         default = "" if DEFAULTS[name] is None else f"`{orjson.dumps(DEFAULTS[name]).decode().strip(chr(34))}`"
@@ -229,10 +230,10 @@ def fields_table() -> str:
     return "\n".join(rows)
 
 
-def test_the_readme_lists_every_field_as_it_is() -> None:
-    found = re.search(r"<!-- fields -->\n(.*?)\n<!-- /fields -->", README, re.DOTALL)
-    assert found, "the README has no table of fields"
-    assert found[1] == fields_table(), f"the README's table of fields should be\n{fields_table()}"
+def test_the_documentation_lists_every_field_as_it_is() -> None:
+    found = re.search(r"<!-- fields -->\n(.*?)\n<!-- /fields -->", USING, re.DOTALL)
+    assert found, "USING has no table of fields"
+    assert found[1] == fields_table(), f"USING's table of fields should be\n{fields_table()}"
 
 
 def test_the_readmes_examples_of_presets_are_right(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ async def followed(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
     for folder in ("imgsvc", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     shutil.copy(ROOT / "README.md", copy)
+    (copy / ".github").mkdir()
+    shutil.copy(ROOT / ".github/USING.md", copy / ".github")
     recipe = (ROOT / ".github/CONTRIBUTING.md").read_text("utf-8").partition(RECIPE)[2].partition("\n**")[0]
     changed = follow(recipe, copy)
     environment = {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1"}
@@ -61,7 +63,7 @@ async def followed(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_a_field_and_its_step_are_two_files(followed: Followed) -> None:
-    assert followed.changed - {"README.md"} == {"imgsvc/domain/model.py", "imgsvc/imaging/steps.py"}
+    assert followed.changed - {".github/USING.md"} == {"imgsvc/domain/model.py", "imgsvc/imaging/steps.py"}
 
 
 async def test_the_new_field_does_what_the_recipe_says(followed: Followed) -> None:
@@ -90,8 +92,18 @@ async def test_the_new_field_is_validated_described_and_listed(followed: Followe
     assert presets["default"]["thumbnail"]["mirror"] is False
 
 
-def test_the_new_field_is_in_the_readme(followed: Followed) -> None:
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_presets.py", "-k", "readme")
+def test_the_new_field_is_in_the_documentation(followed: Followed) -> None:
+    command = (
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_presets.py",
+        "-k",
+        "documentation or readme",
+    )
     environment = os.environ | followed.environment
     checked = subprocess.run(command, cwd=followed.copy, env=environment, capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stdout

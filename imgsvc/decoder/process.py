@@ -209,7 +209,8 @@ class Decoder:
         made: list[Rendition] = []
         for variant, result in zip(request.variants, reply.results, strict=True):
             data = await pipes.read(self._replies, result.size_bytes)
-            made.append(Rendition(variant.name, result.width, result.height, result.format, data))
+            size, notes = (result.width, result.height), (result.quality, result.fits, result.set_width)
+            made.append(Rendition(variant.name, *size, result.format, data, *notes))
         return tuple(made)
 
     async def _header(self) -> bytes:

@@ -29,7 +29,7 @@ from typing import Any, cast
 import orjson
 
 from imgsvc.domain.formats import FORMATS
-from imgsvc.domain.model import Limits, Original, Placeholder, Variant
+from imgsvc.domain.model import Limits, Original, Placeholder, Variant, variant_of
 from imgsvc.domain.problems import WARNINGS
 
 PREFIX = struct.Struct("!I")
@@ -126,6 +126,9 @@ class Result:
     height: int
     format: str
     size_bytes: int
+    quality: int | None = None
+    fits: bool = True
+    set_width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,8 @@ def read_greeting(raw: bytes) -> Greeting:
 
 def read_request(raw: bytes) -> Request:
     body = orjson.loads(raw)["Request"]
-    return Request(tuple(Variant(**variant) for variant in body["variants"]), body["source_bytes"])
+    variants = tuple(variant_of(variant.pop("name"), variant) for variant in body["variants"])
+    return Request(variants, body["source_bytes"])
 
 
 def read_hello(raw: bytes) -> Hello:
@@ -277,7 +281,10 @@ def _result(item: object, variant: Variant, frames: int) -> Result:
     # no encoder makes a file larger than its raw pixels and some headers
     most = width * height * 4 * (frames if variant.frames == "all" else 1) + _ENCODER_OVERHEAD_BYTES
     size_bytes = _whole(body.get("size_bytes"), 1, min(most, MAX_RESULTS_BYTES))
-    return Result(width, height, _one_of(body.get("format"), FORMATS.keys()), size_bytes)
+    fmt = _one_of(body.get("format"), FORMATS.keys())
+    quality = _optional(body.get("quality"), 1, 100)
+    fits = _flag(body.get("fits", True))
+    return Result(width, height, fmt, size_bytes, quality, fits, _optional(body.get("set_width"), 1, _MAX_SIDE))
 
 
 def _placeholder(body: Header) -> Placeholder:
@@ -299,6 +306,16 @@ def _object(value: object) -> Header:
 def _whole(value: object, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise WireError("a number out of its bounds")
+    return value
+
+
+def _optional(value: object, low: int, high: int) -> int | None:
+    return None if value is None else _whole(value, low, high)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise WireError("a value where true or false belongs")
     return value
 
 

@@ -5,8 +5,8 @@ Dimensions are pixels, sizes bytes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 
 from imgsvc.domain.rules import Rule, colour, flag, number, one_of, whole
 
@@ -100,6 +100,25 @@ VARIANT_FIELDS: Mapping[str, VariantField] = {
 DEFAULTS: Mapping[str, Any] = {item.name: item.default for item in fields(Variant) if item.name in VARIANT_FIELDS}
 
 
+def variant_of(name: str, values: Mapping[str, Any]) -> Variant:
+    """Returns the variant whose fields have these values, in their JSON form or as they are kept.
+
+    For values that were allowed when they were written: one that is allowed no longer stays as it is.
+    """
+    kept: dict[str, Any] = {}
+    for field, value in values.items():
+        read = VARIANT_FIELDS[field].rule.read(value)
+        kept[field] = value if read is None else read
+    return Variant(name, **kept)
+
+
+def json_form(value: Any) -> Any:
+    """Returns a field's value in its JSON form."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The largest image that is accepted; checked against its header, before any pixel is decoded.
@@ -138,13 +157,20 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """A variant made of one original: the encoded file, its format and its size in pixels."""
+    """A file made of one original: which variant it is, its size in pixels, its format and its bytes.
+
+    `quality` is what the encoder was given, None where the format has none. `fits` is False if the file is larger than
+    its variant allows. `set_width` tells the files of a responsive set apart: the width that was asked for.
+    """
 
     variant: str
     width: int
     height: int
     format: str
     data: bytes
+    quality: int | None = None
+    fits: bool = True
+    set_width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

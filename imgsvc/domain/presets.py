@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, Variant
+from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, Variant, json_form, variant_of
 
 Preset = tuple[Variant, ...]
 Presets = Mapping[str, Preset]
@@ -80,7 +80,7 @@ def schema() -> dict[str, Any]:
     variant = {
         "type": "object",
         "properties": {
-            name: _or_null(field.rule.schema) | {"default": DEFAULTS[name], "description": field.words}
+            name: _or_null(field.rule.schema) | {"default": json_form(DEFAULTS[name]), "description": field.words}
             for name, field in VARIANT_FIELDS.items()
         },
         "additionalProperties": False,
@@ -107,26 +107,28 @@ def schema() -> dict[str, Any]:
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Adds null, which counts as left out."""
+    if "anyOf" in schema:
+        return {"anyOf": [*schema["anyOf"], {"type": "null"}]}
     nullable = dict(schema) | {"type": [schema["type"], "null"]}
     return nullable | {"enum": [*schema["enum"], None]} if "enum" in schema else nullable
 
 
 def document(variant: Variant) -> dict[str, Any]:
     """Returns all fields of a variant but its name, in the form that `read` accepts."""
-    return {name: getattr(variant, name) for name in VARIANT_FIELDS}
+    return {name: json_form(getattr(variant, name)) for name in VARIANT_FIELDS}
 
 
 def compact(preset: Preset) -> dict[str, dict[str, Any]]:
     """Returns the form in which a record keeps a preset: the fields of each variant that differ from the defaults."""
     return {
-        variant.name: {name: value for name, value in document(variant).items() if value != DEFAULTS[name]}
+        variant.name: {name: value for name, value in document(variant).items() if value != json_form(DEFAULTS[name])}
         for variant in preset
     }
 
 
 def expand(compacted: Mapping[str, Mapping[str, Any]]) -> Preset:
     """Returns the preset that `compact` was given."""
-    return tuple(Variant(name, **values) for name, values in compacted.items())
+    return tuple(variant_of(name, values) for name, values in compacted.items())
 
 
 def _named(name: str, written: object) -> Preset:

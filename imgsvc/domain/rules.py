@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, cast, get_args
 
 _HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{3}){1,2}")
 _CSS_COLOURS = {
@@ -58,6 +58,55 @@ def one_of(literal: object) -> Rule:
 def flag() -> Rule:
     """A boolean."""
     return Rule("true or false", {"type": "boolean"}, lambda value: value if isinstance(value, bool) else None)
+
+
+def either(*rules: Rule) -> Rule:
+    """What one of `rules` allows; the first that does keeps it."""
+
+    def read(value: object) -> object:
+        return next((kept for rule in rules if (kept := rule.read(value)) is not None), None)
+
+    return Rule(", or ".join(rule.allowed for rule in rules), {"anyOf": [rule.schema for rule in rules]}, read)
+
+
+def record(kind: type[Any], rules: Mapping[str, Rule]) -> Rule:
+    """An object, kept as the dataclass `kind`; `rules` are those of its fields, of which only those with a default may
+    be left out. Its JSON form is that of the dataclass.
+    """
+    required = [item.name for item in fields(kind) if item.default is MISSING]
+
+    def read(value: object) -> object:
+        if not isinstance(value, dict):
+            return None
+        given = cast("dict[str, object]", value)
+        if not rules.keys() >= given.keys() >= set(required):
+            return None
+        kept = {name: rules[name].read(written) for name, written in given.items()}
+        return None if None in kept.values() else kind(**kept)
+
+    def described(name: str) -> str:
+        return f"{name} ({'' if name in required else 'optional; '}{rules[name].allowed})"
+
+    schema = {
+        "type": "object",
+        "properties": {name: rule.schema for name, rule in rules.items()},
+        "required": required,
+        "additionalProperties": False,
+    }
+    return Rule(f"an object with {', '.join(map(described, rules))}", schema, read)
+
+
+def several(rule: Rule, most: int) -> Rule:
+    """A list of 1 to `most` different values, kept as a tuple."""
+
+    def read(value: object) -> tuple[object, ...] | None:
+        if not isinstance(value, list | tuple) or not 1 <= len(cast("list[object]", value)) <= most:
+            return None
+        kept = tuple(rule.read(item) for item in cast("list[object]", value))
+        return None if None in kept or len(set(kept)) < len(kept) else kept
+
+    schema = {"type": "array", "items": rule.schema, "minItems": 1, "maxItems": most, "uniqueItems": True}
+    return Rule(f"a list of 1 to {most} different values, each {rule.allowed}", schema, read)
 
 
 def colour() -> Rule:

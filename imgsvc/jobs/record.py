@@ -66,7 +66,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A variant as it stands in storage; `format` names one of formats.FORMATS."""
+    """A file made of an original, as it stands in storage; see model.Rendition.
+
+    `revision` counts how often the variant was made; a name is never used for another content.
+    """
 
     variant: str
     width: int
@@ -74,6 +77,10 @@ class File:
     bytes: int
     sha256: str
     format: str
+    quality: int | None = None
+    fits: bool = True
+    set_width: int | None = None
+    revision: int = 1
 
     @property
     def content_type(self) -> str:

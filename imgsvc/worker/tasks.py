@@ -220,6 +220,9 @@ def _file(rendition: Rendition) -> File:
         bytes=len(rendition.data),
         sha256=hashlib.sha256(rendition.data).hexdigest(),
         format=rendition.format,
+        quality=rendition.quality,
+        fits=rendition.fits,
+        set_width=rendition.set_width,
     )
 
 
