@@ -27,7 +27,7 @@ BMP = Format("bmp", "image/bmp", "bmp")
 HEIF = Format("heif", "image/heic", "heic")  # phones' photos
 
 HEIF_READER = "pillow_heif"
-"""The package that reads HEIF, of the extra `heif`."""
+"""The package that reads HEIF, of the extra `heif`, which `local` and the container image include."""
 
 _BUILT_IN = (JPEG, PNG, GIF, WEBP, AVIF, TIFF, BMP)
 FORMATS: dict[str, Format] = {f.name: f for f in (*_BUILT_IN, *((HEIF,) if find_spec(HEIF_READER) else ()))}
