@@ -24,7 +24,7 @@ TINY_CLEAR = images.encoded(images.plain((255, 0, 0, 90), "RGBA", (8, 8)), "PNG"
 @pytest.mark.parametrize("exif", [b"x", b"Exif\x00\x00", bytes(70_000), b"Exif\x00\x00MM\x00*" + b"\xff" * 99])
 def test_d42_metadata_that_an_encoder_cannot_take_is_a_typed_failure(fmt: FileFormat, exif: bytes) -> None:
     try:
-        assert encode(images.plain("red"), fmt, None, exif)
+        assert encode(images.plain("red"), fmt, exif=exif)
     except JobError as error:
         assert error.code == "encode_failed"  # noqa: PT017 (either is right)
 
@@ -38,7 +38,7 @@ def test_d42_a_file_of_any_size_is_written_or_a_typed_failure(
     if fmt == "jpeg" and "A" in mode:
         pytest.skip("it has no alpha, and is never given any")
     try:
-        assert images.opened(encode(Image.new(mode, size), fmt, None)).size == size
+        assert images.opened(encode(Image.new(mode, size), fmt)).size == size
     except JobError as error:
         assert (error.code, fmt, max(size)) == ("encode_failed", "webp", 16_384)  # noqa: PT017
 
@@ -56,7 +56,7 @@ def test_d42_a_film_of_any_length_is_written(
             colour = level if mode == "L" else (level, level, level, 200)[-len(mode) :]
             yield Frame(Image.new(mode, (9, 7), colour), duration)
 
-    film = Image.open(images.BytesIO(encode_animation(frames(), len(durations), plays, fmt, None)))
+    film = Image.open(images.BytesIO(encode_animation(frames(), len(durations), plays, fmt)))
     assert film.n_frames == len(durations)  # pyright: ignore[reportAttributeAccessIssue] (a film's)
 
 

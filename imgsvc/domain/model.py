@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 
-from imgsvc.domain.rules import Rule, colour, flag, number, one_of, whole
+from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, whole
 
 Fit = Literal["inside", "cover", "contain", "fill"]
 Gravity = Literal["center", "top", "bottom", "left", "right", "entropy"]
 FileFormat = Literal["jpeg", "webp", "avif", "png", "gif"]
 OutputFormat = Literal[FileFormat, "keep"]
+Chroma = Literal["auto", "4:2:0", "4:4:4"]
+Automatic = Literal["auto"]
 Frames = Literal["first", "all"]
 Isolation = Literal["image", "owner", "batch"]
 OverFrames = Literal["refuse", "cut"]
@@ -60,7 +62,12 @@ class Variant:
         "The part that a crop keeps; `entropy` is the part with the most detail.",
     ] = "center"
     format: Annotated[OutputFormat, one_of(OutputFormat), "File format; `keep` is the format of the original."] = "jpeg"
-    quality: Annotated[int | None, whole(1, 100), "Quality of the encoder; by default that of the format."] = None
+    quality: Annotated[
+        int | Automatic | None,
+        either(whole(1, 100), one_of(Automatic)),
+        "Quality of the encoder; by default that of the format. `auto` is the lowest that looks like the original, by "
+        "the service's own target.",
+    ] = None
     background: Annotated[
         str | None,
         colour(),
@@ -88,6 +95,33 @@ class Variant:
         "one is used and the result has a warning.",
     ] = 0
     frame: Annotated[int, _PAGE, "The same as `page`."] = 0
+    max_bytes: Annotated[
+        int | None,
+        whole(1, 2**31 - 1),
+        "Largest size of the file: the quality is lowered until it fits. If none fits, the smallest file is kept and "
+        "the result has a warning.",
+    ] = None
+    progressive: Annotated[
+        bool | None,
+        flag(),
+        "Whether the file shows all of the image while it still loads (`jpeg`).",
+    ] = None
+    chroma: Annotated[
+        Chroma,
+        one_of(Chroma),
+        "Resolution of the colours (`jpeg` and `avif`): `4:4:4` is all of it, `4:2:0` a quarter. `auto` is the "
+        "encoder's choice.",
+    ] = "auto"
+    lossless: Annotated[
+        bool,
+        flag(),
+        "Whether every pixel is kept as it is (`webp`; `png` always does). `quality` then has no effect.",
+    ] = False
+    effort: Annotated[
+        int | None,
+        whole(0, 10),
+        "From 0 (fast) to 10 (small): how long the encoder looks for a smaller file (not `gif`).",
+    ] = None
 
 
 VARIANT_FIELDS: Mapping[str, VariantField] = {

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, Variant, json_form, variant_of
+from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, OutputFormat, Variant, json_form, variant_of
 
 Preset = tuple[Variant, ...]
 Presets = Mapping[str, Preset]
@@ -33,6 +33,13 @@ _PRESET_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 _VARIANT_NAME = re.compile(r"[a-z0-9_]{1,40}")
 _NEED_BOTH_SIDES = {"cover", "contain", "fill"}
 _ANIMATED = {"webp", "gif", "keep"}
+_FORMATS_OF: Mapping[str, tuple[OutputFormat, ...]] = {
+    "progressive": ("jpeg", "keep"),
+    "chroma": ("jpeg", "avif", "keep"),
+    "lossless": ("webp", "png", "keep"),
+    "effort": ("jpeg", "webp", "avif", "png", "keep"),
+}
+"""Fields that mean something in some formats only. What is kept may come in any: there they are ignored."""
 
 
 class PresetError(ValueError):
@@ -94,6 +101,7 @@ def schema() -> dict[str, Any]:
                 "if": {"properties": {"frames": {"const": "all"}}, "required": ["frames"]},
                 "then": {"properties": {"format": {"enum": sorted(_ANIMATED)}}, "required": ["format"]},
             },
+            *(_only_in(formats, name) for name, formats in _FORMATS_OF.items()),
         ],
     }
     return {
@@ -103,6 +111,14 @@ def schema() -> dict[str, Any]:
         "maxProperties": MAX_VARIANTS,
         "additionalProperties": variant,
     }
+
+
+def _only_in(formats: tuple[OutputFormat, ...], field: str) -> dict[str, Any]:
+    """A field that may differ from its default in these formats only."""
+    allowed = {"format": {"enum": [*formats, *((None,) if DEFAULTS["format"] in formats else ())]}}
+    required = [] if DEFAULTS["format"] in formats else ["format"]
+    differs = {"properties": {field: {"not": {"enum": [DEFAULTS[field], None]}}}, "required": [field]}
+    return {"if": differs, "then": {"properties": allowed, "required": required}}
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,5 +192,8 @@ def _check_together(path: str, variant: Variant) -> None:
         raise PresetError(f"{path}.{missing} must be given: fit {variant.fit} needs both width and height")
     if variant.frames == "all" and variant.format not in _ANIMATED:
         raise PresetError(f"{path}.frames can be all only if format is webp, gif or keep")
+    for field, formats in _FORMATS_OF.items():
+        if getattr(variant, field) != DEFAULTS[field] and variant.format not in formats:
+            raise PresetError(f"{path}.{field} can be given only if format is {' or '.join(formats)}")
     if variant.page and variant.frame and variant.page != variant.frame:
         raise PresetError(f"{path}.frame must equal page if both are given: they mean the same number")

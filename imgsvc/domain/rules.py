@@ -52,7 +52,8 @@ def one_of(literal: object) -> Rule:
     """One of the strings of a `Literal` type."""
     choices: tuple[str, ...] = get_args(literal)
     schema = {"type": "string", "enum": list(choices)}
-    return Rule(f"one of {', '.join(choices)}", schema, lambda value: value if value in choices else None)
+    allowed = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+    return Rule(allowed, schema, lambda value: value if value in choices else None)
 
 
 def flag() -> Rule:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from imgsvc.domain.model import Limits, Placeholder, Rendered, Rendition, Variant
 from imgsvc.domain.problems import JobError
-from imgsvc.imaging.encode import ANIMATED, KEPT_ANIMATED, Frame, actual_format, encode, encode_animation
+from imgsvc.imaging.encode import ANIMATED, KEPT_ANIMATED, Frame, Tuning, actual_format, encode, encode_animation
 from imgsvc.imaging.geometry import WHOLE, Placement, Size, place, turned
 from imgsvc.imaging.memory import BASE_BYTES, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
@@ -176,16 +176,15 @@ class _Studio:
 
     def _still(self, plan: Plan) -> bytes:
         picture = _through(FINISHING, self._scaled(plan), plan)
-        return encode(picture.pixels, plan.format, plan.variant.quality, self._exif(plan))
+        return encode(picture.pixels, plan.format, Tuning.of(plan.variant), self._exif(plan))
 
     def _animation(self, plan: Plan) -> bytes:
         def shots() -> Generator[Frame]:
             for picture, duration in frames(self.source, plan.frames):
                 yield Frame(_through((*SCALING, *FINISHING), picture, plan).pixels, duration)
 
-        return encode_animation(
-            shots(), plan.frames, self.source.plays, plan.format, plan.variant.quality, self._exif(plan)
-        )
+        tuning = Tuning.of(plan.variant)
+        return encode_animation(shots(), plan.frames, self.source.plays, plan.format, tuning, self._exif(plan))
 
     def _exif(self, plan: Plan) -> bytes | None:
         return None if plan.variant.strip else self.exif
