@@ -14,6 +14,7 @@ Open = Callable[[bytes], ImageFile.ImageFile]
 
 _GREY = 128  # what libjpeg fills a picture with whose file has ended
 _CORNER = 4
+_LIBHEIF_MEMORY = "Memory allocation error"
 _FILLER = b"\x5a\xa6" * 64  # codes of some blocks, in whatever code the file has
 
 
@@ -84,5 +85,9 @@ def _first_band(image: Image.Image) -> Image.Image:
 
 
 def is_of_memory(error: Exception) -> bool:
-    """Whether it is a failed malloc, as Pillow's codecs report one, and no damage at all."""
-    return "out of memory" in str(error)
+    """Whether it is a failed malloc, as Pillow's codecs and libheif report one, and no damage at all.
+
+    libheif calls it the same where a file claims more than its own fixed limits allow, which is the file's doing.
+    """
+    text = str(error)
+    return "out of memory" in text or (text.startswith(_LIBHEIF_MEMORY) and "Security limit" not in text)

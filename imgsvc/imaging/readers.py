@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 
-from PIL import BmpImagePlugin, Image, ImageFile, TiffImagePlugin
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from imgsvc.domain.model import Limits
 from imgsvc.domain.problems import JobError
@@ -109,18 +109,25 @@ class _Still:
         return image
 
 
+def _first_jpeg(data: bytes) -> JpegImagePlugin.JpegImageFile:
+    """The first picture of a file that may have more of them: gain maps, previews, the other eye's view."""
+    image = JpegImagePlugin.JpegImageFile(BytesIO(data))
+    image.info.pop("xmp", None)  # as in `_pillow`
+    return image
+
+
 def _open_jpeg(data: bytes, limits: Limits) -> Opened:
     try:
-        image = _pillow("JPEG", data)
+        image = _first_jpeg(data)
     except OUR_FAULT:
         raise
     except Exception:  # a segment that no browser minds; if it was not that, this one raises again
         data = jpeg.repaired(data)
-        image = _pillow("JPEG", data)
+        image = _first_jpeg(data)
     notes, size = Notes(), image.size
 
     def reopen(file: bytes) -> ImageFile.ImageFile:
-        again = _pillow("JPEG", file)
+        again = _first_jpeg(file)
         if image.size != size:  # it has been drafted
             again.draft(None, image.size)
         return again
@@ -210,6 +217,8 @@ def _open_isobmff(fmt: str, data: bytes, limits: Limits) -> Opened:
     image = _pillow(fmt, data)
     properties = isobmff.facts(data)
     opened = _of(image)
+    if fmt == "HEIF":  # further pictures are no film: bursts, and what a picture is made of
+        opened.frames = 1
     opened.profile = image.info.get("icc_profile")
     if opened.profile is None and properties.code_points is not None:
         space = spaces.of_video(*properties.code_points, grey=image.mode in _GREY_MODES)

@@ -15,6 +15,7 @@ _LATE_IMPORTS = (
     *("TiffImagePlugin", "WebPImagePlugin", "ImageColor", "ImageOps", "ImagePalette", "ImageSequence"),
 )
 
+_HEIF_OPTIONS = {"thumbnails": False, "depth_images": False, "aux_images": False, "decode_threads": 1}
 _SIDE = 64  # the least that every codec takes
 _LIMITS = Limits(max_pixels=_SIDE**2, max_side=_SIDE, max_frames=2, max_animation_pixels=2 * _SIDE**2)
 _VARIANTS = (
@@ -26,12 +27,12 @@ _VARIANTS = (
 
 def warm_up() -> None:
     """Read a tiny picture of every format, through an ICC profile, write it in every format, and an animation too."""
-    # one decoder process a core is the parallelism; libavif would start a thread a core in each
+    # one decoder process a core is the parallelism; libavif would start a thread a core in each, and libheif four
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     for name in _LATE_IMPORTS:
         importlib.import_module(f"PIL.{name}")
     if HEIF.name in FORMATS:
-        importlib.import_module(HEIF_READER).register_heif_opener(thumbnails=False)
+        importlib.import_module(HEIF_READER).register_heif_opener(**_HEIF_OPTIONS)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     for name in FORMATS:
         _render(_sample(name, icc_profile=profile))

@@ -221,6 +221,8 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "deflated TIFF": lambda: encoded(scene(), "TIFF", compression="tiff_adobe_deflate"),
     "large 4:4:4 AVIF": lambda: encoded(scene(1600, 1200), "AVIF", speed=9, quality=90, subsampling="4:4:4"),
     "16-bit PNG": grey_16_bit,
+    "HEIC": lambda: encoded(scene(), "HEIF", exif=exif(6)),
+    "HEIC in tiles with alpha": lambda: encoded(scene().convert("RGBA"), "HEIF", tile_size=128),
     "HDR PNG": lambda: _with_chunk(b"cICP", b"\x09\x10\x00\x01"),
     "PNG with gamma": lambda: _with_chunk(b"gAMA", struct.pack("!I", 55_100)),
     "JPEG that ends early": lambda: photo()[:-3000],
