@@ -3,10 +3,17 @@
 import argparse
 import sys
 
-from tests.bench import pixels, queue, sandbox, service, versus
+from tests.bench import pixels, quality, queue, sandbox, service, versus
 
 DEFAULT = "service"
-BENCHES = {"service": service, "peers": versus, "pixels": pixels, "sandbox": sandbox, "queue": queue}
+BENCHES = {
+    "service": service,
+    "peers": versus,
+    "pixels": pixels,
+    "quality": quality,
+    "sandbox": sandbox,
+    "queue": queue,
+}
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 // sharp as its documentation shows it, asked as tests/bench/runner.py is: lines of JSON in, lines of JSON out.
 //
+// `node pixels.mjs mozjpeg` writes JPEGs as mozjpeg does.
+//
 // Each variant is made from the file itself, so that sharp can shrink while it decodes (JPEG and WebP).
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,9 +11,11 @@ import sharp from "sharp";
 sharp.concurrency(1); // one image at a time on one thread: the others' terms
 sharp.cache(false);
 
+const mozjpeg = process.argv[2] === "mozjpeg";
+
 const ENCODERS = {
   jpeg: (pixels, quality) =>
-    pixels.flatten({ background: "white" }).jpeg({ quality, mozjpeg: false, chromaSubsampling: "4:2:0" }),
+    pixels.flatten({ background: "white" }).jpeg({ quality, mozjpeg, chromaSubsampling: "4:2:0" }),
   png: (pixels) => pixels.png(),
   webp: (pixels, quality) => pixels.webp({ quality }),
   avif: (pixels, quality) => pixels.avif({ quality, chromaSubsampling: "4:2:0" }),

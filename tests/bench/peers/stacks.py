@@ -55,7 +55,7 @@ async def imgsvc(servers: Servers, _logs: Path) -> AsyncGenerator[Stack]:
 
 @asynccontextmanager
 async def celery(servers: Servers, logs: Path) -> AsyncGenerator[Stack]:
-    python = str(await asyncio.to_thread(toolchain.celery_python))
+    python = str(await asyncio.to_thread(toolchain.python_of, "celery"))
     port = free_port()
     api = [python, "-m", "uvicorn", "api:app", "--port", str(port), "--log-level", "warning", "--no-access-log"]
     quiet = ["--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]

@@ -20,10 +20,10 @@ class MissingToolError(Exception):
     """A peer cannot run on this machine; the message says why."""
 
 
-def celery_python() -> Path:
-    """The interpreter of a virtual environment with the Celery peer's requirements."""
-    pinned = PEERS / "celery" / "requirements.txt"
-    folder = _folder("celery", pinned, sys.version)
+def python_of(peer: str) -> Path:
+    """The interpreter of a virtual environment with the requirements of a folder beside this file."""
+    pinned = PEERS / peer / "requirements.txt"
+    folder = _folder(peer, pinned, sys.version)
     python = folder / "bin" / "python"
     if not (folder / _DONE).exists():
         shutil.rmtree(folder, ignore_errors=True)  # what an install that was cut off has left
@@ -49,6 +49,20 @@ def node_folder() -> Path:
     return folder
 
 
+def npm_package(name: str, folder: Path) -> Path:
+    """A package's archive, `name@version`, taken into `folder`."""
+    command = [_found("npm"), "pack", name, "--silent", "--pack-destination", str(folder)]
+    try:
+        done = subprocess.run(command, check=True, timeout=_INSTALL_TIMEOUT_S, stdout=subprocess.PIPE, text=True)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise MissingToolError(f"{name} could not be had: {error}") from error
+    return folder / done.stdout.strip()
+
+
+def cache_folder() -> Path:
+    return user_cache_path("imgsvc-bench")
+
+
 def node() -> str:
     return _found("node")
 
@@ -67,7 +81,7 @@ def _found(tool: str) -> str:
 def _folder(name: str, pinned: Path, more: str) -> Path:
     """Another one for every set of versions, so that a change of them is installed anew."""
     digest = hashlib.sha256(pinned.read_bytes() + more.encode()).hexdigest()
-    return user_cache_path("imgsvc-bench") / f"{name}-{digest[:12]}"
+    return cache_folder() / f"{name}-{digest[:12]}"
 
 
 def _install(command: list[str | os.PathLike[str]], folder: Path) -> None:
