@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psutil
 import pytest
 
@@ -22,7 +23,7 @@ from imgsvc.decoder import wire
 from imgsvc.decoder.pipes import PIPE_BYTES
 from imgsvc.decoder.pool import DecoderError, DecoderPool
 from imgsvc.decoder.process import Decoder
-from imgsvc.domain.model import Isolation, Rendered, Variant
+from imgsvc.domain.model import MAX_RESULTS_BYTES, Isolation, Rendered, Variant
 from imgsvc.runtime.settings import MIB
 from tests.support import images
 from tests.support.decoders import VARIANTS, children_of, code_of, hostile_pool, needs_linux, works
@@ -222,15 +223,15 @@ async def test_d21_a_decoder_that_floods_stderr_is_ended_before_it_costs_its_par
 
 def test_d21_the_files_made_of_one_image_are_bounded_together() -> None:
     variants = tuple(Variant(f"v{number}", 8192, 8192) for number in range(10))
-    result = b'{"width": 8192, "height": 8192, "format": "png", "size_bytes": %d}'
+    result = b'{"variant": "v%d", "width": 8192, "height": 8192, "format": "png", "size_bytes": %d}'
     placeholder = b'{"thumbhash": "AAAAAAAA", "color": "#000000"}'
 
     def done(size_bytes: int) -> bytes:
-        results = b",".join([result % size_bytes] * 10)
+        results = b",".join(result % (number, size_bytes) for number in range(10))
         return b'{"Done": {"original": %b, "results": [%b], "placeholder": %b}}' % (ORIGINAL, results, placeholder)
 
     request = wire.Request(variants, 1)
-    most = wire.MAX_RESULTS_BYTES // 10
+    most = MAX_RESULTS_BYTES // 10
     assert isinstance(wire.read_reply(done(most), request), wire.Done)
     with pytest.raises(wire.WireError, match="more bytes"):
         wire.read_reply(done(most + 1), request)
@@ -282,12 +283,54 @@ ORIGINAL = b'{"width": 1, "height": 1, "format": "jpeg", "frames": 1}'
         b'{"Step": {"step": "decode", "done": 3, "total": 2}}',
         b'{"Step": {"step": "decode", "done": true, "total": 2}}',
         b'{"Failed": {"code": ["decode_failed"]}}',
-        b'{"Done": {"original": {}, "results": [{"width": 1, "height": 1, "size_bytes": 1}]}}',
-        b'{"Done": {"original": %b, "results": []}}' % ORIGINAL,
-        b'{"Done": {"original": %b, "results": [{"width": 101, "height": 1, "size_bytes": 1}]}}' % ORIGINAL,
-        b'{"Done": {"original": %b, "results": [{"width": 1, "height": 1, "size_bytes": 1000000}]}}' % ORIGINAL,
+        b'{"Done": {"original": {}, "results": []}}',
     ],
 )
 def test_a_parent_believes_nothing_that_an_honest_child_would_not_say(header: bytes) -> None:
     with pytest.raises(wire.WireError):
         wire.read_reply(header, wire.Request(VARIANTS, 1))
+
+
+HERO = (*VARIANTS, Variant("hero", 16, 9, "cover", widths=(32, 64), formats=("webp", "jpeg")))
+SMALL = {"variant": "small", "width": 1, "height": 1, "format": "jpeg", "size_bytes": 1}
+WIDE = {"variant": "hero", "width": 64, "height": 36, "set_width": 64, "format": "webp", "size_bytes": 1}
+
+
+def done(*results: object) -> bytes:
+    placeholder = {"thumbhash": "AAAAAAAA", "color": "#000000"}
+    return orjson.dumps({"Done": {"original": orjson.loads(ORIGINAL), "results": results, "placeholder": placeholder}})
+
+
+def test_a_set_comes_in_as_many_files_as_its_image_is_wide_enough_for() -> None:
+    request = wire.Request(HERO, 1)
+    narrow = WIDE | {"width": 32, "height": 18, "set_width": 32}
+    for results in ([SMALL, WIDE], [SMALL, narrow, narrow | {"format": "jpeg"}, WIDE, WIDE | {"format": "jpeg"}]):
+        reply = wire.read_reply(done(*results), request)
+        assert isinstance(reply, wire.Done)
+        assert [result.variant for result in reply.results] == [result["variant"] for result in results]
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [WIDE],
+        [SMALL],
+        [SMALL, SMALL, WIDE],
+        [SMALL, SMALL | {"format": "png"}, WIDE],
+        [SMALL, WIDE, WIDE],
+        [SMALL, *(WIDE | {"width": width, "set_width": width} for width in range(60, 65))],
+        [SMALL, WIDE | {"set_width": None}],
+        [SMALL, WIDE | {"set_width": 63}],
+        [SMALL, WIDE | {"width": 65, "set_width": 65}],
+        [SMALL, WIDE | {"height": 37}],
+        [SMALL | {"set_width": 1}, WIDE],
+        [SMALL | {"variant": "other"}, WIDE],
+        [SMALL | {"variant": ["small"]}, WIDE],
+        [SMALL | {"width": 101}, WIDE],
+        [SMALL | {"size_bytes": 1_000_000}, WIDE],
+        [SMALL, WIDE, "hero"],
+    ],
+)
+def test_a_parent_believes_no_results_that_are_not_those_of_its_request(results: list[object]) -> None:
+    with pytest.raises(wire.WireError):
+        wire.read_reply(done(*results), wire.Request(HERO, 1))

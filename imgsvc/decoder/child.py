@@ -92,11 +92,8 @@ def _serve(channel: Channel, request: wire.Request, limits: Limits, render: Rend
     except MemoryError:
         channel.send(wire.Failed("decoder_oom"))
     else:
-        if sum(len(r.data) for r in rendered.renditions) > wire.MAX_RESULTS_BYTES:
-            channel.send(wire.Failed("image_too_large"))
-            return
         results = tuple(
-            wire.Result(r.width, r.height, r.format, len(r.data), r.quality, r.fits, r.set_width)
+            wire.Result(r.variant, r.width, r.height, r.format, len(r.data), r.quality, r.fits, r.set_width)
             for r in rendered.renditions
         )
         done = wire.Done(rendered.original, results, rendered.placeholder, rendered.warnings)

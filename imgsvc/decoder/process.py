@@ -13,6 +13,7 @@ from imgsvc.decoder import pipes, wire
 from imgsvc.decoder.pipes import HungUpError
 from imgsvc.domain.model import Rendered, Rendition
 from imgsvc.domain.problems import JobError
+from imgsvc.domain.sets import max_files
 from imgsvc.runtime.interpreter import command
 
 OnStep = Callable[[str, int, int], None]
@@ -158,7 +159,7 @@ class Decoder:
             try:
                 first = await self._ask(request, source)
                 reply = await self._reply(first, request, on_step, admit)
-                renditions = await self._renditions(reply, request) if isinstance(reply, wire.Done) else ()
+                renditions = await self._renditions(reply) if isinstance(reply, wire.Done) else ()
             except wire.WireError as error:
                 self.kill("bad_reply")
                 raise DecoderError("decoder_crashed") from error
@@ -190,7 +191,7 @@ class Decoder:
     ) -> wire.Done | wire.Failed:
         has_room = False
         # bounded, or a child that only ever reports steps would keep the event loop to itself
-        for _ in range(len(request.variants) + 3):
+        for _ in range(max_files(request.variants) + 3):
             match wire.read_reply(header, request):
                 case wire.Step(step, done, total):
                     on_step(step, done, total)
@@ -205,12 +206,12 @@ class Decoder:
             header = await self._header()
         raise wire.WireError("more steps than there are")
 
-    async def _renditions(self, reply: wire.Done, request: wire.Request) -> tuple[Rendition, ...]:
+    async def _renditions(self, reply: wire.Done) -> tuple[Rendition, ...]:
         made: list[Rendition] = []
-        for variant, result in zip(request.variants, reply.results, strict=True):
+        for result in reply.results:
             data = await pipes.read(self._replies, result.size_bytes)
             size, notes = (result.width, result.height), (result.quality, result.fits, result.set_width)
-            made.append(Rendition(variant.name, *size, result.format, data, *notes))
+            made.append(Rendition(result.variant, *size, result.format, data, *notes))
         return tuple(made)
 
     async def _header(self) -> bytes:

@@ -17,20 +17,21 @@ bounded before anything is allocated, and every value checked. The fork server s
                                  ←  Need (from the header, before any pixel)
     Go                           →
                                  ←  Step …
-                                 ←  Done, one file a rendition   or   Failed, also instead of a Need
+                                 ←  Done, with its files   or   Failed, also instead of a Need
 """
 
 import re
 import struct
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
 
 from imgsvc.domain.formats import FORMATS
-from imgsvc.domain.model import Limits, Original, Placeholder, Variant, variant_of
+from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Original, Placeholder, Variant, variant_of
 from imgsvc.domain.problems import WARNINGS
+from imgsvc.domain.sets import is_set, largest_box, max_files
 
 PREFIX = struct.Struct("!I")
 MAX_HEADER_BYTES = 64 * 1024
@@ -42,9 +43,6 @@ DECODER_CODES = frozenset(
 
 _MAX_STATUS_CHARS = 200
 _ENCODER_OVERHEAD_BYTES = 64 * 1024
-MAX_RESULTS_BYTES = 256 * 1024 * 1024
-"""What the files made of one image may have together: the parent holds them all."""
-
 _MAX_SIDE = 2**16
 _THUMBHASH = re.compile(r"[A-Za-z0-9+/]{8,60}={0,2}")
 _COLOR = re.compile(r"#[0-9a-f]{6}")
@@ -122,6 +120,7 @@ class Step:
 class Result:
     """A rendition without its bytes, of which `size_bytes` follow the header."""
 
+    variant: str
     width: int
     height: int
     format: str
@@ -248,20 +247,29 @@ def _kind_and_body(raw: bytes) -> tuple[str, Header]:
 
 def _step(body: Header, variants: Sequence[Variant]) -> Step:
     names = {"decode", *(f"encode:{variant.name}" for variant in variants)}
-    total = len(variants) + 1
+    total = max_files(variants) + 1
     done = _whole(body.get("done"), 0, total)
     return Step(_one_of(body.get("step"), names), done, _whole(body.get("total"), total, total))
 
 
 def _done(body: Header, variants: Sequence[Variant]) -> Done:
-    results = body.get("results")
-    if not isinstance(results, list) or len(results) != len(variants):
-        raise WireError("not one result a variant")
     original = _original(_object(body.get("original")))
-    made = tuple(_result(item, variant, original.frames) for item, variant in zip(results, variants, strict=True))
+    made = _results(body.get("results"), variants, original.frames)
+    return Done(original, made, _placeholder(_object(body.get("placeholder"))), _warnings(body.get("warnings", [])))
+
+
+def _results(items: object, variants: Sequence[Variant], frames: int) -> tuple[Result, ...]:
+    if not isinstance(items, list) or len(cast("list[object]", items)) > max_files(variants):
+        raise WireError("no list of results")
+    by_name = {variant.name: variant for variant in variants}
+    made = tuple(_result(_object(item), by_name, frames) for item in cast("list[object]", items))
+    if by_name.keys() != {result.variant for result in made}:
+        raise WireError("not a result for each variant")
+    if len({(result.variant, result.set_width, result.set_width and result.format) for result in made}) < len(made):
+        raise WireError("two results in one place")
     if sum(result.size_bytes for result in made) > MAX_RESULTS_BYTES:
         raise WireError("more bytes than a parent takes")
-    return Done(original, made, _placeholder(_object(body.get("placeholder"))), _warnings(body.get("warnings", [])))
+    return made
 
 
 def _original(body: Header) -> Original:
@@ -274,17 +282,21 @@ def _original(body: Header) -> Original:
     )
 
 
-def _result(item: object, variant: Variant, frames: int) -> Result:
-    body = _object(item)
-    width = _whole(body.get("width"), 1, variant.width or _MAX_SIDE)
-    height = _whole(body.get("height"), 1, variant.height or _MAX_SIDE)
+def _result(body: Header, variants: Mapping[str, Variant], frames: int) -> Result:
+    variant = variants[_one_of(body.get("variant"), variants.keys())]
+    across, down = largest_box(variant)
+    width = _whole(body.get("width"), 1, across or _MAX_SIDE)
+    height = _whole(body.get("height"), 1, down or _MAX_SIDE)
     # no encoder makes a file larger than its raw pixels and some headers
     most = width * height * 4 * (frames if variant.frames == "all" else 1) + _ENCODER_OVERHEAD_BYTES
     size_bytes = _whole(body.get("size_bytes"), 1, min(most, MAX_RESULTS_BYTES))
     fmt = _one_of(body.get("format"), FORMATS.keys())
     quality = _optional(body.get("quality"), 1, 100)
     fits = _flag(body.get("fits", True))
-    return Result(width, height, fmt, size_bytes, quality, fits, _optional(body.get("set_width"), 1, _MAX_SIDE))
+    set_width = _optional(body.get("set_width"), width, width)
+    if is_set(variant) != (set_width is not None):
+        raise WireError("a set's result for a variant that is none, or the reverse")
+    return Result(variant.name, width, height, fmt, size_bytes, quality, fits, set_width)
 
 
 def _placeholder(body: Header) -> Placeholder:

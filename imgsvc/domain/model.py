@@ -6,9 +6,9 @@ Dimensions are pixels, sizes bytes.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, whole
+from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, several, whole
 
 Fit = Literal["inside", "cover", "contain", "fill"]
 Gravity = Literal["center", "top", "bottom", "left", "right", "entropy"]
@@ -22,7 +22,14 @@ OverFrames = Literal["refuse", "cut"]
 Truncated = Literal["accept", "refuse"]
 
 
-_SIDE = whole(1, 8192)
+MAX_FILES = 40
+"""Files that are made of one upload at most."""
+
+MAX_RESULTS_BYTES = 256 * 1024 * 1024
+"""What these files may have together: a worker holds them all."""
+
+MAX_SIDE = 8192
+_SIDE = whole(1, MAX_SIDE)
 _PAGE = whole(0, 65_535)
 
 
@@ -39,7 +46,7 @@ class Variant:
     """One output image: its box, how the original is fitted into it, and how it is encoded.
 
     Each field is a row: type, default, rule and meaning. Presets, OpenAPI and the documentation are made from them.
-    At least one of `width` and `height` is set.
+    At least one of `width`, `height` and `widths` is set. With `widths` or `formats` it is a responsive set (sets.py).
     """
 
     name: str
@@ -122,6 +129,17 @@ class Variant:
         whole(0, 10),
         "From 0 (fast) to 10 (small): how long the encoder looks for a smaller file (not `gif`).",
     ] = None
+    widths: Annotated[
+        tuple[int, ...] | None,
+        several(_SIDE, MAX_FILES, ascending=True),
+        "Widths in pixels that are made instead of one: a responsive set. `width` and `height`, if they are given, are "
+        "then the aspect ratio of the box.",
+    ] = None
+    formats: Annotated[
+        tuple[OutputFormat, ...] | None,
+        several(one_of(OutputFormat), len(get_args(FileFormat))),
+        "File formats that are made instead of `format`: a responsive set.",
+    ] = None
 
 
 VARIANT_FIELDS: Mapping[str, VariantField] = {
@@ -194,7 +212,7 @@ class Rendition:
     """A file made of one original: which variant it is, its size in pixels, its format and its bytes.
 
     `quality` is what the encoder was given, None where the format has none. `fits` is False if the file is larger than
-    its variant allows. `set_width` tells the files of a responsive set apart: the width that was asked for.
+    its variant allows. `set_width` is the width of a file of a responsive set, which has several; None for others.
     """
 
     variant: str

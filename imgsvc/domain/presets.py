@@ -10,7 +10,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, OutputFormat, Variant, json_form, variant_of
+from imgsvc.domain.model import (
+    DEFAULTS,
+    MAX_FILES,
+    MAX_SIDE,
+    VARIANT_FIELDS,
+    OutputFormat,
+    Variant,
+    json_form,
+    variant_of,
+)
+from imgsvc.domain.sets import largest_box, max_files
 
 Preset = tuple[Variant, ...]
 Presets = Mapping[str, Preset]
@@ -39,7 +49,9 @@ _FORMATS_OF: Mapping[str, tuple[OutputFormat, ...]] = {
     "lossless": ("webp", "png", "keep"),
     "effort": ("jpeg", "webp", "avif", "png", "keep"),
 }
-"""Fields that mean something in some formats only. What is kept may come in any: there they are ignored."""
+"""Fields that mean something in some formats only. What is kept may come in any, and a set in several: in the others they
+are ignored.
+"""
 
 
 class PresetError(ValueError):
@@ -78,12 +90,21 @@ def read(where: str, written: object) -> Preset:
     """
     if not isinstance(written, dict) or not 1 <= len(written) <= MAX_VARIANTS:
         raise PresetError(f"{where} must have 1 to {MAX_VARIANTS} variants, each a name with a table of fields")
-    return tuple(_variant(where, name, values) for name, values in cast("dict[str, object]", written).items())
+    preset = tuple(_variant(where, name, values) for name, values in cast("dict[str, object]", written).items())
+    if (files := max_files(preset)) > MAX_FILES:
+        most = max(preset, key=lambda variant: max_files((variant,)))
+        raise PresetError(
+            f"{where}.{most.name} must have fewer widths or formats: all variants together make {files} files, and at "
+            f"most {MAX_FILES} are allowed"
+        )
+    return preset
 
 
 def schema() -> dict[str, Any]:
     """Returns the JSON Schema (2020-12) of what `read` accepts."""
-    given = {"type": "integer"}
+    width, height = (_has(side, {"type": "integer"}) for side in ("width", "height"))
+    widths = _has("widths", {"type": "array"})
+    animated = {"enum": sorted(_ANIMATED)}
     variant = {
         "type": "object",
         "properties": {
@@ -91,15 +112,20 @@ def schema() -> dict[str, Any]:
             for name, field in VARIANT_FIELDS.items()
         },
         "additionalProperties": False,
-        "anyOf": [{"properties": {side: given}, "required": [side]} for side in ("width", "height")],
+        "anyOf": [width, height, widths],
         "allOf": [
             {
                 "if": {"properties": {"fit": {"enum": sorted(_NEED_BOTH_SIDES)}}, "required": ["fit"]},
-                "then": {"properties": {"width": given, "height": given}, "required": ["width", "height"]},
+                "then": {"allOf": [width, height]},
             },
+            {"if": widths, "then": {"anyOf": [{"allOf": [width, height]}, {"not": {"anyOf": [width, height]}}]}},
             {
                 "if": {"properties": {"frames": {"const": "all"}}, "required": ["frames"]},
-                "then": {"properties": {"format": {"enum": sorted(_ANIMATED)}}, "required": ["format"]},
+                "then": {
+                    "if": _HAS_FORMATS,
+                    "then": {"properties": {"formats": {"items": animated}}},
+                    "else": _has("format", animated),
+                },
             },
             *(_only_in(formats, name) for name, formats in _FORMATS_OF.items()),
         ],
@@ -118,7 +144,16 @@ def _only_in(formats: tuple[OutputFormat, ...], field: str) -> dict[str, Any]:
     allowed = {"format": {"enum": [*formats, *((None,) if DEFAULTS["format"] in formats else ())]}}
     required = [] if DEFAULTS["format"] in formats else ["format"]
     differs = {"properties": {field: {"not": {"enum": [DEFAULTS[field], None]}}}, "required": [field]}
-    return {"if": differs, "then": {"properties": allowed, "required": required}}
+    of_set = {"properties": {"formats": {"contains": {"enum": formats}}}}
+    of_one = {"properties": allowed, "required": required}
+    return {"if": differs, "then": {"if": _HAS_FORMATS, "then": of_set, "else": of_one}}
+
+
+def _has(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"properties": {name: schema}, "required": [name]}
+
+
+_HAS_FORMATS = _has("formats", {"type": "array"})
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,15 +220,21 @@ def _value(path: str, field: str, value: object) -> Any:
 
 def _check_together(path: str, variant: Variant) -> None:
     """Checks the rules that involve several fields."""
-    if variant.width is None and variant.height is None:
-        raise PresetError(f"{path}.width must be given, or height, or both")
+    if variant.width is None and variant.height is None and variant.widths is None:
+        raise PresetError(f"{path}.width must be given, or height, or both, or widths")
     missing = "width" if variant.width is None else "height" if variant.height is None else None
     if missing and variant.fit in _NEED_BOTH_SIDES:
         raise PresetError(f"{path}.{missing} must be given: fit {variant.fit} needs both width and height")
-    if variant.frames == "all" and variant.format not in _ANIMATED:
+    if missing and variant.widths and (variant.width or variant.height):
+        raise PresetError(f"{path}.{missing} must be given: with widths, width and height are an aspect ratio")
+    largest = largest_box(variant)[1] or 0
+    if largest > MAX_SIDE:
+        raise PresetError(f"{path}.widths must not make the box higher than {MAX_SIDE} pixels, and {largest} is")
+    if variant.frames == "all" and not _ANIMATED.issuperset(variant.formats or (variant.format,)):
         raise PresetError(f"{path}.frames can be all only if format is webp, gif or keep")
     for field, formats in _FORMATS_OF.items():
-        if getattr(variant, field) != DEFAULTS[field] and variant.format not in formats:
+        made = variant.formats or (variant.format,)
+        if getattr(variant, field) != DEFAULTS[field] and set(made).isdisjoint(formats):
             raise PresetError(f"{path}.{field} can be given only if format is {' or '.join(formats)}")
     if variant.page and variant.frame and variant.page != variant.frame:
         raise PresetError(f"{path}.frame must equal page if both are given: they mean the same number")

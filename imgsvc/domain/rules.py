@@ -97,14 +97,16 @@ def record(kind: type[Any], rules: Mapping[str, Rule]) -> Rule:
     return Rule(f"an object with {', '.join(map(described, rules))}", schema, read)
 
 
-def several(rule: Rule, most: int) -> Rule:
-    """A list of 1 to `most` different values, kept as a tuple."""
+def several(rule: Rule, most: int, *, ascending: bool = False) -> Rule:
+    """A list of 1 to `most` different values, kept as a tuple, in ascending order if so asked."""
 
-    def read(value: object) -> tuple[object, ...] | None:
+    def read(value: object) -> tuple[Any, ...] | None:
         if not isinstance(value, list | tuple) or not 1 <= len(cast("list[object]", value)) <= most:
             return None
-        kept = tuple(rule.read(item) for item in cast("list[object]", value))
-        return None if None in kept or len(set(kept)) < len(kept) else kept
+        kept: tuple[Any, ...] = tuple(rule.read(item) for item in cast("list[object]", value))
+        if None in kept or len(set(kept)) < len(kept):
+            return None
+        return tuple(sorted(kept)) if ascending else kept
 
     schema = {"type": "array", "items": rule.schema, "minItems": 1, "maxItems": most, "uniqueItems": True}
     return Rule(f"a list of 1 to {most} different values, each {rule.allowed}", schema, read)

@@ -17,6 +17,9 @@ _LEAST_ALPHA_BYTES: dict[FileFormat, float] = {"webp": 10}
 
 _LARGE_WEBP_BYTES = 12
 
+# bytes a pixel of a file of a detailed photograph; all of them are held until the last is made
+_FILE_BYTES: dict[FileFormat, float] = {"jpeg": 0.5, "png": 3, "gif": 1, "webp": 0.4, "avif": 0.3}
+
 
 def output_bytes(plan: Plan) -> int:
     """About how much it takes to make a variant of pixels that are decoded."""
@@ -30,6 +33,11 @@ def least_output_bytes(plan: Plan, *, transparent: bool) -> int:
     """What it takes at the very least, of the plainest picture."""
     alpha = _LEAST_ALPHA_BYTES.get(plan.format, 0) if transparent and plan.variant.background is None else 0
     return round(_pixels(plan) * (_PIXEL_BYTES + _LEAST_ENCODER_BYTES[plan.format] + alpha))
+
+
+def file_bytes(plan: Plan) -> int:
+    """About how much its file has."""
+    return round(_pixels(plan) * plan.frames * _FILE_BYTES[plan.format])
 
 
 def _pixels(plan: Plan) -> int:

@@ -1,25 +1,37 @@
 """The way of an image through the decoder: bytes in, one encoded file a variant out.
 
-Once per image: open → limits → decode (source.py). Then per variant, the largest first, the steps below (steps.py),
-and last the encoder (encode.py). The scaled pictures are kept, so that a smaller variant starts from a larger one;
-a step leaves alone what is done already.
+Once per image: open → limits → decode (source.py). Then per file of a variant (sets.py), the largest first, the steps
+below (steps.py), and last the encoder (encode.py). Scaled pictures are kept, so that a smaller file starts from a
+larger one; a step leaves alone what is done already.
 """
 
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from PIL import Image
 
-from imgsvc.domain.model import Limits, Placeholder, Rendered, Rendition, Variant
+from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Placeholder, Rendered, Rendition, Variant
 from imgsvc.domain.problems import JobError
-from imgsvc.imaging.encode import ANIMATED, KEPT_ANIMATED, Frame, Tuning, actual_format, encode, encode_animation
+from imgsvc.domain.sets import is_set, max_files
+from imgsvc.imaging.colour import WITH_ALPHA
+from imgsvc.imaging.encode import (
+    ANIMATED,
+    KEPT_ANIMATED,
+    Frame,
+    Tuning,
+    actual_format,
+    encode,
+    encode_animation,
+    has_alpha,
+)
 from imgsvc.imaging.geometry import WHOLE, Placement, Size, place, turned
-from imgsvc.imaging.memory import BASE_BYTES, least_output_bytes, output_bytes
+from imgsvc.imaging.memory import BASE_BYTES, file_bytes, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.placeholder import placeholder
 from imgsvc.imaging.saliency import busiest
+from imgsvc.imaging.sets import members
 from imgsvc.imaging.source import ImageSource, Picture, decode, frames, open_source
 from imgsvc.imaging.steps import FINISHING, SCALING, Plan, Step
 
@@ -42,9 +54,9 @@ def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: 
 
     Args:
         source: the file, of a format in formats.FORMATS.
-        variants: what to make; their names must differ. The renditions come in this order.
+        variants: what to make; their names must differ. The renditions come in this order, those of a set by width.
         limits: what the file may be, judged before any pixel is decoded.
-        on_step: called with "decode", then with "encode:<variant>" for each variant, largest first.
+        on_step: called with "decode", then with "encode:<variant>" for each file of it, largest first.
         admit: asked before any pixel is decoded.
 
     Raises:
@@ -57,7 +69,7 @@ def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: 
 
 
 def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep, admit: Admit) -> Rendered:
-    total = 1 + len(variants)
+    total = 1 + max_files(variants)
     on_step("decode", 0, total)
     wanted: dict[int, list[Variant]] = {0: []}  # the first picture is looked at in any case
     for variant in variants:
@@ -68,24 +80,32 @@ def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step:
         _check_memory(opened[number], plans[number])
     admit(max(_memory(opened[number], plans[number]) for number in wanted))
 
-    renditions: dict[str, Rendition] = {}
+    renditions: list[Rendition] = []
     stand_in: Placeholder | None = None
     for number in sorted(wanted, reverse=True):
         studio = _studio(opened[number], plans[number], variants)
         for plan in plans[number]:
             on_step(f"encode:{plan.variant.name}", 1 + len(renditions), total)
-            renditions[plan.variant.name] = studio.rendition(plan)
+            renditions.append(studio.rendition(plan))
+            if sum(len(rendition.data) for rendition in renditions) > MAX_RESULTS_BYTES:
+                raise JobError("image_too_large")
         if number == 0:
             stand_in = placeholder(studio.glance())
     assert stand_in is not None
-    in_order = tuple(renditions[variant.name] for variant in variants)
+    order = {variant.name: number for number, variant in enumerate(variants)}
+    in_order = tuple(sorted(renditions, key=lambda rendition: (order[rendition.variant], rendition.set_width or 0)))
     notes = tuple(sorted(set[str]().union(*(each.notes for each in opened.values()))))
     return Rendered(opened[0].original, in_order, stand_in, notes)
 
 
 def _plans(source: ImageSource, variants: Sequence[Variant]) -> list[Plan]:
-    """What is made of one picture, the largest first."""
-    return sorted((_plan(source, variant) for variant in variants), key=lambda plan: plan.place.scaled, reverse=True)
+    """What is made of one picture, the largest first; a set's formats of one width follow one another."""
+    plans: dict[tuple[str, int, str], Plan] = {}
+    for variant in variants:
+        for member in members(variant, source.whole):
+            plan = _plan(source, member)
+            plans.setdefault((variant.name, plan.place.canvas[0], plan.format), plan)
+    return sorted(plans.values(), key=lambda plan: plan.place.scaled, reverse=True)
 
 
 def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Variant]) -> "_Studio":
@@ -126,8 +146,9 @@ def _frames(source: ImageSource, pixels: int) -> int:
 
 
 def _memory(source: ImageSource, plans: Sequence[Plan]) -> int:
-    """About how many bytes a picture and the largest of its variants take."""
-    return source.decoding_bytes(_need(plans)) + max((output_bytes(plan) for plan in plans), default=0)
+    """About how many bytes a picture, the largest of its variants and all files made of it take."""
+    files = min(MAX_RESULTS_BYTES, sum(file_bytes(plan) for plan in plans))
+    return source.decoding_bytes(_need(plans)) + max((output_bytes(plan) for plan in plans), default=0) + files
 
 
 def _check_memory(source: ImageSource, plans: Sequence[Plan]) -> None:
@@ -154,28 +175,41 @@ def _need(plans: Sequence[Plan]) -> Size:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Studio:
-    """One image, and the pictures made of it so far, from the decoded one down."""
+    """One image, and the pictures made of it so far, from the decoded one down.
+
+    Each is at most half as wide as the one before it, or else the latest: whatever is made, they take little more
+    memory than the first two. `latest` is the last one that was scaled, with what became of it by the steps after: for
+    formats with transparency (True) and without.
+    """
 
     source: ImageSource
     exif: bytes | None
     made: list[Picture]
+    latest: "_Shot | None" = None
+    seen: Image.Image | None = None
+    foci: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
 
     def rendition(self, plan: Plan) -> Rendition:
         plan = self._focused(plan)
         data = self._animation(plan) if plan.frames > 1 else self._still(plan)
-        return Rendition(plan.variant.name, *plan.place.canvas, plan.format, data)
+        width, height = plan.place.canvas
+        set_width = width if is_set(plan.variant) else None
+        return Rendition(plan.variant.name, width, height, plan.format, data, set_width=set_width)
 
     def glance(self) -> Image.Image:
         """A small picture of all of it."""
         least = self.made[-1]
         if len(self.made) > 1 and max(least.pixels.size) <= _SMALL:
             return least.pixels
-        return self._scaled(Plan(_GLANCE, place(self.source.whole, _GLANCE), "png")).pixels
+        if self.seen is None:
+            plan = Plan(_GLANCE, place(self.source.whole, _GLANCE), "png")
+            self.seen = _through(SCALING, self._start(plan.place), plan).pixels
+        return self.seen
 
     def _still(self, plan: Plan) -> bytes:
-        picture = _through(FINISHING, self._scaled(plan), plan)
+        picture = self._finished(plan)
         return encode(picture.pixels, plan.format, Tuning.of(plan.variant), self._exif(plan))
 
     def _animation(self, plan: Plan) -> bytes:
@@ -189,28 +223,62 @@ class _Studio:
     def _exif(self, plan: Plan) -> bytes | None:
         return None if plan.variant.strip else self.exif
 
+    def _finished(self, plan: Plan) -> Picture:
+        """The picture to encode, made once for all formats of a set that show it alike."""
+        if self.latest is None or not self.latest.is_of(plan):
+            self.latest = None  # its memory is needed
+            self.latest = _Shot(plan, self._scaled(plan))
+        return self.latest.finished(plan)
+
     def _scaled(self, plan: Plan) -> Picture:
         picture = _through(SCALING, self._start(plan.place), plan)
         if plan.place.box == WHOLE and plan.variant.fit != "fill":
-            self.made.append(picture)
+            self._keep(picture)
         return picture
+
+    def _keep(self, picture: Picture) -> None:
+        if len(self.made) > 1 and 2 * max(self.made[-1].pixels.size) > max(self.made[-2].pixels.size):
+            self.made.pop()
+        self.made.append(picture)
 
     def _start(self, wanted: Placement) -> Picture:
         """The smallest picture to make it from without a loss: of that very scale, or at least twice it."""
         width, height = wanted.scaled
         for picture in reversed(self.made):
             has = turned(picture.pixels.size, picture.orientation)
-            if has == (width, height) or (has[0] >= 2 * width and has[1] >= 2 * height):
+            if has == (width, height) or (has[0] >= 2 * width - 1 and has[1] >= 2 * height - 1):  # sides are rounded
                 return picture
         return self.made[0]
 
     def _focused(self, plan: Plan) -> Plan:
-        """The plan, with its crop where the picture is busiest if that is what it asks for."""
+        """The plan, with its crop where the picture is busiest if that is what it asks for; all of a set alike."""
         if plan.variant.gravity != "entropy" or plan.place.box == WHOLE:
             return plan
-        left, top, right, bottom = plan.place.box
-        focus = busiest(self.glance(), (right - left, bottom - top))
-        return replace(plan, place=place(self.source.whole, plan.variant, focus))
+        name = plan.variant.name
+        if name not in self.foci:
+            left, top, right, bottom = plan.place.box
+            self.foci[name] = busiest(self.glance(), (right - left, bottom - top))
+        return replace(plan, place=place(self.source.whole, plan.variant, self.foci[name]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """A picture scaled as `plan` has it, and what the steps after that made of it, with transparency or without."""
+
+    plan: Plan
+    scaled: Picture
+    made: dict[bool, Picture] = field(default_factory=dict[bool, Picture])
+
+    def is_of(self, plan: Plan) -> bool:
+        return (plan.variant.name, plan.place) == (self.plan.variant.name, self.plan.place)
+
+    def finished(self, plan: Plan) -> Picture:
+        is_clear = self.scaled.pixels.mode in WITH_ALPHA or plan.place.canvas != plan.place.size
+        kind = has_alpha(plan.format) and is_clear
+        if kind not in self.made:
+            self.made.clear()
+            self.made[kind] = _through(FINISHING, self.scaled, plan)
+        return self.made[kind]
 
 
 def _through(steps: Sequence[Step], picture: Picture, plan: Plan) -> Picture:

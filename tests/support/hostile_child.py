@@ -79,7 +79,7 @@ def say(message: object) -> None:
 
 def lie_about_a_length() -> None:
     original = {"width": 1, "height": 1, "format": "jpeg", "frames": 1}
-    results = [{"width": 10, "height": 10, "format": "jpeg", "size_bytes": 10_000_000_000}]
+    results = [{"variant": "small", "width": 10, "height": 10, "format": "jpeg", "size_bytes": 10_000_000_000}]
     placeholder = {"thumbhash": "AAAAAAAA", "color": "#000000"}
     say({"Done": {"original": original, "results": results, "placeholder": placeholder}})
 
@@ -148,7 +148,7 @@ def flood_stderr() -> None:
 
 def a_result() -> bytes:
     original = {"width": 1, "height": 1, "format": "jpeg", "frames": 1}
-    results = [{"width": 1, "height": 1, "format": "jpeg", "size_bytes": 1}]
+    results = [{"variant": "small", "width": 1, "height": 1, "format": "jpeg", "size_bytes": 1}]
     placeholder = {"thumbhash": "AAAAAAAA", "color": "#000000"}
     return framed({"Done": {"original": original, "results": results, "placeholder": placeholder}}) + b"x"
 
