@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, Variant
+from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, Variant, variant_of
 from imgsvc.domain.presets import PRESETS, PresetError, compact, document, expand, load, read
+from imgsvc.domain.sets import max_files
 from tests.support.service import DEADLINE_S
 
 EVERYTHING = {
@@ -36,12 +37,14 @@ EVERYTHING = {
     "chroma": "4:4:4",
     "lossless": True,
     "effort": 0,
+    "widths": [320, 640],
+    "formats": ["keep", "webp"],
 }
 
 
 def test_a_variant_is_read_with_all_its_fields() -> None:
     (variant,) = read("variants", {"card": EVERYTHING})
-    assert variant == Variant("card", **EVERYTHING)  # pyright: ignore[reportArgumentType] (each has its own type)
+    assert variant == variant_of("card", EVERYTHING)
     assert document(variant) == EVERYTHING
 
 
@@ -122,6 +125,28 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"width": 10, "colour": "red"}, ".colour is not a field of a variant (the fields are width, height, fit"),
     ({"width": 10, "rotation": None}, ".rotation is not a field of a variant (the fields are width, height, fit"),
     ({"width": 10, "name": "other"}, ".name is not a field of a variant"),
+    ({"widths": 320}, ".widths must be a list of 1 to 40 different values, each a whole number from 1 to 8192"),
+    ({"widths": []}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": [320, 320]}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": [320, True]}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": [320, 640.0]}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": [0]}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": [8193]}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": [None]}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": {"320": 1}}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": list(range(1, 42))}, ".widths must be a list of 1 to 40 different values"),
+    ({"widths": [320], "width": 16}, ".height must be given: with widths, width and height are an aspect ratio"),
+    ({"widths": [320], "height": 9}, ".width must be given: with widths, width and height are an aspect ratio"),
+    ({"widths": [320], "fit": "cover"}, ".width must be given: fit cover needs both"),
+    ({"widths": [4000], "width": 1, "height": 3}, ".widths must not make the box higher than 8192 pixels, and 12000"),
+    ({"width": 10, "formats": []}, ".formats must be a list of 1 to 5 different values, each one of jpeg, webp"),
+    ({"width": 10, "formats": "webp"}, ".formats must be a list of 1 to 5 different values"),
+    ({"width": 10, "formats": ["webp", "webp"]}, ".formats must be a list of 1 to 5 different values"),
+    ({"width": 10, "formats": ["webp", ["jpeg"]]}, ".formats must be a list of 1 to 5 different values"),
+    ({"width": 10, "formats": ["tiff"]}, ".formats must be a list of 1 to 5 different values"),
+    ({"width": 10, "formats": ["webp", "avif"], "frames": "all"}, ".frames can be all only if format is webp, gif"),
+    ({"width": 10, "formats": ["webp", "avif"], "progressive": True}, ".progressive can be given only if format is"),
+    ({"formats": ["webp"]}, ".width must be given, or height, or both, or widths"),
     ({}, ".width must be given, or height, or both"),
     ({"width": None, "quality": 80}, ".width must be given, or height, or both"),
     ({"width": 10, "fit": "cover"}, ".height must be given: fit cover needs both"),
@@ -162,6 +187,25 @@ def test_what_is_no_map_of_variants_is_refused_with_its_reason(written: object, 
 def test_ten_variants_with_the_longest_names_are_read() -> None:
     names = [f"{number}{'_' * 39}" for number in range(10)]
     assert [variant.name for variant in read("shop", {name: {"width": 1} for name in names})] == names
+
+
+def test_a_set_needs_no_box_and_its_widths_are_put_in_order() -> None:
+    (variant,) = read("variants", {"hero": {"widths": [640, 8192, 1], "formats": ["webp", "keep"]}})
+    assert (variant.widths, variant.formats) == ((1, 640, 8192), ("webp", "keep"))
+    assert expand(compact((variant,))) == (variant,)
+
+
+@pytest.mark.parametrize("fields", [{"progressive": True}, {"lossless": True}, {"chroma": "4:4:4"}, {"effort": 9}])
+def test_a_field_of_one_format_can_be_asked_of_a_set_that_has_it(fields: dict[str, Any]) -> None:
+    assert read("variants", {"hero": {"width": 9, "formats": ["gif", "webp", "jpeg"], **fields}})
+
+
+def test_forty_files_can_be_made_of_one_upload_and_no_more() -> None:
+    formats = ["avif", "webp", "jpeg"]
+    allowed: dict[str, object] = {"a": {"widths": list(range(1, 14)), "formats": formats}, "b": {"width": 9}}
+    assert max_files(read("shop", allowed)) == 40
+    with pytest.raises(PresetError, match=r"^shop\.a must have fewer .* make 41 files, and at most 40"):
+        read("shop", allowed | {"c": {"width": 9}})
 
 
 def test_a_file_adds_presets_and_may_replace_the_default(tmp_path: Path) -> None:

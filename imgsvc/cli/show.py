@@ -9,6 +9,7 @@ import orjson
 from imgsvc.cli.parser import FAILED, SUCCEEDED, UNREACHABLE
 from imgsvc.client.http import Client, ClientError, ServerUnreachableError
 from imgsvc.domain.documents import Ended, File, JobError, JobStatus, NotYet, Original, Success
+from imgsvc.domain.picture import all_files
 from imgsvc.runtime.settings import ClientSettings
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -86,7 +87,7 @@ def _result_rows(document: Success | Ended | NotYet, client: Client) -> list[tup
     rows = [("status", str(document["status"]))]
     if "variants" in document:
         rows.append(("original", _describe(document["original"])))
-        for name, file in document["variants"].items():
+        for name, file in all_files(document["variants"]):
             rows += [(name, _describe(file)), ("", client.url(file["url"]))]
         rows += [("warning", warning["message"]) for warning in document["warnings"]]
     return rows + (_error_rows(document["error"]) if "error" in document else [])

@@ -22,6 +22,7 @@ from imgsvc.client.form import LocalFile
 from imgsvc.client.http import Client, ClientError
 from imgsvc.client.saving import NotSavedError, save
 from imgsvc.domain.documents import Accepted, File, JobError, Success
+from imgsvc.domain.picture import all_files
 from imgsvc.domain.states import Status
 from imgsvc.runtime.settings import ClientSettings
 
@@ -135,8 +136,8 @@ class _Uploader:
     async def _save(self, client: Client, result: UploadResult) -> None:
         if self._command.save is None or result.result is None:
             return
-        for name, variant in result.result["variants"].items():
-            path = await save(client, variant, self._command.save, force=self._command.force)
+        for name, file in all_files(result.result["variants"]):
+            path = await save(client, file, self._command.save, force=self._command.force)
             result.saved[name] = _text(path)
 
     def _open(self, path: str) -> BinaryIO:
@@ -155,15 +156,15 @@ class _Uploader:
         if result.result:
             for warning in result.result["warnings"]:
                 self._display.warn(printable(f"{result.file}: {warning['message']}"))
-            for name, variant in result.result["variants"].items():
-                self._display.print(printable(_variant_line(result, name, variant, client)))
+            for name, file in all_files(result.result["variants"]):
+                self._display.print(printable(_file_line(result, name, file, client)))
         elif result.status_url and not result.error:
             self._display.print(printable(f"{result.file}: {client.url(result.status_url)}"))
 
 
-def _variant_line(result: UploadResult, name: str, variant: File, client: Client) -> str:
-    where = result.saved.get(name) or client.url(variant["url"])
-    size = f"{variant['width']} x {variant['height']}, {human_bytes(variant['bytes'])}"
+def _file_line(result: UploadResult, name: str, file: File, client: Client) -> str:
+    where = result.saved.get(name) or client.url(file["url"])
+    size = f"{file['width']} x {file['height']}, {human_bytes(file['bytes'])}"
     return f"{result.file}: {name} ({size}) {where}"
 
 

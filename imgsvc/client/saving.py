@@ -15,21 +15,21 @@ class NotSavedError(Exception):
     """A file was not saved; the message says what to do."""
 
 
-async def save(client: Client, variant: File, folder: Path, *, force: bool) -> Path:
-    """Downloads a variant of a result, and verifies its SHA-256. Returns the path of the file.
+async def save(client: Client, file: File, folder: Path, *, force: bool) -> Path:
+    """Downloads a file of a result, and verifies its SHA-256. Returns the path of the file.
 
     Raises:
         NotSavedError: the file exists already, its name is not safe, or it arrived incomplete.
         ClientError: the service refuses the download.
         OSError: the folder cannot be written.
     """
-    target = folder / _safe_name(variant["url"])
+    target = folder / _safe_name(file["url"])
     if target.exists() and not force:
         raise _exists(target)
     # in the same folder: a rename is atomic only within one file system
     part = folder / f".{secrets.token_hex(8)}.part"
     try:
-        if await _download(client, variant["url"], part) != variant["sha256"]:
+        if await _download(client, file["url"], part) != file["sha256"]:
             raise NotSavedError(f"{target.name} arrived incomplete: try again")
         if not force:
             _reserve(target)

@@ -25,6 +25,8 @@ UPLOAD_ID = "3f0c4e52-6a3b-4b0e-9d53-0a2c1f7be001"
 
 _PATH = f"/upload/{UPLOAD_ID}"
 _FILE = f"/files/processed/{UPLOAD_ID}/sample_thumbnail.jpeg"
+_SET_FILE = f"/files/processed/{UPLOAD_ID}/sample_hero-320.avif"
+_OUTPUT_TYPES = [FORMATS[name].media_type for name in get_args(FileFormat)]
 _CODE = "For programs. Codes are stable."
 
 
@@ -135,10 +137,34 @@ class File(TypedDict):
     width: Annotated[int, _number("Pixels.", 200, 1)]
     height: Annotated[int, _number("Pixels.", 163, 1)]
     bytes: Annotated[int, _number("Size.", 9399, 1)]
-    content_type: Annotated[
-        str, Described(example="image/jpeg", enum=[FORMATS[name].media_type for name in get_args(FileFormat)])
-    ]
+    content_type: Annotated[str, Described(example="image/jpeg", enum=_OUTPUT_TYPES)]
     sha256: Sha256
+
+
+@final
+class SetSource(TypedDict):
+    """The files of a responsive set that have one format."""
+
+    content_type: Annotated[str, Described("What a `<source>` has as `type`.", "image/avif", enum=_OUTPUT_TYPES)]
+    srcset: Annotated[
+        str, Described("What a `<source>` has as `srcset`; in HTML, `&` is written `&amp;`.", f"{_SET_FILE} 320w")
+    ]
+    files: Annotated[list[File], Described("By width.", minItems=1)]
+
+
+@final
+class FileSet(TypedDict):
+    """A variant as a responsive set: files of several widths and formats, of which a browser chooses one."""
+
+    sources: Annotated[list[SetSource], Described("The smallest format first.", minItems=1)]
+    fallback: Annotated[File, Described("The file for whoever takes one only.")]
+    html: Annotated[
+        str,
+        Described(
+            "A `<picture>` with all files, to be given its `alt` and `sizes`.",
+            f'<picture><img src="{_FILE}" srcset="{_FILE} 200w" sizes="100vw" width="200" height="163"></picture>',
+        ),
+    ]
 
 
 @final
@@ -172,8 +198,11 @@ class Success(TypedDict):
     """What a job made."""
 
     status: Literal[Status.SUCCESS]
-    result: Annotated[dict[str, Annotated[str, _path(_FILE)]], Described("Where each variant is, by name.")]
-    variants: Annotated[dict[str, File], Described("Each variant, by name.")]
+    result: Annotated[
+        dict[str, Annotated[str, _path(_FILE)]],
+        Described("Where each variant is, by name; of a responsive set, its fallback."),
+    ]
+    variants: Annotated[dict[str, File | FileSet], Described("Each variant, by name.")]
     original: Original
     placeholder: NotRequired[Placeholder]
     warnings: Annotated[

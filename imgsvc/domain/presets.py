@@ -49,8 +49,8 @@ _FORMATS_OF: Mapping[str, tuple[OutputFormat, ...]] = {
     "lossless": ("webp", "png", "keep"),
     "effort": ("jpeg", "webp", "avif", "png", "keep"),
 }
-"""Fields that mean something in some formats only. What is kept may come in any, and a set in several: in the others they
-are ignored.
+"""Fields that mean something in some formats only. What is kept may come in any, and a set in several: where they mean
+nothing, they are ignored.
 """
 
 

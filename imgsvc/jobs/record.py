@@ -25,6 +25,7 @@ from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import Placeholder
 from imgsvc.domain.options import Options, unpack
+from imgsvc.domain.picture import backdrop, file_set, main_file
 from imgsvc.domain.presets import CUSTOM
 from imgsvc.domain.problems import WARNINGS
 from imgsvc.domain.states import TERMINAL, Status
@@ -89,7 +90,8 @@ class File:
     def key(self, upload_id: str, filename: str) -> str:
         """Where it is stored: under the upload's id, by the name that its client gave the original."""
         stem = _UNSAFE.sub("_", PurePosixPath(filename).stem)
-        return f"{files_prefix(upload_id)}{stem}_{self.variant}.{FORMATS[self.format].extension}"
+        name = self.variant if self.set_width is None else f"{self.variant}-{self.set_width}"
+        return f"{files_prefix(upload_id)}{stem}_{name}.{FORMATS[self.format].extension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,10 +286,14 @@ class Record:
     def _success_document(self, urls: FileUrls) -> documents.Success:
         assert self.success, "it is written in one step with the status"
         assert self.source, "it is known before anything is made of it"
+        variants = {
+            name: self._variant_document(name, urls)
+            for name in dict.fromkeys(file.variant for file in self.success.files)
+        }
         document: documents.Success = {
             "status": Status.SUCCESS,
-            "result": {file.variant: urls(self._key(file)) for file in self.success.files},
-            "variants": {file.variant: self._file_document(file, urls) for file in self.success.files},
+            "result": {name: main_file(variant)["url"] for name, variant in variants.items()},
+            "variants": variants,
             "original": {
                 "width": self.success.width,
                 "height": self.success.height,
@@ -304,6 +310,15 @@ class Record:
 
     def _key(self, file: File) -> str:
         return file.key(self.id, self.options.filename)
+
+    def _variant_document(self, name: str, urls: FileUrls) -> documents.File | documents.FileSet:
+        assert self.success
+        files = [file for file in self.success.files if file.variant == name]
+        shown = [self._file_document(file, urls) for file in files]
+        if files[0].set_width is None:
+            return shown[0]
+        variant = next((variant for variant in self.options.variants if variant.name == name), None)
+        return file_set(shown, backdrop(variant, self.success.placeholder))
 
     def _file_document(self, file: File, urls: FileUrls) -> documents.File:
         return {

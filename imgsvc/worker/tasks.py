@@ -34,6 +34,7 @@ FETCH_DEADLINE_S = 600
 """Seconds that a job waits for an unreachable host, while its client waits too."""
 
 _BACKOFF_S = (1.0, 30.0)
+_PUTS_AT_A_TIME = 8
 _REPORT_S = 0.2
 
 Report = Callable[[int, str], None]
@@ -139,16 +140,24 @@ class Processor:
 
     async def _store(self, record: Record, rendered: Rendered) -> tuple[File, ...]:
         files = tuple(_file(rendition) for rendition in rendered.renditions)
-        puts = [
-            self.storage.put(
-                file.key(record.id, record.options.filename), rendition.data, file.content_type, record.expires_at
-            )
-            for file, rendition in zip(files, rendered.renditions, strict=True)
-        ]
+        slots, errors = asyncio.Semaphore(_PUTS_AT_A_TIME), list[Exception]()
+
+        async def put(file: File, data: bytes) -> None:
+            async with slots:
+                if errors:
+                    return
+                key = file.key(record.id, record.options.filename)
+                try:
+                    await self.storage.put(key, data, file.content_type, record.expires_at)
+                except Exception as error:
+                    errors.append(error)
+
         # waits for all of them, so that none still writes when the job has ended
-        for result in await asyncio.gather(*puts, return_exceptions=True):
-            if result is not None:
-                raise result
+        await asyncio.gather(
+            *(put(file, rendition.data) for file, rendition in zip(files, rendered.renditions, strict=True))
+        )
+        if errors:
+            raise errors[0]
         return files
 
     @asynccontextmanager

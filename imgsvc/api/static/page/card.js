@@ -86,7 +86,7 @@ export class Card {
   }
 
   #showResult({ variants, original, placeholder }) {
-    const files = Object.entries(variants).map(([variant, file]) => ({ variant, ...file }));
+    const files = Object.entries(variants).map(([variant, made]) => ({ variant, ...(made.fallback ?? made) }));
     this.#parts.files.replaceChildren(...files.map((file) => this.#fileRow(file)));
     const bySize = files.toSorted((a, b) => a.width * a.height - b.width * b.height);
     const shown = bySize.find(({ width, height }) => Math.max(width, height) >= MIN_THUMBNAIL_PX) ?? bySize.at(-1);

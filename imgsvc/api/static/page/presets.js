@@ -25,11 +25,14 @@ function describe() {
   description.replaceChildren(...variants.map(([name, variant]) => describeVariant(name, variant)));
 }
 
-function describeVariant(name, { width, height, fit, format }) {
+function describeVariant(name, { width, height, fit, format, widths, formats }) {
   const line = document.createElement("span");
   const title = document.createElement("b");
   title.textContent = name;
   const box = [width, height].map((side) => side ?? "auto").join(" × ");
-  line.append(title, ` ${fit} ${box}${format === "keep" ? "" : `, ${format.toUpperCase()}`}`);
+  const ratio = width && height ? ` of ${width}:${height}` : "";
+  const size = widths ? `${widths.join(", ")} wide${ratio}` : box;
+  const types = (formats ?? [format]).filter((type) => type !== "keep").map((type) => `, ${type.toUpperCase()}`);
+  line.append(title, ` ${fit} ${size}${types.join("")}`);
   return line;
 }
