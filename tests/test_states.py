@@ -9,7 +9,7 @@ from typing import get_args
 import orjson
 from redis import Redis
 
-from imgsvc.domain.documents import END_EVENTS, EndEvent
+from imgsvc.domain.documents import DERIVATION_EVENTS, END_EVENTS, EndEvent
 from imgsvc.domain.states import RETRYABLE, TERMINAL, Status
 from tests.support.service import Servers
 
@@ -63,4 +63,5 @@ def test_redis_scripts_know_the_states_of_a_job(servers: Servers) -> None:
 
 def test_webhooks_have_a_name_for_each_end_of_a_job() -> None:
     assert END_EVENTS.keys() == TERMINAL
-    assert set(END_EVENTS.values()) == set(get_args(EndEvent))
+    assert DERIVATION_EVENTS.keys() == TERMINAL - {Status.CANCELLED}
+    assert {*END_EVENTS.values(), *DERIVATION_EVENTS.values()} == set(get_args(EndEvent))

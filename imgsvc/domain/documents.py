@@ -110,6 +110,24 @@ class JobError(TypedDict):
     message: Message
 
 
+class Derivation(TypedDict):
+    """The newest derivation of an upload: variants made anew, or for the first time, of its original."""
+
+    revision: Annotated[
+        int,
+        _number("Its number, which is part of the names of its files; the upload's own job counts as the first.", 2, 2),
+    ]
+    status: Annotated[Status, Described("As that of a job; the upload stays in SUCCESS.", Status.PROGRESS)]
+    variants: Annotated[list[str], Described("The variants that it makes.", ["thumbnail"])]
+    progress: Annotated[int, _number("Percent; never falls.", 60, maximum=100)]
+    step: Annotated[str | None, Described("The current step.", "encode:thumbnail")]
+    attempt: Annotated[int, _number("Times it was started.", 1)]
+    created_at: Annotated[str, _moment("When it was queued", "2026-11-25T11:00:00.000Z")]
+    started_at: Annotated[str | None, _moment("When it was first started", "2026-11-25T11:00:00.004Z")]
+    finished_at: Annotated[str | None, _moment("When it ended", None)]
+    error: Annotated[JobError | None, Described(example=None)]
+
+
 class JobStatus(TypedDict):
     """The status of a job."""
 
@@ -127,6 +145,7 @@ class JobStatus(TypedDict):
     expires_at: Annotated[str | None, _moment("When upload and files are removed", None)]
     error: Annotated[JobError | None, Described(example=None)]
     metadata: Metadata
+    derivation: Annotated[Derivation | None, Described(example=None)]
 
 
 @final
@@ -238,7 +257,9 @@ class Links(TypedDict):
 
 
 Delivery = Literal["pending", "delivered", "gave_up"]
-EndEvent = Literal["upload.succeeded", "upload.failed", "upload.cancelled"]
+EndEvent = Literal[
+    "upload.succeeded", "upload.failed", "upload.cancelled", "upload.derived", "upload.derivation_failed"
+]
 END_EVENTS: dict[Status, EndEvent] = {
     Status.SUCCESS: "upload.succeeded",
     Status.FAILURE: "upload.failed",
@@ -246,9 +267,15 @@ END_EVENTS: dict[Status, EndEvent] = {
 }
 """What a webhook calls each end of a job."""
 
+DERIVATION_EVENTS: dict[Status, EndEvent] = {
+    Status.SUCCESS: "upload.derived",
+    Status.FAILURE: "upload.derivation_failed",
+}
+"""What a webhook calls the ends of a derivation. One that its client cancelled has no event: nothing has changed."""
+
 
 class Webhook(TypedDict):
-    """The state of the delivery of the job's end."""
+    """The state of the delivery of the newest end: of the job, or of a derivation."""
 
     url: Annotated[
         str, Described("Where to.", "https://shop.example/hooks/images", format="uri", maxLength=MAX_URL_BYTES)
@@ -280,7 +307,7 @@ class Uploads(TypedDict):
 class Event(TypedDict):
     """The body of a webhook request."""
 
-    type: Annotated[EndEvent, Described("How the job ended.", "upload.succeeded")]
+    type: Annotated[EndEvent, Described("How the job, or a derivation, ended.", "upload.succeeded")]
     timestamp: Annotated[str, _moment("When it ended", "2026-11-25T10:35:00.078Z")]
     data: Upload
 

@@ -203,6 +203,12 @@ def pack(options: Options) -> dict[str, str]:
     }
 
 
+def changes_of(options: Options, wanted: Options) -> dict[str, str | None]:
+    """Returns the fields of a record in which `wanted` differs from `options`; None for those that it lacks."""
+    before, after = pack(options), pack(wanted)
+    return {name: after.get(name) for name in before | after if before.get(name) != after.get(name)}
+
+
 def unpack(row: Mapping[str, str]) -> Options:
     """Returns the options that a record keeps; those that it lacks have their defaults."""
     columns = {name: option.column or name for name, option in OPTIONS.items()}

@@ -6,7 +6,7 @@ guarantees; the methods here hand it its arguments and turn what Redis can do wr
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import astuple
 from secrets import token_hex
@@ -17,12 +17,24 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from imgsvc.domain.options import pack
+from imgsvc.domain.options import Options, changes_of, pack
 from imgsvc.domain.problems import JOB_FAILURES, CodedError
 from imgsvc.jobs import scripts
 from imgsvc.jobs.connections import Pool, is_elsewhere, is_lost, reason_of, subscribe
-from imgsvc.jobs.record import Failure, Record, Source, Submission, Success
-from imgsvc.jobs.types import Admission, Claim, Delivery, Page, Query, QueueStats, Reservation, SweepItem, WorkerInfo
+from imgsvc.jobs.record import Derived, Failure, Record, Source, Submission, Success
+from imgsvc.jobs.types import (
+    Admission,
+    Cancelled,
+    Claim,
+    Delivery,
+    Obsolete,
+    Page,
+    Query,
+    QueueStats,
+    Reservation,
+    SweepItem,
+    WorkerInfo,
+)
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import Dependency, Metrics
 from imgsvc.runtime.settings import Settings
@@ -45,7 +57,7 @@ _DEADLINE = 1.5
 
 _REPEATED = {
     *("reserve", "extend", "submit", "abort", "delete"),
-    *("renew", "progress", "set_source", "ack_sweep", "list", "stats", "echo"),
+    *("renew", "progress", "set_source", "ack_sweep", "ack_obsolete", "list", "stats", "echo"),
 }
 """Scripts that are repeated once if the answer is lost: the first call may or may not have worked."""
 
@@ -149,31 +161,48 @@ class Queue:
         """Notes what an original is that the job has fetched. False where the claim no longer owns it."""
         return bool(await self._run("set_source", claim.id, claim.token, orjson.dumps(astuple(source)), source.bytes))
 
-    async def finish(self, claim: Claim, outcome: Success | Failure) -> bool:
+    async def finish(self, claim: Claim, outcome: Success | Derived | Failure) -> bool:
         """Ends the job. False where the claim no longer owns it."""
-        status, field = ("SUCCESS", "success") if isinstance(outcome, Success) else ("FAILURE", "failure")
-        value = orjson.dumps(astuple(outcome))
+        status, field = ("FAILURE", "failure") if isinstance(outcome, Failure) else ("SUCCESS", "success")
+        value = orjson.dumps(astuple(outcome.success if isinstance(outcome, Derived) else outcome))
         args = (claim.id, claim.token, status, field, value, self._settings.record_ttl_s)
-        return bool(await self._run("finish", *args))
+        replaced = outcome.replaced if isinstance(outcome, Derived) else ()
+        return bool(await self._run("finish", *args, self._settings.replaced_ttl_s * 1000, *replaced))
 
     async def release(self, claim: Claim, delay_s: float = 0) -> bool:
         """Gives the job back. False where the claim no longer owns it."""
         return bool(await self._run("release", claim.id, claim.token, round(delay_s * 1000)))
 
-    async def cancel(self, upload_id: str, owner: str = "") -> bool | None:
-        """Ends the job as CANCELLED; its files are the caller's to clear. None where the owner has no such upload."""
-        return _known(await self._run("cancel", upload_id, owner, self._settings.record_ttl_s))
+    async def cancel(self, upload_id: str, owner: str = "") -> Cancelled | None:
+        """Ends the job, or the newest derivation, as CANCELLED; the files of a job are the caller's to clear.
+
+        None where the owner has no such upload.
+        """
+        answer = await self._run("cancel", upload_id, owner, self._settings.record_ttl_s)
+        return None if answer < 0 else Cancelled(answer)
 
     async def retry(self, upload_id: str, owner: str = "") -> Reservation | None:
         """Queues a failed or cancelled job again, unless its owner's limits refuse that as they would an upload of
         these bytes. None where the owner has no such upload.
         """
-        settings = self._settings
-        limits = (settings.max_queued, settings.rate_limit, settings.quota_bytes, settings.max_upload_bytes)
-        outcome, *wait_ms = await self._run("retry", upload_id, owner, _request_id(), *limits)
-        if outcome == b"UNKNOWN":
-            return None
-        return Reservation(Admission(outcome.decode()), upload_id, sum(wait_ms) / 1000)
+        return _reservation(upload_id, await self._run("retry", upload_id, owner, _request_id(), *self._run_limits))
+
+    async def derive(self, record: Record, wanted: Options, variants: Iterable[str]) -> Reservation | None:
+        """Queues a derivation of `record` that makes `variants` with the options `wanted`, which the upload has once it
+        has succeeded. The owner's limits count as for a retry.
+
+        CHANGED if the upload is no longer as `record` is; CONFLICT if it has not succeeded, or a derivation has not
+        ended yet. None where its owner no longer has it.
+        """
+        names, changes = orjson.dumps(list(variants)), orjson.dumps(changes_of(record.submitted, wanted))
+        args = (record.owner, _request_id(), *self._run_limits, record.version, names, changes)
+        return _reservation(record.id, await self._run("derive", record.id, *args))
+
+    async def change(self, record: Record, wanted: Options) -> Admission | None:
+        """Changes the options of an upload of which nothing is made now. Answers as `derive` does."""
+        changes = orjson.dumps(changes_of(record.submitted, wanted))
+        answer = await self._run("change", record.id, record.owner, record.version, changes)
+        return None if answer == b"UNKNOWN" else Admission(answer.decode())
 
     async def delete(self, upload_id: str, owner: str = "", *, has_files: bool = False) -> bool:
         """Deletes record and job. False if the owner has no such upload, unless it `has_files` and no record."""
@@ -193,10 +222,23 @@ class Queue:
         """
         await self._run("ack_sweep", upload_id, int(is_final))
 
+    async def obsolete(self, limit: int) -> list[Obsolete]:
+        """Files to be removed now of uploads that stay; each is the caller's for SWEEP_CLAIM_S."""
+        found = await self._run("obsolete", round(SWEEP_CLAIM_S * 1000), limit)
+        return [Obsolete(member.decode()) for member in found]
+
+    async def ack_obsolete(self, obsolete: Obsolete) -> None:
+        """Records that the files are removed. Those of a derivation are looked for again while more may be stored."""
+        await self._run("ack_obsolete", obsolete.member)
+
+    async def is_replaced(self, key: str) -> bool:
+        """Returns whether a file was replaced, and is still served until its time is over."""
+        return await self._ask(lambda: self._redis.zscore(self._name("obsolete"), key)) is not None
+
     async def claim_webhooks(self, limit: int) -> list[Delivery]:
         """Webhook deliveries that are due; each is the caller's for WEBHOOK_CLAIM_S."""
         rows = await self._run("claim_webhooks", round(WEBHOOK_CLAIM_S * 1000), limit)
-        return [Delivery(name.decode(), int(end), attempt) for name, end, attempt in rows]
+        return [Delivery(name.decode(), int(end), attempt, bool(derived)) for name, end, attempt, derived in rows]
 
     async def ack_webhook(
         self, delivery: Delivery, state: str, status: int | None, error: str | None, delay_s: float = 0
@@ -204,7 +246,7 @@ class Queue:
         """Records the outcome of a delivery; a pending one is due again. False if it was not the latest."""
         last = orjson.dumps([status, error])
         args = (delivery.id, delivery.end, delivery.attempt, state, last, round(delay_s * 1000))
-        return bool(await self._run("ack_webhook", *args))
+        return bool(await self._run("ack_webhook", *args, int(delivery.of_derivation)))
 
     async def get(self, upload_id: str) -> Record | None:
         (values,) = await self.read([upload_id])
@@ -274,6 +316,12 @@ class Queue:
         return round(self._settings.lease_s * 1000)
 
     @property
+    def _run_limits(self) -> tuple[int, int, int, int]:
+        """Those of one more run of an upload's job."""
+        settings = self._settings
+        return settings.max_queued, settings.rate_limit, settings.quota_bytes, settings.max_upload_bytes
+
+    @property
     def _reservation_ms(self) -> int:
         return round(self._settings.reservation_ttl_s * 1000)
 
@@ -319,5 +367,6 @@ def _request_id() -> str:
     return str(logs.bound("request_id") or "")
 
 
-def _known(answer: int) -> bool | None:
-    return None if answer < 0 else bool(answer)
+def _reservation(upload_id: str, answer: tuple[bytes, *tuple[int, ...]]) -> Reservation | None:
+    outcome, *wait_ms = answer
+    return None if outcome == b"UNKNOWN" else Reservation(Admission(outcome.decode()), upload_id, sum(wait_ms) / 1000)

@@ -6,17 +6,17 @@
        └────release───────┘                    │     │   (a reader still sees PROGRESS: no crash in between
     PENDING ◀──────────retry───────────────────┴─────┘    ever makes a status go backwards)
 
-A job that is still PENDING can be cancelled too. RESERVED comes before PENDING, while the body is still being
+A job that is still PENDING can be cancelled too. An upload in SUCCESS stays there; each of its derivations, one at a
+time, goes the same way beside it, and retry makes the next one of it (derivation.py). RESERVED comes before PENDING, while the body is still being
 uploaded, and ABANDONED instead of it where the upload fails; no reader ever sees either.
 The moves themselves are made in Redis, each by one Lua script beside this file.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Self, cast
+from typing import Self
 
 import orjson
 
@@ -29,11 +29,15 @@ from imgsvc.domain.picture import backdrop, file_set, main_file
 from imgsvc.domain.presets import CUSTOM
 from imgsvc.domain.problems import WARNINGS
 from imgsvc.domain.states import TERMINAL, Status
+from imgsvc.jobs.derivation import Derivation, changed
+from imgsvc.jobs.rows import integer, optional_timestamp, timestamp
+from imgsvc.jobs.webhook import Webhook
 
 _UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
-
+_REVISION = re.compile(r"\.([0-9]+)\.[a-z0-9]+$")
 
 _VISIBLE = frozenset[str](Status)
+_VERSION = ("status", "derivation", "derivation_status", "changed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class File:
         """Where it is stored: under the upload's id, by the name that its client gave the original."""
         stem = _UNSAFE.sub("_", PurePosixPath(filename).stem)
         name = self.variant if self.set_width is None else f"{self.variant}-{self.set_width}"
-        return f"{files_prefix(upload_id)}{stem}_{name}.{FORMATS[self.format].extension}"
+        revision = f".{self.revision}" if self.revision > 1 else ""
+        return f"{files_prefix(upload_id)}{stem}_{name}{revision}.{FORMATS[self.format].extension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,24 @@ class Success:
     placeholder: Placeholder | None = None
     warnings: tuple[str, ...] = ()
 
+    def after(self, derived: Self) -> Self:
+        """Returns what an upload has when its files of the variants in `derived` are replaced by those."""
+        made = {file.variant for file in derived.files}
+        files = [file for file in self.files if file.variant not in made]
+        names = list(dict.fromkeys(file.variant for file in (*self.files, *derived.files)))
+        files = sorted((*files, *derived.files), key=lambda file: names.index(file.variant))
+        warnings = tuple(dict.fromkeys((*self.warnings, *derived.warnings)))
+        placeholder = self.placeholder or derived.placeholder
+        return replace(derived, files=tuple(files), placeholder=placeholder, warnings=warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What an upload has after a derivation, and the keys of its files that no longer count."""
+
+    success: Success
+    replaced: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -115,37 +138,6 @@ class Failure:
 
     code: str
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """The webhook of a job's end, and the state of its delivery."""
-
-    url: str
-    state: documents.Delivery = "pending"
-    attempts: int = 0
-    last_status: int | None = None
-    last_error: str | None = None
-    next_at: int | None = None
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, str]) -> Self | None:
-        if "webhook" not in row:
-            return None
-        status, error = orjson.loads(row.get("webhook_last", "[null,null]"))
-        state = cast("documents.Delivery", row.get("webhook_state", "pending"))
-        attempts = int(row.get("webhook_attempts", 0))
-        return cls(row["webhook"], state, attempts, status, error, _int(row.get("webhook_next")))
-
-    def document(self) -> documents.Webhook:
-        return {
-            "url": self.url,
-            "state": self.state,
-            "attempts": self.attempts,
-            "last_status": self.last_status,
-            "last_error": self.last_error,
-            "next_at": _timestamp(self.next_at),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +161,28 @@ def files_prefix(upload_id: str) -> str:
     return f"processed/{upload_id}/"
 
 
-Outcome = Success | Failure | Postponed
+def revision_of(key: str) -> int:
+    """Returns the revision of the file at `key` (File.key)."""
+    match = _REVISION.search(key)
+    return int(match[1]) if match else 1
+
+
+Outcome = Success | Derived | Failure | Postponed
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One upload as its readers know it. Times are milliseconds since the epoch, by the clock of Redis.
 
-    `owner` is the name of the API key of its upload, "" if there was none.
+    `owner` is the name of the API key of its upload, "" if there was none. `options` are what applies now, `submitted`
+    what came with the upload. `version` is another one after each change that counts for the next (version_of).
     """
 
     id: str
     owner: str
     status: Status
     options: Options
+    submitted: Options
     url: str | None
     source: Source | None
     progress: int
@@ -195,6 +195,8 @@ class Record:
     success: Success | None
     failure: Failure | None
     webhook: Webhook | None
+    derivation: Derivation | None
+    version: str
 
     @classmethod
     def from_hash(cls, upload_id: str, values: Mapping[bytes, bytes]) -> Self | None:
@@ -208,29 +210,64 @@ class Record:
             id=upload_id,
             owner=_owner(row),
             status=Status(row["status"]),
-            options=unpack(row),
+            options=unpack(changed(row, row.get("changed"))),
+            submitted=unpack(row),
             url=row.get("url"),
             source=Source(*orjson.loads(row["source"])) if "source" in row else None,
             progress=int(row.get("progress", 0)),
             step=row.get("step"),
             attempt=int(row.get("attempt", 0)),
             created_at=int(row["created_at"]),
-            started_at=_int(row.get("started_at")),
-            finished_at=_int(row.get("finished_at")),
-            expires_at=_int(row.get("expires_at")),
+            started_at=integer(row.get("started_at")),
+            finished_at=integer(row.get("finished_at")),
+            expires_at=integer(row.get("expires_at")),
             success=_success(row.get("success")),
             failure=Failure(*orjson.loads(row["failure"])) if "failure" in row else None,
             webhook=Webhook.from_row(row),
+            derivation=Derivation.from_row(row),
+            version=" ".join(row.get(name, "") for name in _VERSION),
         )
 
     @property
-    def done(self) -> bool:
+    def has_result(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing of it will change by itself: its job has ended, and so has its newest derivation."""
+        return self.has_result and (self.derivation is None or self.derivation.done)
+
+    def derived(self, revision: int) -> Self | None:
+        """Returns the record as the derivation of this revision sees it: what to make, and since when it is tried.
+
+        None if that is not under way.
+        """
+        derivation = self.derivation
+        if derivation is None or derivation.done or derivation.revision != revision:
+            return None
+        return replace(
+            self,
+            options=replace(derivation.options, variants=derivation.variants),
+            attempt=derivation.attempt,
+            created_at=derivation.created_at,
+            started_at=derivation.started_at,
+        )
+
+    def derivation_of(self, success: Success) -> Derived:
+        """Returns the outcome of a derivation that made `success`."""
+        assert self.success, "what was not made is not derived"
+        made = {file.variant for file in success.files}
+        replaced = (file for file in self.success.files if file.variant in made)
+        return Derived(self.success.after(success), self.keys(replaced))
+
+    def keys(self, files: Iterable[File]) -> tuple[str, ...]:
+        """Returns where these files of it are stored."""
+        return tuple(file.key(self.id, self.options.filename) for file in files)
 
     @property
     def submission(self) -> Submission:
         """What it was made of."""
-        return Submission(self.id, self.options, None if self.url else self.source, self.url)
+        return Submission(self.id, self.submitted, None if self.url else self.source, self.url)
 
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms
@@ -261,11 +298,12 @@ class Record:
             "preset": self.options.preset,
             "attempt": self.attempt,
             "created_at": timestamp(self.created_at),
-            "started_at": _timestamp(self.started_at),
-            "finished_at": _timestamp(self.finished_at),
-            "expires_at": _timestamp(self.expires_at),
+            "started_at": optional_timestamp(self.started_at),
+            "finished_at": optional_timestamp(self.finished_at),
+            "expires_at": optional_timestamp(self.expires_at),
             "error": self._error(),
             "metadata": self.options.metadata,
+            "derivation": self.derivation.document() if self.derivation else None,
         }
 
     def result_document(self, urls: FileUrls) -> documents.Success | documents.Ended | documents.NotYet:
@@ -334,23 +372,10 @@ class Record:
         return {"code": self.failure.code, "message": self.failure.message} if self.failure else None
 
 
-def timestamp(ms: int) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _owner(row: Mapping[str, str]) -> str:
     """Versions before 0.1.0 have it in `belongs_to`, and in `owner` a token with a colon (common.lua)."""
     owner = row.get("owner", ":")
     return row.get("belongs_to", "") if ":" in owner else owner
-
-
-def _timestamp(ms: int | None) -> str | None:
-    return None if ms is None else timestamp(ms)
-
-
-def _int(value: str | None) -> int | None:
-    return None if value is None else int(value)
 
 
 def _success(value: str | None) -> Success | None:

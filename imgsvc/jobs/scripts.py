@@ -11,17 +11,20 @@ from redis.exceptions import NoScriptError
 
 from imgsvc.runtime.settings import Settings
 
+SHARED = ("common", "limits", "moves")
+"""What is prepended to each script."""
+
 NAMES = (
     *("reserve", "extend", "abort", "submit"),
     *("claim", "renew", "progress", "set_source", "finish", "release"),
-    *("cancel", "retry", "delete", "sweep", "ack_sweep"),
+    *("cancel", "retry", "derive", "change", "delete", "sweep", "ack_sweep", "obsolete", "ack_obsolete"),
     *("claim_webhooks", "ack_webhook", "list", "stats", "echo"),
 )
 
 NOBODY = b".probe"
 """What the probe publishes, to find out whether it may."""
 
-_OUTSIDE = {"INFO", "SELECT", "EVAL", "EVALSHA", "HGETALL", "EXISTS", "ZREM", "SUBSCRIBE", "UNSUBSCRIBE"}
+_OUTSIDE = {"INFO", "SELECT", "EVAL", "EVALSHA", "HGETALL", "EXISTS", "ZREM", "ZSCORE", "SUBSCRIBE", "UNSUBSCRIBE"}
 """Commands that are called by Python."""
 
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
@@ -40,7 +43,7 @@ class Caller(Protocol):
 def script(name: str) -> tuple[str, str]:
     """The script's text, and the hash that Redis knows it by."""
     folder = resources.files("imgsvc.jobs") / "lua"
-    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
+    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in (*SHARED, name))
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (Redis's own choice, and no secret)
 
 

@@ -1,16 +1,19 @@
 """Arguments and results of the queue: admissions, claims, deliveries, lists of uploads, and statistics."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 
 from imgsvc.domain.states import Status
 from imgsvc.jobs.record import Record
 
+_DERIVATION = re.compile(r":r(\d+):\d+$")
+
 
 class Admission(Enum):
-    """The outcome of a reservation, or of a retry: then RESERVED means queued, and CONFLICT that the job's state does
-    not allow it.
+    """The outcome of a reservation, of a retry, or of a change: then RESERVED means done or queued, CONFLICT that the
+    job's state does not allow it, and CHANGED that the upload has been changed since the caller has read it.
     """
 
     RESERVED = "RESERVED"
@@ -20,6 +23,7 @@ class Admission(Enum):
     IN_FLIGHT = "IN_FLIGHT"
     REPLAY = "REPLAY"
     CONFLICT = "CONFLICT"
+    CHANGED = "CHANGED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,14 @@ class Reservation:
     admission: Admission
     id: str
     wait_s: float = 0
+
+
+class Cancelled(IntEnum):
+    """What was cancelled; NOTHING where all had ended."""
+
+    NOTHING = 0
+    JOB = 1
+    DERIVATION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +68,21 @@ class Claim:
     def attempt(self) -> int:
         return int(self.token.rpartition(":")[2])
 
+    @property
+    def revision(self) -> int | None:
+        """That of the derivation to be made; None for the upload's own job."""
+        match = _DERIVATION.search(self.token)
+        return int(match[1]) if match else None
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt to deliver to a webhook that the upload's job ended at `end` (ms since the epoch)."""
+    """One attempt to deliver to a webhook that the upload's job, or a derivation, ended at `end` (ms since the epoch)."""
 
     id: str
     end: int
     attempt: int
+    of_derivation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +112,26 @@ class QueueStats:
     @property
     def queued(self) -> int:
         return self.waiting + self.leased + self.delayed
+
+
+@dataclass(frozen=True, slots=True)
+class Obsolete:
+    """Files to be removed of an upload that stays: the one at `key`, or those of a derivation that made nothing.
+
+    `member` is what the queue knows them by.
+    """
+
+    member: str
+
+    @property
+    def key(self) -> str | None:
+        return self.member if "/" in self.member else None
+
+    @property
+    def derivation(self) -> tuple[str, int]:
+        """The upload's id, and the revision."""
+        upload_id, revision, _ = self.member.split(":")
+        return upload_id, int(revision)
 
 
 Position = tuple[int, str]

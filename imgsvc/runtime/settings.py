@@ -281,6 +281,9 @@ class Settings(LocalSettings):
     files_ttl_s: NonNegativeInt = Field(
         0, description="Seconds that an upload and its files are kept if it has no `expires_in`. 0 means for ever."
     )
+    replaced_ttl_s: PositiveInt = Field(
+        86_400, description="Seconds that files are still served after they were replaced by a derivation."
+    )
     tombstone_ttl_s: PositiveInt = Field(3_600, description="Seconds during which DELETE may be repeated.")
     reservation_ttl_s: PositiveFloat = Field(
         30.0, description="Seconds after which an upload is removed if its API process died."

@@ -135,6 +135,10 @@ class Storage:
         """Removes everything under `prefix`, including unfinished uploads. Safe to repeat."""
         await self._clearing.clear(self._prefix + prefix)
 
+    async def keys(self, prefix: str) -> list[str]:
+        """Returns the keys of all objects under `prefix`."""
+        return [key.removeprefix(self._prefix) for key in await self._clearing.keys(self._prefix + prefix)]
+
     async def is_versioned(self) -> bool:
         """Returns whether the bucket keeps deleted objects as versions."""
         return await self._clearing.is_versioned()

@@ -37,6 +37,20 @@ class Clearing:
         else:
             await self._remove_all(prefix, self._objects, self._delete)
 
+    async def keys(self, prefix: str) -> list[str]:
+        """Returns the keys of all objects under `prefix`."""
+        found: list[str] = []
+        truncated = True
+        while truncated:
+            after: Any = {"StartAfter": found[-1]} if found else {}
+            async with self.calls.call():
+                answer = await self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **after)
+                page, truncated = _page(answer, prefix, "", "Contents")
+            if page and found and page[-1][0] <= found[-1]:
+                raise StorageError("S3 lists the same objects again: use a server that lists keys in order")
+            found.extend(key for key, _ in page)
+        return found
+
     async def abort_uploads(self, prefix: str, but: str = "") -> None:
         """Aborts unfinished uploads, except the one with the id `but`.
 

@@ -1,7 +1,8 @@
 """The sweeper: removes from storage what the queue lists as obsolete.
 
-These are uploads of API processes that died, cancelled jobs, expired files, and files that a late process may have
-stored after a DELETE. Every worker runs one; the queue gives an upload to one sweeper at a time (sweep.lua).
+These are uploads of API processes that died, cancelled jobs, expired files, files that a late process may have stored
+after a DELETE, and of uploads that stay: files that a derivation has replaced, and those of one that made nothing.
+Every worker runs one; the queue gives an upload to one sweeper at a time (sweep.lua, obsolete.lua).
 """
 
 import asyncio
@@ -10,8 +11,8 @@ import random
 from dataclasses import dataclass
 
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
-from imgsvc.jobs.record import files_prefix, original_key
-from imgsvc.jobs.types import SweepItem
+from imgsvc.jobs.record import files_prefix, original_key, revision_of
+from imgsvc.jobs.types import Obsolete, SweepItem
 from imgsvc.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class Sweeper:
             try:
                 while await self.sweep() == BATCH:
                     pass
+                while await self.sweep_obsolete() == BATCH:
+                    pass
             except QueueUnavailableError:
                 continue  # the queue logs its own outages
 
@@ -51,6 +54,36 @@ class Sweeper:
                 await self.queue.ack_sweep(upload.id)
                 cleared += 1
         return cleared
+
+    async def sweep_obsolete(self) -> int:
+        """Removes obsolete files of uploads that stay, at most one batch; returns how many entries are done."""
+        done = 0
+        for obsolete in await self.queue.obsolete(BATCH):
+            try:
+                await self._remove(obsolete)
+            except StorageError as error:
+                log.warning("%s cannot be removed now: %r", obsolete.member, error.__cause__)
+                if not await self.storage.is_there():
+                    break
+            else:
+                await self.queue.ack_obsolete(obsolete)
+                done += 1
+        return done
+
+    async def _remove(self, obsolete: Obsolete) -> None:
+        if obsolete.key:
+            await self.storage.clear(obsolete.key)
+            return
+        upload_id, revision = obsolete.derivation
+        keys = [key for key in await self.storage.keys(files_prefix(upload_id)) if revision_of(key) == revision]
+        if not keys or (record := await self.queue.get(upload_id)) is None:  # then its files are another one's to clear
+            return
+        # a worker may have come so late that the derivation was made by another one
+        kept = record.keys(record.success.files if record.success else ())
+        for key in keys:
+            if key not in kept and not await self.queue.is_replaced(key):
+                log.info("%s: removing %s", upload_id, key)
+                await self.storage.clear(key)
 
     async def _clear(self, upload: SweepItem) -> None:
         log.info("%s: clearing %s", upload.id, "all of it" if upload.with_original else "its files")

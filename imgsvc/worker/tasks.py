@@ -1,4 +1,7 @@
-"""What a job does: fetches the original, has its variants rendered, stores them, and returns the outcome."""
+"""What a job does: fetches the original, has its variants rendered, stores them, and returns the outcome.
+
+A derivation is the same with a part of the variants, and its files stand beside the others until it has succeeded.
+"""
 
 import asyncio
 import hashlib
@@ -6,7 +9,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, time
 
 from imgsvc.decoder.pool import DecoderPool, DecoderStartError
@@ -71,7 +74,9 @@ class Processor:
             record = await self.queue.get(claim.id)
         except QueueUnavailableError:
             return Postponed(_BACKOFF_S[0])
-        if record is None:
+        if record is not None and claim.revision:
+            record = record.derived(claim.revision)
+        if record is None:  # or it is no longer this claim's: then it is refused
             return Failure("source_missing", JOB_FAILURES["source_missing"])
         logs.bind(filename=record.options.filename)
         try:
@@ -89,7 +94,7 @@ class Processor:
         except QueueUnavailableError:
             return Postponed(_BACKOFF_S[0])
 
-    async def _process(self, claim: Claim, record: Record, report: Report, stopwatch: "_Stopwatch") -> Success:
+    async def _process(self, claim: Claim, record: Record, report: Report, stopwatch: "_Stopwatch") -> Outcome:
         report(5, "fetch")
         with stopwatch.step("fetch"):
             source = await self._original(claim, record)
@@ -98,10 +103,11 @@ class Processor:
             rendered = await self._render(source, record, report)
         report(90, "store")
         with stopwatch.step("store"):
-            files = await self._store(record, rendered)
+            files = await self._store(record, rendered, claim.revision or 1)
         original = rendered.original
         size = original.width, original.height
-        return Success(*size, original.frames, files, rendered.placeholder, rendered.warnings)
+        success = Success(*size, original.frames, files, rendered.placeholder, rendered.warnings)
+        return record.derivation_of(success) if claim.revision else success
 
     async def _original(self, claim: Claim, record: Record) -> bytes:
         if record.source is None and record.url is not None:
@@ -138,8 +144,8 @@ class Processor:
                 log.warning("decoder failed, trying once more: %s", error)
         return await self.decoders.render(source, record.options.variants, on_step, owner=record.owner)
 
-    async def _store(self, record: Record, rendered: Rendered) -> tuple[File, ...]:
-        files = tuple(_file(rendition) for rendition in rendered.renditions)
+    async def _store(self, record: Record, rendered: Rendered, revision: int) -> tuple[File, ...]:
+        files = tuple(replace(_file(rendition), revision=revision) for rendition in rendered.renditions)
         slots, errors = asyncio.Semaphore(_PUTS_AT_A_TIME), list[Exception]()
 
         async def put(file: File, data: bytes) -> None:

@@ -21,11 +21,12 @@ from time import time
 
 import orjson
 
-from imgsvc.domain.documents import END_EVENTS, Event
+from imgsvc.domain.documents import DERIVATION_EVENTS, END_EVENTS, Event
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.problems import CodedError
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
-from imgsvc.jobs.record import Record, timestamp
+from imgsvc.jobs.record import Record
+from imgsvc.jobs.rows import timestamp
 from imgsvc.jobs.types import Delivery
 from imgsvc.outbound import Outbound, Timeouts
 from imgsvc.runtime import logs
@@ -108,9 +109,9 @@ class WebhookSender:
         logs.bind(upload_id=delivery.id)
         try:
             record = await self.queue.get(delivery.id)
-            if record is None or record.webhook is None or record.finished_at != delivery.end:
-                return  # deleted or retried: the end no longer exists
-            reply = await self._post(record, record.webhook.url)
+            if record is None or record.webhook is None or _end(record, delivery) != delivery.end:
+                return  # deleted, retried or derived again: the end no longer exists
+            reply = await self._post(record, record.webhook.url, of_derivation=delivery.of_derivation)
             state = reply.state(delivery.attempt)
             delay_s = backoff_s(delivery.attempt, reply.retry_after_s) if state == "pending" else 0
             await self.queue.ack_webhook(delivery, state, reply.status, reply.error, delay_s)
@@ -121,8 +122,8 @@ class WebhookSender:
             return
         log.info("webhook attempt %d: %s, %s", delivery.attempt, reply.status or reply.error, state)
 
-    async def _post(self, record: Record, url: str) -> Reply:
-        message = message_of(record, self.urls)
+    async def _post(self, record: Record, url: str, *, of_derivation: bool) -> Reply:
+        message = message_of(record, self.urls, of_derivation=of_derivation)
         try:
             # redirects are not followed, and no body is read
             async with self.outbound.request(
@@ -133,15 +134,28 @@ class WebhookSender:
             return Reply(error=error.detail)
 
 
-def message_of(record: Record, urls: FileUrls) -> Message:
-    """Returns the message about a job's end; its id is unique to that end, and the same each time."""
-    assert record.finished_at is not None, "written in one step with the end"
-    body: Event = {
-        "type": END_EVENTS[record.status],
-        "timestamp": timestamp(record.finished_at),
-        "data": record.document(urls),
-    }
-    return Message(f"{record.id}_{record.finished_at}", orjson.dumps(body))
+def _end(record: Record, delivery: Delivery) -> int | None:
+    if delivery.of_derivation:
+        return record.derivation and record.derivation.finished_at
+    return record.finished_at
+
+
+def message_of(record: Record, urls: FileUrls, *, of_derivation: bool = False) -> Message:
+    """Returns the message about the end of a job, or of its newest derivation.
+
+    Its id is unique to that end, and the same each time.
+    """
+    if of_derivation and (derivation := record.derivation):
+        kind, end, name = (
+            DERIVATION_EVENTS[derivation.status],
+            derivation.finished_at,
+            f"{record.id}_r{derivation.revision}",
+        )
+    else:
+        kind, end, name = END_EVENTS[record.status], record.finished_at, record.id
+    assert end is not None, "written in one step with the end"
+    body: Event = {"type": kind, "timestamp": timestamp(end), "data": record.document(urls)}
+    return Message(f"{name}_{end}", orjson.dumps(body))
 
 
 def backoff_s(attempt: int, retry_after_s: float) -> float:

@@ -1,7 +1,6 @@
 """A TCP proxy in front of Valkey or S3, through which a test breaks the network between them and the service."""
 
 import asyncio
-import hashlib
 import math
 import random
 import re
@@ -10,9 +9,10 @@ import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from importlib import resources
 from typing import Self
 from urllib.parse import urlsplit
+
+from imgsvc.jobs import scripts
 
 _READ_BYTES = 64 * 1024
 _CLOSE_S = 1.0
@@ -54,9 +54,7 @@ NONE = Fault()
 
 def script(name: str) -> bytes:
     """What a Redis client calls a Lua script of ours by: a pattern for `on`."""
-    folder = resources.files("imgsvc.jobs") / "lua"
-    text = "\n".join((folder / f"{part}.lua").read_text() for part in ("common", name))
-    return hashlib.sha1(text.encode()).hexdigest().encode()
+    return scripts.script(name)[1].encode()
 
 
 class Proxy:

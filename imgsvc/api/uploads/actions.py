@@ -13,19 +13,20 @@ from imgsvc.api.receive.options import no_query
 from imgsvc.api.uploads.show import find, unknown_upload, upload_id_of
 from imgsvc.domain.states import RETRYABLE
 from imgsvc.jobs.record import files_prefix, original_key
-from imgsvc.jobs.types import Admission
+from imgsvc.jobs.types import Admission, Cancelled
 from imgsvc.storage import StorageError
 
 log = logging.getLogger(__name__)
 
 
 async def cancel(request: Request) -> Response:
-    """Ends the job for its readers at once, notifies its worker, and removes its files."""
+    """Ends the job, or the newest derivation, for its readers at once, notifies its worker, and removes its files."""
     no_query(request)
     services, upload_id = services_of(request), upload_id_of(request)
     cancelled = await services.queue.cancel(upload_id, owner_of(request))
     if cancelled:
         services.metrics.cancelled()
+    if cancelled is Cancelled.JOB:
         await _clear_files(upload_id, services)
     record = await find(request)
     if not cancelled:
@@ -34,7 +35,7 @@ async def cancel(request: Request) -> Response:
 
 
 async def retry(request: Request) -> Response:
-    """Queues a failed or cancelled job again, within the same limits as an upload."""
+    """Queues a failed or cancelled job or derivation again, within the same limits as an upload."""
     no_query(request)
     services = services_of(request)
     answer = await services.queue.retry(upload_id_of(request), owner_of(request))

@@ -37,7 +37,7 @@ async def result(request: Request) -> Response:
     preference = WaitPreference.of(request)
     record = await _awaited(request, preference)
     document = record.result_document(services_of(request).urls)
-    if record.done:
+    if record.has_result:
         return Document(document, headers=preference.headers)
     return Document(document, status_code=202, headers={"retry-after": "1"} | preference.headers)
 

@@ -24,12 +24,11 @@ local function adopt()
 end
 
 -- Whether a due job can be leased now, and the token of the lease that lapsed; settles those that cannot.
-local function is_ready(id)
-  local status, deliveries = unpack(redis.call('HMGET', record(id), 'status', 'deliveries'))
+local function is_ready(id, queue)
+  local deliveries = tonumber(redis.call('HGET', record(id), 'deliveries') or 0)
   local lapsed = lease_of(id)
-  deliveries = tonumber(deliveries or 0)
-  if not is_visible(status) or is_terminal(status) then
-    unqueue(id)  -- an entry without a job
+  if has_ended(id) or queue ~= queue_of(id) then
+    redis.call('ZREM', queue, id)  -- an entry without a job
     return false
   end
   if redis.call('ZSCORE', EARLIER_QUEUE, id) then  -- due later there: its worker lives
@@ -38,30 +37,53 @@ local function is_ready(id)
   end
   if not lapsed then return true end
   if deliveries >= max_deliveries then
-    finish(id, 'FAILURE', ARGV[6])
-    redis.call('HSET', record(id), 'failure', ARGV[5])
+    local job = finish(id, 'FAILURE', ARGV[6])
+    redis.call('HSET', record(id), job .. 'failure', ARGV[5])
     given_up[#given_up + 1] = id
     return false
   end
   if deliveries == 1 then return true, lapsed end
   drop_lease(id)
-  redis.call('ZADD', QUEUE, now + 1000 * 2 ^ (deliveries - 2), id)
+  redis.call('ZADD', queue, now + 1000 * 2 ^ (deliveries - 2), id)
   return false
+end
+
+-- Due jobs and derivations, at most `slots`: {id, its queue}.
+local function due()
+  local found = {}
+  for _, queue in ipairs({QUEUE, DERIVATIONS}) do
+    local rows = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, slots)
+    for at = 1, #rows, 2 do found[#found + 1] = {rows[at], queue, tonumber(rows[at + 1]), #found} end
+  end
+  table.sort(found, function(a, b)
+    if a[3] ~= b[3] then return a[3] < b[3] end
+    return a[4] < b[4]
+  end)
+  return {unpack(found, 1, math.min(slots, #found))}
+end
+
+-- Begins an attempt. Returns the token of its lease: attempts are never taken back, nor are revisions, so that it is new
+-- even if this worker had the job before.
+local function begin(id)
+  local job = job_of(id)
+  local attempt = redis.call('HINCRBY', record(id), job .. 'attempt', 1)
+  redis.call('HINCRBY', record(id), 'deliveries', 1)
+  redis.call('HSETNX', record(id), job .. 'started_at', now)
+  move(id, 'PROGRESS')
+  if job == OWN then return worker .. ':' .. attempt end
+  return table.concat({worker, 'r' .. redis.call('HGET', record(id), 'derivation'), attempt}, ':')
 end
 
 adopt()
 local claims = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, slots)) do
-  local ready, lapsed = is_ready(id)
+for _, row in ipairs(due()) do
+  local id, queue = unpack(row)
+  local ready, lapsed = is_ready(id, queue)
   if ready then
-    -- attempts are never taken back, so the token is new even if this worker had the job before
-    local token = worker .. ':' .. redis.call('HINCRBY', record(id), 'attempt', 1)
-    redis.call('HINCRBY', record(id), 'deliveries', 1)
     drop_lease(id)
+    local token = begin(id)
     redis.call('HSET', record(id), 'lease', token)
-    redis.call('HSETNX', record(id), 'started_at', now)
-    move(id, 'PROGRESS')
-    redis.call('ZADD', QUEUE, now + lease_ms, id)
+    redis.call('ZADD', queue, now + lease_ms, id)
     local request_id = redis.call('HGET', record(id), 'request_id')
     if not request_id then forget_body(id) end
     claims[#claims + 1] = {id, token, lapsed or '', request_id or ''}

@@ -10,9 +10,10 @@ if not is_visible(status) and (status or not has_files) then
   return redis.call('GET', tombstone(id)) == owner and 1 or 0
 end
 if status and owner_of(id) ~= owner then return 0 end
+local may_run = status and not has_ended(id)
 free_idempotency_key(id)
 refund(id)
-drop_webhook(id)
+for _, job in ipairs({OWN, DERIVED}) do drop_webhook(id, job) end
 unlist(id)
 redis.call('DEL', record(id))
 notify(id)
@@ -20,5 +21,5 @@ unqueue(id)
 redis.call('PUBLISH', REVOKED, id)
 redis.call('SET', tombstone(id), owner, 'EX', ttl_s)
 redis.call('ZADD', SWEEP, now_ms() + FIRST_LOOK_MS, id)
-if status and not is_terminal(status) then settle(id) end
+if may_run then settle(id) end
 return 1

@@ -19,7 +19,7 @@ local rights = {
   {'ZREMRANGEBYSCORE', LIST, 0, 0},
   {'PUBLISH', DOORBELL, NOBODY}, {'PUBLISH', REVOKED, NOBODY}, {'PUBLISH', EVENTS, NOBODY}, {'PUBLISH', ECHO, NOBODY},
 }
-for _, set in ipairs({QUEUE, SWEEP, SETTLING, WEBHOOKS, WORKERS, LIST}) do
+for _, set in ipairs({QUEUE, DERIVATIONS, SWEEP, SETTLING, OBSOLETE, WEBHOOKS[OWN], WEBHOOKS[DERIVED], WORKERS, LIST}) do
   rights[#rights + 1] = {'ZRANGEBYSCORE', set, 0, 0, 'LIMIT', 0, 1}
   rights[#rights + 1] = {'ZSCORE', set, NOBODY}
   rights[#rights + 1] = {'ZADD', set, 'XX', 0, NOBODY}

@@ -3,7 +3,8 @@
 -- ARGV: id, token, progress (0–100), step
 local id, token, progress = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not owns(id, token) then return 0 end
-local before = tonumber(redis.call('HGET', record(id), 'progress') or 0)
-redis.call('HSET', record(id), 'progress', math.max(before, progress), 'step', ARGV[4])
+local job = job_of(id)
+local before = tonumber(redis.call('HGET', record(id), job .. 'progress') or 0)
+redis.call('HSET', record(id), job .. 'progress', math.max(before, progress), job .. 'step', ARGV[4])
 notify(id)
 return 1

@@ -3,9 +3,9 @@
 -- Returns 1, or 0 if the token no longer holds the lease.
 -- ARGV: id, token, delay_ms
 local id, token, delay_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-if not owns(id, token) then return fence(id) end
+if not owns(id, token) then return fence(id, token) end
 drop_lease(id)
 redis.call('HINCRBY', record(id), 'deliveries', -1)
-redis.call('ZADD', QUEUE, now_ms() + delay_ms, id)
+redis.call('ZADD', queue_of(id), now_ms() + delay_ms, id)
 if delay_ms == 0 then redis.call('PUBLISH', DOORBELL, '') end
 return 1

@@ -10,7 +10,7 @@ local lost = {}
 for i = 3, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
   if owns(id, token) then
-    redis.call('ZADD', QUEUE, now + lease_ms, id)
+    redis.call('ZADD', queue_of(id), now + lease_ms, id)
   else
     lost[#lost + 1] = id
   end

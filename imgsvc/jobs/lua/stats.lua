@@ -6,7 +6,7 @@
 local now, lease_ms = now_ms(), tonumber(ARGV[1])
 if ARGV[2] == '1' then redis.call('ZADD', WORKERS, -now, CLOCK) end
 local waiting, leased, first = 0, 0, now
-for _, queue in ipairs({QUEUE, EARLIER_QUEUE}) do
+for _, queue in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS}) do
   waiting = waiting + redis.call('ZCOUNT', queue, '-inf', now)
   local _, since = unpack(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1))
   first = math.min(first, since or now)
@@ -16,5 +16,6 @@ for _, queue in ipairs({QUEUE, EARLIER_QUEUE}) do
 end
 return {
   waiting, leased, queued() - waiting - leased, now - first,
-  redis.call('ZCARD', WEBHOOKS), redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'),
+  redis.call('ZCARD', WEBHOOKS[OWN]) + redis.call('ZCARD', WEBHOOKS[DERIVED]),
+  redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'),
 }

@@ -17,7 +17,7 @@ local function what_to_clear(id)
   if status == 'RESERVED' then abort(id) end
   if not is_visible(status) then return 'all' end
   if tonumber(expires_at or math.huge) <= now then
-    if not is_terminal(status) then cancel(id, record_ttl_s) end
+    if not has_ended(id) then cancel(id, record_ttl_s) end
     unlist(id)
     return 'all'
   end

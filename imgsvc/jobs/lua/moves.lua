@@ -1,0 +1,96 @@
+-- The moves of an upload that several scripts make.
+
+-- Ends an upload's job for good: record, lease, queue entry and webhook delivery together. It begins with what frees
+-- memory, since from then on a Redis that is full lets a script write. Returns the job.
+local function finish(id, status, ttl_s)
+  local job = job_of(id)
+  unqueue(id)
+  drop_lease(id)
+  redis.call('HDEL', record(id), job .. 'step', 'deliveries', 'request_id')
+  refund(id)
+  redis.call('HSET', record(id), job .. 'finished_at', now_ms())
+  local ended = move(id, status)
+  redis.call('EXPIRE', record(id), ttl_s)
+  trim(ended, ttl_s)
+  if job == DERIVED and RETRYABLE[status] then discard(id, redis.call('HGET', record(id), 'derivation')) end
+  -- a client that cancels a derivation still has all that it had
+  if job == OWN or status ~= 'CANCELLED' then queue_webhook(id, job) end
+  return job
+end
+
+-- Cancels an upload's job, and notifies the worker that runs it. Returns the job.
+local function cancel(id, ttl_s)
+  local has_begun = redis.call('HEXISTS', record(id), 'attempt') == 1
+  local job = finish(id, 'CANCELLED', ttl_s)
+  if job == OWN and has_begun then settle(id) end
+  redis.call('PUBLISH', REVOKED, id)
+  return job
+end
+
+-- Admits one more run of an upload's job within its owner's limits, which are those of an upload of these bytes.
+-- Returns nil, or what a script answers then.
+local function refusal(id, max_queued, per_minute, per_day, unknown_bytes)
+  local wait_ms = take_turn(owner_of(id), per_minute)
+  if wait_ms > 0 then return {'RATE_LIMITED', wait_ms} end
+  if queued() >= max_queued then return {'OVERLOADED'} end
+  local source = redis.call('HGET', record(id), 'source')
+  wait_ms = take_bytes(id, owner_of(id), source and tonumber(source:match('^%[(%d+)')) or unknown_bytes, per_day)
+  if wait_ms > 0 then return {'QUOTA_EXCEEDED', wait_ms} end
+end
+
+-- Queues an upload's job, with all its deliveries; a derivation under a revision that none had before.
+local function run(id, request_id)
+  local job = job_of(id)
+  if job == DERIVED then
+    redis.call('HSETNX', record(id), 'derivation', 1)  -- what the upload's own job made
+    redis.call('HINCRBY', record(id), 'derivation', 1)
+    redis.call('HSET', record(id), 'derivation_created_at', now_ms())
+    redis.call('HDEL', record(id), 'derivation_attempt')
+  end
+  redis.call('HSET', record(id), job .. 'progress', 0, 'request_id', request_id)
+  redis.call('HDEL', record(id), job .. 'failure', job .. 'started_at', job .. 'finished_at')
+  move(id, 'PENDING')
+  drop_webhook(id, job)
+  redis.call('PERSIST', record(id))
+  enqueue(id)
+end
+
+local function free_idempotency_key(id)
+  local key = redis.call('HGET', record(id), 'key')
+  if key and redis.call('GET', idempotency(key)) == id then redis.call('DEL', idempotency(key)) end
+end
+
+-- Makes sure that an upload never becomes a job, and stops the one that it may have become. It stays recorded
+-- until its objects are gone from storage.
+local function abort(id)
+  free_idempotency_key(id)
+  unqueue(id)
+  drop_webhook(id, OWN)
+  recharge(id, 0)
+  unlist(id)
+  redis.call('DEL', record(id))
+  redis.call('HSET', record(id), 'status', 'ABANDONED')
+  notify(id)
+  redis.call('PUBLISH', REVOKED, id)
+  sweep_at(id, now_ms() + FIRST_LOOK_MS)
+end
+
+-- The ms from which the sweeper must look at an upload again, if ever.
+local function next_look(id)
+  local now, settled_at = now_ms(), redis.call('ZSCORE', SETTLING, id)
+  if settled_at then  -- after twice the time that it has been settling
+    return math.max(now + FIRST_LOOK_MS, math.min(tonumber(settled_at), now + 2 * (now + SETTLE_MS - settled_at)))
+  end
+  local expires_at = tonumber(redis.call('HGET', record(id), 'expires_at') or 0)
+  if expires_at > now then return expires_at end
+  local deleted_ms = redis.call('PTTL', tombstone(id))
+  return deleted_ms > 0 and now + deleted_ms
+end
+
+-- An upload's objects have been removed. The sweeper looks again while a process may still write to it.
+local function ack_sweep(id)
+  local at_ms = next_look(id)
+  redis.call('HDEL', record(id), 'sweeping')
+  if at_ms then redis.call('ZADD', SWEEP, at_ms, id) else redis.call('ZREM', SWEEP, id) end
+  if status_of(id) == 'ABANDONED' and not redis.call('ZSCORE', SETTLING, id) then redis.call('DEL', record(id)) end
+end
