@@ -6,9 +6,10 @@
        └────release───────┘                    │     │   (a reader still sees PROGRESS: no crash in between
     PENDING ◀──────────retry───────────────────┴─────┘    ever makes a status go backwards)
 
-A job that is still PENDING can be cancelled too. An upload in SUCCESS stays there; each of its derivations, one at a
-time, goes the same way beside it, and retry makes the next one of it (derivation.py). RESERVED comes before PENDING, while the body is still being
+A job that is still PENDING can be cancelled too. RESERVED comes before PENDING, while the body is still being
 uploaded, and ABANDONED instead of it where the upload fails; no reader ever sees either.
+An upload in SUCCESS stays there. Each of its derivations, one at a time, goes the same way beside it, and retry makes
+the next one of it (derivation.py).
 The moves themselves are made in Redis, each by one Lua script beside this file.
 """
 

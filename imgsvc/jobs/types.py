@@ -77,7 +77,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt to deliver to a webhook that the upload's job, or a derivation, ended at `end` (ms since the epoch)."""
+    """One attempt to deliver to a webhook that the job, or a derivation, ended at `end` (ms since the epoch)."""
 
     id: str
     end: int
