@@ -58,6 +58,7 @@ async def test_a_status_tells_the_whole_way(service: Service) -> None:
         "expires_at": None,
         "error": None,
         "metadata": {"album": "7"},
+        "derivation": None,
     }
     assert status["created_at"] <= status["started_at"] <= status["finished_at"]
     whole = (await service.client.get(f"/upload/{upload_id}")).json()
