@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from imgsvc.domain.model import Variant
 from imgsvc.domain.states import Status
+from imgsvc.jobs import derived
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue
 from imgsvc.jobs.record import Derived, Failure, File, Record, Source, Success, revision_of
 from imgsvc.jobs.types import Admission, Cancelled, Claim, Obsolete, Query, SweepItem
@@ -72,10 +73,10 @@ async def obsolete(world: World) -> list[str]:
 
 
 async def made(world: World, claim: Claim) -> Derived:
-    record = (await record_of(world, claim.id)).derived(claim.revision or 0)
+    record = derived.under_way(await record_of(world, claim.id), claim.revision or 0)
     assert record is not None
     files = tuple(replace(file, revision=claim.revision or 0) for file in NEW.files)
-    return record.derivation_of(replace(NEW, files=files))
+    return derived.outcome(record, replace(NEW, files=files))
 
 
 async def test_a_derivation_takes_the_place_of_its_variants_in_one_step(world: World) -> None:
@@ -172,7 +173,7 @@ async def test_a_derivation_that_fails_changes_nothing_and_its_retry_has_names_o
     assert await world.queue.retry(claim.id)
     again = await world.claimed()
     assert (again.revision, again.attempt) == (3, 1)
-    record = (await record_of(world, claim.id)).derived(3)
+    record = derived.under_way(await record_of(world, claim.id), 3)
     assert record
     assert (record.options.variants, record.attempt) == ((CARD,), 1), "it makes what the first one was to make"
     assert not await world.queue.finish(claim, await made(world, again)), "the first one is over"
@@ -307,11 +308,11 @@ async def test_workers_of_versions_without_derivations_find_none(world: World) -
 
 
 async def test_jobs_and_derivations_take_turns_by_their_time(world: World) -> None:
-    derived = await succeeded(world)
-    await derive(world, derived)
+    earlier = await succeeded(world)
+    await derive(world, earlier)
     await asyncio.sleep(0.002)
     later = await world.submitted()
-    assert [claim.id for claim in await world.queue.claim("w1", 1)] == [derived]
+    assert [claim.id for claim in await world.queue.claim("w1", 1)] == [earlier]
     assert [claim.id for claim in await world.queue.claim("w1", 1)] == [later]
 
 
@@ -342,9 +343,9 @@ async def test_a_derivations_end_is_delivered_beside_that_of_the_job(world: Worl
     await derive(world, upload_id)
     claim = await world.claimed()
     assert await world.queue.finish(claim, await made(world, claim))
-    of_the_job, derived = await world.queue.claim_webhooks(5)
-    assert (of_the_job.of_derivation, derived.of_derivation) == (False, True)
-    assert await world.queue.ack_webhook(derived, "delivered", 200, None)
+    of_the_job, of_the_derivation = await world.queue.claim_webhooks(5)
+    assert (of_the_job.of_derivation, of_the_derivation.of_derivation) == (False, True)
+    assert await world.queue.ack_webhook(of_the_derivation, "delivered", 200, None)
     assert await world.queue.ack_webhook(of_the_job, "gave_up", 410, None)
     webhook = (await record_of(world, upload_id)).webhook
     assert webhook

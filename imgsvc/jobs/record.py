@@ -114,16 +114,6 @@ class Success:
     placeholder: Placeholder | None = None
     warnings: tuple[str, ...] = ()
 
-    def after(self, derived: Self) -> Self:
-        """Returns what an upload has when its files of the variants in `derived` are replaced by those."""
-        made = {file.variant for file in derived.files}
-        files = [file for file in self.files if file.variant not in made]
-        names = list(dict.fromkeys(file.variant for file in (*self.files, *derived.files)))
-        files = sorted((*files, *derived.files), key=lambda file: names.index(file.variant))
-        warnings = tuple(dict.fromkeys((*self.warnings, *derived.warnings)))
-        placeholder = self.placeholder or derived.placeholder
-        return replace(derived, files=tuple(files), placeholder=placeholder, warnings=warnings)
-
 
 @dataclass(frozen=True, slots=True)
 class Derived:
@@ -237,29 +227,6 @@ class Record:
     def done(self) -> bool:
         """Whether nothing of it will change by itself: its job has ended, and so has its newest derivation."""
         return self.has_result and (self.derivation is None or self.derivation.done)
-
-    def derived(self, revision: int) -> Self | None:
-        """Returns the record as the derivation of this revision sees it: what to make, and since when it is tried.
-
-        None if that is not under way.
-        """
-        derivation = self.derivation
-        if derivation is None or derivation.done or derivation.revision != revision:
-            return None
-        return replace(
-            self,
-            options=replace(derivation.options, variants=derivation.variants),
-            attempt=derivation.attempt,
-            created_at=derivation.created_at,
-            started_at=derivation.started_at,
-        )
-
-    def derivation_of(self, success: Success) -> Derived:
-        """Returns the outcome of a derivation that made `success`."""
-        assert self.success, "what was not made is not derived"
-        made = {file.variant for file in success.files}
-        replaced = (file for file in self.success.files if file.variant in made)
-        return Derived(self.success.after(success), self.keys(replaced))
 
     def keys(self, files: Iterable[File]) -> tuple[str, ...]:
         """Returns where these files of it are stored."""

@@ -15,6 +15,7 @@ from time import perf_counter, time
 from imgsvc.decoder.pool import DecoderPool, DecoderStartError
 from imgsvc.domain.model import Rendered, Rendition
 from imgsvc.domain.problems import JOB_FAILURES, JobError
+from imgsvc.jobs import derived
 from imgsvc.jobs.queue import Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
 from imgsvc.jobs.types import Claim
@@ -75,7 +76,7 @@ class Processor:
         except QueueUnavailableError:
             return Postponed(_BACKOFF_S[0])
         if record is not None and claim.revision:
-            record = record.derived(claim.revision)
+            record = derived.under_way(record, claim.revision)
         if record is None:  # or it is no longer this claim's: then it is refused
             return Failure("source_missing", JOB_FAILURES["source_missing"])
         logs.bind(filename=record.options.filename)
@@ -107,7 +108,7 @@ class Processor:
         original = rendered.original
         size = original.width, original.height
         success = Success(*size, original.frames, files, rendered.placeholder, rendered.warnings)
-        return record.derivation_of(success) if claim.revision else success
+        return derived.outcome(record, success) if claim.revision else success
 
     async def _original(self, claim: Claim, record: Record) -> bytes:
         if record.source is None and record.url is not None:
