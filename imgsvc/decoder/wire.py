@@ -37,7 +37,15 @@ PREFIX = struct.Struct("!I")
 MAX_HEADER_BYTES = 64 * 1024
 
 DECODER_CODES = frozenset(
-    {"decode_failed", "encode_failed", "image_too_large", "too_many_frames", "unsupported_format", "decoder_oom"},
+    {
+        "crop_outside",
+        "decode_failed",
+        "encode_failed",
+        "image_too_large",
+        "too_many_frames",
+        "unsupported_format",
+        "decoder_oom",
+    },
 )
 """The error codes that a child may report; how it died is for its parent to judge."""
 

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, several, whole
+from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, record, several, whole
 
 Fit = Literal["inside", "cover", "contain", "fill"]
-Gravity = Literal["center", "top", "bottom", "left", "right", "entropy"]
+Gravity = Literal["center", "top", "bottom", "left", "right", "entropy", "attention", "focus"]
+Rotation = Literal[0, 90, 180, 270]
+Flip = Literal["h", "v"]
 FileFormat = Literal["jpeg", "webp", "avif", "png", "gif"]
 OutputFormat = Literal[FileFormat, "keep"]
 Chroma = Literal["auto", "4:2:0", "4:4:4"]
@@ -31,6 +33,51 @@ MAX_RESULTS_BYTES = 256 * 1024 * 1024
 MAX_SIDE = 8192
 _SIDE = whole(1, MAX_SIDE)
 _PAGE = whole(0, 65_535)
+_MAX_OFFSET = 65_535
+_MIN_SHARE = 0.0001  # of a side: less than a pixel of most images
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place in an upright image, as fractions (0 to 1) of its width and height."""
+
+    x: float
+    y: float
+
+
+POINT = record(Point, {"x": number(0, 1), "y": number(0, 1)})
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A rectangle of an upright original, by its top left corner and its size.
+
+    All four are fractions of the original's sides if none is larger than 1, and else whole pixels. Parts of it may lie
+    outside of the original.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def is_fraction(self) -> bool:
+        return max(self.x, self.y, self.width, self.height) <= 1
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it covers no part of any image."""
+        ends = self.x + self.width, self.y + self.height
+        return min(ends) <= 0 or (self.is_fraction and max(self.x, self.y) >= 1)
+
+
+_OFFSET_SHARE, _SIDE_SHARE = number(-1, 1), number(_MIN_SHARE, 1)
+_OFFSET_PIXELS, _SIDE_PIXELS = whole(-_MAX_OFFSET, _MAX_OFFSET), whole(1, _MAX_OFFSET)
+CROP = either(
+    record(Crop, {"x": _OFFSET_SHARE, "y": _OFFSET_SHARE, "width": _SIDE_SHARE, "height": _SIDE_SHARE}),
+    record(Crop, {"x": _OFFSET_PIXELS, "y": _OFFSET_PIXELS, "width": _SIDE_PIXELS, "height": _SIDE_PIXELS}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +111,32 @@ class Variant:
         "need both sides.",
     ] = "inside"
     gravity: Annotated[
-        Gravity,
-        one_of(Gravity),
-        "The part that a crop keeps; `entropy` is the part with the most detail.",
+        Gravity | Point,
+        either(one_of(Gravity), POINT),
+        "The part that `cover` keeps: a side, a point of the upright original, the upload's own `focus`, what people "
+        "look at (`attention`: faces, colours, contrasts), or the most detail (`entropy`).",
     ] = "center"
+    crop: Annotated[
+        Crop | None,
+        CROP,
+        "The part of the upright original that is used, before everything else: fractions of its sides, or pixels if "
+        "any number is larger than 1.",
+    ] = None
+    trim: Annotated[
+        float | None,
+        number(0, 100),
+        "Removes a border of one colour; the number is how much it may vary, in percent. 10 suits most images.",
+    ] = None
+    rotate: Annotated[Rotation, one_of(Rotation), "Degrees of rotation, clockwise."] = 0
+    flip: Annotated[Flip | None, one_of(Flip), "Mirrors the rotated image: `h` left to right, `v` top to bottom."] = (
+        None
+    )
+    padding: Annotated[
+        float,
+        either(number(0, 0.49), whole(1, 4095)),
+        "Space around the image inside of its box, filled with `background`: pixels, or a fraction of the shorter side "
+        "of the box.",
+    ] = 0.0
     format: Annotated[OutputFormat, one_of(OutputFormat), "File format; `keep` is the format of the original."] = "jpeg"
     quality: Annotated[
         int | Automatic | None,

@@ -20,7 +20,7 @@ from imgsvc.domain.model import (
     json_form,
     variant_of,
 )
-from imgsvc.domain.sets import largest_box, max_files
+from imgsvc.domain.sets import largest_box, max_files, smallest_box
 
 Preset = tuple[Variant, ...]
 Presets = Mapping[str, Preset]
@@ -238,3 +238,11 @@ def _check_together(path: str, variant: Variant) -> None:
             raise PresetError(f"{path}.{field} can be given only if format is {' or '.join(formats)}")
     if variant.page and variant.frame and variant.page != variant.frame:
         raise PresetError(f"{path}.frame must equal page if both are given: they mean the same number")
+    _check_geometry(path, variant)
+
+
+def _check_geometry(path: str, variant: Variant) -> None:
+    if variant.crop is not None and variant.crop.is_outside:
+        raise PresetError(f"{path}.crop must cover some of the image: this one lies outside of it")
+    if 2 * variant.padding >= min(side for side in smallest_box(variant) if side):
+        raise PresetError(f"{path}.padding must be less than half of the box's width and height")

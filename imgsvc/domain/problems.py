@@ -49,6 +49,7 @@ JOB_FAILURES: dict[str, str] = {
     "image_too_large": "The image or one of its variants has more pixels than this service accepts.",
     "too_many_frames": "The animation has more frames than this service accepts.",
     "unsupported_format": "The image format is not supported.",
+    "crop_outside": "A variant's crop lies outside of the image.",
     "decode_timeout": "The image took too long to decode.",
     "decoder_oom": "The image needs more memory than a decoder may use.",
     "decoder_crashed": "The decoder died on this image.",
@@ -68,6 +69,7 @@ WARNINGS: dict[str, str] = {
     "colour_assumed": "The file's colours are described in a way that can only be converted approximately.",
     "frames_cut": "The animation has more frames than this service accepts; the last ones were left out.",
     "frame_missing": "The file has fewer pages or frames than the variant asks for; its last one was taken.",
+    "crop_clipped": "A variant's crop reaches over the edge of the image; the part inside was used.",
     "animation_dropped": "All frames were asked for in a format that has only one; the first was taken.",
 }
 

@@ -1,7 +1,7 @@
 """Rules for values that clients and operators write: what is allowed, as words, as JSON Schema and as a function."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, cast, get_args
 
@@ -49,11 +49,17 @@ def number(low: float, high: float) -> Rule:
 
 
 def one_of(literal: object) -> Rule:
-    """One of the strings of a `Literal` type."""
-    choices: tuple[str, ...] = get_args(literal)
-    schema = {"type": "string", "enum": list(choices)}
-    allowed = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-    return Rule(allowed, schema, lambda value: value if value in choices else None)
+    """One of the strings or of the whole numbers of a `Literal` type."""
+    choices: Sequence[str | int] = get_args(literal)
+    kind = type(choices[0])
+    schema = {"type": "integer" if kind is int else "string", "enum": list(choices)}
+
+    def read(value: object) -> object:
+        return value if type(value) is kind and value in choices else None  # False equals 0, but is no number
+
+    listed = ", ".join(map(str, choices))
+    allowed = f"one of {listed}" if len(choices) > 1 else listed
+    return Rule(allowed, schema, read)
 
 
 def flag() -> Rule:

@@ -24,3 +24,7 @@ def box(variant: Variant, width: int) -> tuple[int, int | None]:
 def largest_box(variant: Variant) -> tuple[int | None, int | None]:
     """The box of a variant that no file of it exceeds."""
     return box(variant, variant.widths[-1]) if variant.widths else (variant.width, variant.height)
+
+
+def smallest_box(variant: Variant) -> tuple[int | None, int | None]:
+    return box(variant, variant.widths[0]) if variant.widths else (variant.width, variant.height)

@@ -6,13 +6,13 @@ larger one; a step leaves alone what is done already.
 """
 
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 
 from PIL import Image
 
-from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Placeholder, Rendered, Rendition, Variant
+from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Placeholder, Point, Rendered, Rendition, Variant
 from imgsvc.domain.problems import JobError
 from imgsvc.domain.sets import is_set, max_files
 from imgsvc.imaging.colour import WITH_ALPHA
@@ -26,14 +26,15 @@ from imgsvc.imaging.encode import (
     encode_animation,
     has_alpha,
 )
-from imgsvc.imaging.geometry import WHOLE, Placement, Size, place, turned
+from imgsvc.imaging.geometry import WHOLE, Box, Placement, Size, cropped, place, turned, turned_size
 from imgsvc.imaging.memory import BASE_BYTES, file_bytes, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.placeholder import placeholder
-from imgsvc.imaging.saliency import busiest
+from imgsvc.imaging.saliency import CHOSEN, choose
 from imgsvc.imaging.sets import members
 from imgsvc.imaging.source import ImageSource, Picture, decode, frames, open_source
 from imgsvc.imaging.steps import FINISHING, SCALING, Plan, Step
+from imgsvc.imaging.trim import around, content
 
 OnStep = Callable[[str, int, int], None]
 """Called as a step begins: its name, and how many of how many steps are done."""
@@ -75,7 +76,7 @@ def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step:
     for variant in variants:
         wanted.setdefault(variant.page or variant.frame, []).append(variant)
     opened = {number: open_source(source, limits, number) for number in wanted}
-    plans = {number: _plans(opened[number], each) for number, each in wanted.items()}
+    plans = {number: _plans(opened[number], each, _regions(opened[number], each)) for number, each in wanted.items()}
     for number in wanted:
         _check_memory(opened[number], plans[number])
     admit(max(_memory(opened[number], plans[number]) for number in wanted))
@@ -84,7 +85,7 @@ def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step:
     stand_in: Placeholder | None = None
     for number in sorted(wanted, reverse=True):
         studio = _studio(opened[number], plans[number], variants)
-        for plan in plans[number]:
+        for plan in studio.trimmed(plans[number], wanted[number]):
             on_step(f"encode:{plan.variant.name}", 1 + len(renditions), total)
             renditions.append(studio.rendition(plan))
             if sum(len(rendition.data) for rendition in renditions) > MAX_RESULTS_BYTES:
@@ -98,12 +99,30 @@ def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step:
     return Rendered(opened[0].original, in_order, stand_in, notes)
 
 
-def _plans(source: ImageSource, variants: Sequence[Variant]) -> list[Plan]:
+def _regions(source: ImageSource, variants: Sequence[Variant]) -> dict[str, Box]:
+    """The part of a picture that each variant, by its name, is made of before its border is trimmed.
+
+    Raises:
+        JobError: crop_outside.
+    """
+    regions: dict[str, Box] = {}
+    for variant in variants:
+        found = cropped(source.whole, variant.crop) if variant.crop else (WHOLE, True)
+        if found is None:
+            raise JobError("crop_outside")
+        regions[variant.name], is_all = found
+        if not is_all:
+            source.notes.add("crop_clipped")
+    return regions
+
+
+def _plans(source: ImageSource, variants: Sequence[Variant], regions: Mapping[str, Box]) -> list[Plan]:
     """What is made of one picture, the largest first; a set's formats of one width follow one another."""
     plans: dict[tuple[str, int, str], Plan] = {}
     for variant in variants:
-        for member in members(variant, source.whole):
-            plan = _plan(source, member)
+        region = regions[variant.name]
+        for member in members(variant, turned_size(source.whole, variant, region)):
+            plan = _plan(source, member, region)
             plans.setdefault((variant.name, plan.place.canvas[0], plan.format), plan)
     return sorted(plans.values(), key=lambda plan: plan.place.scaled, reverse=True)
 
@@ -112,11 +131,11 @@ def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Varia
     exif = None
     if not all(variant.strip for variant in variants):
         exif = safe_exif(source.image)
-    return _Studio(source, exif, [decode(source, _need(plans))])
+    return _Studio(source, exif, [decode(source, _need(source, plans))])
 
 
-def _plan(source: ImageSource, variant: Variant) -> Plan:
-    placed = place(source.whole, variant)
+def _plan(source: ImageSource, variant: Variant, region: Box) -> Plan:
+    placed = place(source.whole, variant, region)
     width, height = placed.canvas
     if width * height > _MAX_OUTPUT_PIXELS or max(width, height) > _MAX_OUTPUT_SIDE:
         raise JobError("image_too_large")
@@ -147,8 +166,20 @@ def _frames(source: ImageSource, pixels: int) -> int:
 
 def _memory(source: ImageSource, plans: Sequence[Plan]) -> int:
     """About how many bytes a picture, the largest of its variants and all files made of it take."""
-    files = min(MAX_RESULTS_BYTES, sum(file_bytes(plan) for plan in plans))
-    return source.decoding_bytes(_need(plans)) + max((output_bytes(plan) for plan in plans), default=0) + files
+    files = min(MAX_RESULTS_BYTES, sum(file_bytes(_at_most(source, plan)) for plan in plans))
+    largest = max((output_bytes(_at_most(source, plan)) for plan in plans), default=0)
+    return source.decoding_bytes(_need(source, plans)) + largest + files
+
+
+def _at_most(source: ImageSource, plan: Plan) -> Plan:
+    """The plan, as large as it may become: what is left when a border is trimmed may have any shape."""
+    variant = plan.variant
+    if variant.trim is None:
+        return plan
+    most = _MAX_OUTPUT_SIDE if variant.enlarge else max(*plan.place.canvas, *source.whole)
+    width = variant.width or most
+    height = min(variant.height or most, _MAX_OUTPUT_PIXELS // width)
+    return replace(plan, place=replace(plan.place, canvas=(width, height)))
 
 
 def _check_memory(source: ImageSource, plans: Sequence[Plan]) -> None:
@@ -163,12 +194,14 @@ def _check_memory(source: ImageSource, plans: Sequence[Plan]) -> None:
         raise JobError("image_too_large")
 
 
-def _need(plans: Sequence[Plan]) -> Size:
-    """The size at which the image is decoded at least.
+def _need(source: ImageSource, plans: Sequence[Plan]) -> Size:
+    """The size at which the image is decoded at least: all of it where a border is to be found to the pixel.
 
     A JPEG that is decoded at a smaller scale has been resized by its decoder with a box filter already. Twice the
     largest variant leaves our own filter enough to work with: 1.5 points of SSIMULACRA2 on photographs.
     """
+    if any(plan.variant.trim is not None for plan in plans):
+        return source.whole
     scaled = [plan.place.scaled for plan in plans] or [(float(_SMALL), float(_SMALL))]
     return ceil(_OVERSAMPLING * max(width for width, _ in scaled)), ceil(
         _OVERSAMPLING * max(height for _, height in scaled)
@@ -188,8 +221,25 @@ class _Studio:
     exif: bytes | None
     made: list[Picture]
     latest: "_Shot | None" = None
-    seen: Image.Image | None = None
-    foci: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    glances: dict[Box, Image.Image] = field(default_factory=dict[Box, Image.Image])
+    foci: dict[str, Point] = field(default_factory=dict[str, Point])
+
+    def trimmed(self, plans: list[Plan], variants: Sequence[Variant]) -> list[Plan]:
+        """The plans, made anew of what lies inside of the borders where variants ask for it.
+
+        Raises:
+            JobError: image_too_large or too_many_frames, for what that comes to.
+        """
+        if not any(plan.variant.trim is not None for plan in plans):
+            return plans
+        regions = {plan.variant.name: plan.place.region for plan in plans}
+        counts = {plan.variant.name: plan.frames for plan in plans}
+        for variant in variants:
+            if variant.trim is not None:
+                regions[variant.name] = self._content(regions[variant.name], variant.trim, counts[variant.name])
+        plans = _plans(self.source, variants, regions)
+        _check_memory(self.source, plans)
+        return plans
 
     def rendition(self, plan: Plan) -> Rendition:
         plan = self._focused(plan)
@@ -198,15 +248,15 @@ class _Studio:
         set_width = width if is_set(plan.variant) else None
         return Rendition(plan.variant.name, width, height, plan.format, data, set_width=set_width)
 
-    def glance(self) -> Image.Image:
-        """A small picture of all of it."""
+    def glance(self, region: Box = WHOLE) -> Image.Image:
+        """A small picture of a region."""
         least = self.made[-1]
-        if len(self.made) > 1 and max(least.pixels.size) <= _SMALL:
+        if region == WHOLE and len(self.made) > 1 and max(least.pixels.size) <= _SMALL:
             return least.pixels
-        if self.seen is None:
-            plan = Plan(_GLANCE, place(self.source.whole, _GLANCE), "png")
-            self.seen = _through(SCALING, self._start(plan.place), plan).pixels
-        return self.seen
+        if region not in self.glances:
+            plan = Plan(_GLANCE, place(self.source.whole, _GLANCE, region), "png")
+            self.glances[region] = _through(SCALING, self._start(plan.place), plan).pixels
+        return self.glances[region]
 
     def _still(self, plan: Plan) -> bytes:
         picture = self._finished(plan)
@@ -251,14 +301,18 @@ class _Studio:
         return self.made[0]
 
     def _focused(self, plan: Plan) -> Plan:
-        """The plan, with its crop where the picture is busiest if that is what it asks for; all of a set alike."""
-        if plan.variant.gravity != "entropy" or plan.place.box == WHOLE:
+        """The plan, with its box where the picture's content puts it if it asks for that; all of a set alike."""
+        name, gravity, region = plan.variant.name, plan.variant.gravity, plan.place.region
+        if gravity not in CHOSEN or plan.place.box == region:
             return plan
-        name = plan.variant.name
         if name not in self.foci:
-            left, top, right, bottom = plan.place.box
-            self.foci[name] = busiest(self.glance(), (right - left, bottom - top))
-        return replace(plan, place=place(self.source.whole, plan.variant, self.foci[name]))
+            self.foci[name] = choose(gravity, self.glance(region), plan.place)
+        return replace(plan, place=place(self.source.whole, plan.variant, region, self.foci[name]))
+
+    def _content(self, region: Box, tolerance: float, count: int) -> Box:
+        """What lies inside of a region's border; in any of the first `count` frames of an animation."""
+        pictures = (picture for picture, _ in frames(self.source, count)) if count > 1 else self.made[:1]
+        return around(content(picture, region, tolerance) for picture in pictures) or region
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ _CUT = {"cover", "fill"}
 def members(variant: Variant, whole: Size) -> Iterator[Variant]:
     """The variant itself, or one for each width and format of a set, the widest first.
 
-    All widths of a set show the same picture: where the image of the size `whole` is too small for some of them, and is
-    not enlarged, one file of the largest size that it has stands for them.
+    All widths of a set show the same picture: where the image, of the size `whole` when it is cropped and turned, is
+    too small for some of them, and is not enlarged, one file of the largest size that it has stands for them.
     """
     for width, height in _boxes(variant, whole):
         for fmt in variant.formats or (variant.format,):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil, floor
 
 from PIL import Image, ImageFilter
 
@@ -13,6 +14,7 @@ from imgsvc.imaging.resize import resize
 from imgsvc.imaging.source import Picture
 
 _WHITE = "#ffffff"
+_ALMOST = 1e-6  # of a pixel: what rounding may have moved an edge by
 
 _TURNS: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,23 +43,27 @@ Step = Callable[[Picture, Plan], Picture]
 def scale(picture: Picture, plan: Plan) -> Picture:
     """Cut out what is shown, and bring it to its size."""
     pixels = picture.pixels
-    size = turned(plan.place.size, picture.orientation)
+    size = turned(plan.place.size_before_turn, picture.orientation)
     if size == pixels.size and plan.place.box == WHOLE:
         return picture
-    width, height = picture.extent
-    left, top, right, bottom = geometry.stored(plan.place.box, picture.orientation)
-    box = left * width, top * height, right * width, bottom * height
-    scaled = _premultiplied(pixels, lambda pixels: resize(pixels, size, box))
+    left, top, right, bottom = _in_pixels(picture, plan.place.box)
+    if plan.place.region != WHOLE:  # or what lies beside it would shine through
+        region = _in_pixels(picture, plan.place.region)
+        x, y = floor(region[0] + _ALMOST), floor(region[1] + _ALMOST)
+        pixels = pixels.crop((x, y, ceil(region[2] - _ALMOST), ceil(region[3] - _ALMOST)))
+        left, top, right, bottom = left - x, top - y, right - x, bottom - y
+    scaled = _premultiplied(pixels, lambda pixels: resize(pixels, size, (left, top, right, bottom)))
     return replace(picture, pixels=scaled, extent=scaled.size)
 
 
 def upright(picture: Picture, _plan: Plan) -> Picture:
     """Turn and flip by the EXIF orientation."""
-    turn = _TURNS.get(picture.orientation)
-    if turn is None:
-        return picture
-    pixels = picture.pixels.transpose(turn)
-    return replace(picture, pixels=pixels, extent=pixels.size, orientation=1)
+    return replace(_transposed(picture, picture.orientation), orientation=1)
+
+
+def turn(picture: Picture, plan: Plan) -> Picture:
+    """Rotate and flip as the variant asks for."""
+    return _transposed(picture, plan.place.turn)
 
 
 def to_srgb(picture: Picture, _plan: Plan) -> Picture:
@@ -97,14 +103,28 @@ def background(picture: Picture, plan: Plan) -> Picture:
         pixels = colour.flat(pixels, fill)
     if plan.place.canvas != plan.place.size:
         canvas = Image.new("RGB", plan.place.canvas, fill) if opaque else Image.new("RGBA", plan.place.canvas)
-        canvas.paste(pixels.convert(canvas.mode), geometry.offset(plan.place, variant))
+        canvas.paste(pixels.convert(canvas.mode), plan.place.offset)
         pixels = canvas
     return replace(picture, pixels=pixels)
 
 
 # the costly steps work on few pixels: turning and converting come after the scaling
 SCALING: tuple[Step, ...] = (scale, upright, to_srgb)
-FINISHING: tuple[Step, ...] = (grayscale, blur, sharpen, background)
+FINISHING: tuple[Step, ...] = (turn, grayscale, blur, sharpen, background)
+
+
+def _in_pixels(picture: Picture, box: geometry.Box) -> geometry.Box:
+    width, height = picture.extent
+    left, top, right, bottom = geometry.stored(box, picture.orientation)
+    return left * width, top * height, right * width, bottom * height
+
+
+def _transposed(picture: Picture, orientation: int) -> Picture:
+    way = _TURNS.get(orientation)
+    if way is None:
+        return picture
+    pixels = picture.pixels.transpose(way)
+    return replace(picture, pixels=pixels, extent=pixels.size)
 
 
 def _premultiplied(pixels: Image.Image, change: Callable[[Image.Image], Image.Image]) -> Image.Image:

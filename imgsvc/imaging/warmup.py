@@ -6,7 +6,7 @@ from io import BytesIO
 from PIL import AvifImagePlugin, Image, ImageCms
 
 from imgsvc.domain.formats import FORMATS, HEIF, HEIF_READER
-from imgsvc.domain.model import Limits, Variant
+from imgsvc.domain.model import Crop, Limits, Variant
 from imgsvc.imaging.encode import OUTPUTS
 from imgsvc.imaging.render import render
 
@@ -21,6 +21,7 @@ _LIMITS = Limits(max_pixels=_SIDE**2, max_side=_SIDE, max_frames=2, max_animatio
 _VARIANTS = (
     *(Variant(f"whole_{fmt}", _SIDE, _SIDE, format=fmt, frames="all") for fmt in OUTPUTS),
     Variant("all_steps", 4, 8, fit="cover", gravity="entropy", blur=1, sharpen=1, grayscale=True, strip=False),
+    Variant("geometry", 8, 4, fit="cover", gravity="attention", crop=Crop(1, 1, 60, 50), trim=5, rotate=90, padding=1),
     Variant("small", 2, 2),
     Variant("set", 4, 3, fit="cover", widths=(2, 4), formats=("webp", "jpeg")),
 )

@@ -18,7 +18,7 @@ LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300, max_anim
 
 JPEG_ORIENTATION_TAG = 0x0112
 # How each EXIF orientation's camera stores a scene: what undoes the turn that a viewer makes
-_STORED = {
+STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -76,7 +76,7 @@ def photo(width: int = 480, height: int = 320, *, orientation: int | None = None
     image = scene(width, height)
     if orientation is None:
         return encoded(image, "JPEG", quality=95)
-    stored = image.transpose(_STORED[orientation]) if orientation in _STORED else image
+    stored = image.transpose(STORED[orientation]) if orientation in STORED else image
     return encoded(stored, "JPEG", quality=95, exif=exif(orientation))
 
 
