@@ -300,3 +300,13 @@ def test_g4_the_smallest_and_thinnest_pictures_go_through_every_step(size: tuple
         assert images.opened(rendition.data).size == (rendition.width, rendition.height)
         assert rendition.width <= 64
         assert rendition.height <= 48
+
+
+def test_a_responsive_set_is_cut_turned_and_trimmed_alike() -> None:
+    variant = Variant("set", widths=(40, 80, 400), formats=("png",), trim=2, rotate=90)
+    result = rendered(png(FRAME), variant).renditions
+    assert [(made.width, made.height) for made in result] == [(40, 90)]
+    cut = replace(variant, trim=None, crop=Crop(0.5, 0, 0.5, 1), width=1, height=1, fit="cover", gravity="attention")
+    assert [(made.width, made.height) for made in rendered(images.photo(), cut).renditions] == [
+        *((40, 40), (80, 80), (240, 240))
+    ]
