@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from PIL import Image, ImageFilter
 
 from imgsvc.domain.model import FileFormat, Variant
-from imgsvc.imaging import colour, geometry
+from imgsvc.imaging import colour, gamut, geometry
 from imgsvc.imaging.encode import has_alpha
 from imgsvc.imaging.geometry import WHOLE, Placement, turned
 from imgsvc.imaging.resize import resize
@@ -34,6 +34,10 @@ class Plan:
     format: FileFormat
     frames: int = 1
 
+    @property
+    def keeps_gamut(self) -> bool:
+        return self.variant.gamut == "keep" and self.format in gamut.FORMATS and not self.variant.grayscale
+
 
 Step = Callable[[Picture, Plan], Picture]
 
@@ -60,8 +64,11 @@ def upright(picture: Picture, _plan: Plan) -> Picture:
     return replace(picture, pixels=pixels, extent=pixels.size, orientation=1)
 
 
-def to_srgb(picture: Picture, _plan: Plan) -> Picture:
-    """Convert to the colour space that every viewer assumes of an image without a profile."""
+def colours(picture: Picture, plan: Plan) -> Picture:
+    """Convert to sRGB, which every viewer assumes of an image without a profile, or to the space that is kept."""
+    if plan.keeps_gamut:
+        pixels, profile = gamut.kept(picture.pixels, picture.profile)
+        return replace(picture, pixels=pixels, profile=profile)
     return replace(picture, pixels=colour.to_srgb(picture.pixels, picture.profile), profile=None)
 
 
@@ -92,7 +99,7 @@ def background(picture: Picture, plan: Plan) -> Picture:
     """Lay it on its background where it has one or the format wants one, then on its canvas."""
     variant, pixels = plan.variant, picture.pixels
     opaque = variant.background is not None or not has_alpha(plan.format)
-    fill = variant.background or _WHITE
+    fill = gamut.colour_in(variant.background or _WHITE, picture.profile)
     if opaque:
         pixels = colour.flat(pixels, fill)
     if plan.place.canvas != plan.place.size:
@@ -103,7 +110,7 @@ def background(picture: Picture, plan: Plan) -> Picture:
 
 
 # the costly steps work on few pixels: turning and converting come after the scaling
-SCALING: tuple[Step, ...] = (scale, upright, to_srgb)
+SCALING: tuple[Step, ...] = (scale, upright, colours)
 FINISHING: tuple[Step, ...] = (grayscale, blur, sharpen, background)
 
 

@@ -21,6 +21,7 @@ _LIMITS = Limits(max_pixels=_SIDE**2, max_side=_SIDE, max_frames=2, max_animatio
 _VARIANTS = (
     *(Variant(f"whole_{fmt}", _SIDE, _SIDE, format=fmt, frames="all") for fmt in OUTPUTS),
     Variant("all_steps", 4, 8, fit="cover", gravity="entropy", blur=1, sharpen=1, grayscale=True, strip=False),
+    *(Variant(f"wide_{fmt}", 2, 2, format=fmt, gamut="keep") for fmt in ("png", "jpeg")),
     Variant("small", 2, 2),
     Variant("set", 4, 3, fit="cover", widths=(2, 4), formats=("webp", "jpeg")),
 )
