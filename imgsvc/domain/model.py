@@ -18,6 +18,7 @@ FileFormat = Literal["jpeg", "webp", "avif", "png", "gif"]
 OutputFormat = Literal[FileFormat, "keep"]
 Chroma = Literal["auto", "4:2:0", "4:4:4"]
 Automatic = Literal["auto"]
+Gamut = Literal["srgb", "keep"]
 Frames = Literal["first", "all"]
 Isolation = Literal["image", "owner", "batch"]
 OverFrames = Literal["refuse", "cut"]
@@ -159,6 +160,12 @@ class Variant:
         flag(),
         "Whether metadata is removed; `false` keeps the metadata that is safe to publish.",
     ] = True
+    gamut: Annotated[
+        Gamut,
+        one_of(Gamut),
+        "`srgb`: colours as every viewer shows them. `keep`: colours beyond sRGB are kept, and the file has a colour "
+        "profile (not `gif`).",
+    ] = "srgb"
     frames: Annotated[
         Frames,
         one_of(Frames),

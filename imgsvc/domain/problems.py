@@ -67,6 +67,7 @@ WARNINGS: dict[str, str] = {
     "truncated": "The file ends too early or is damaged; what it lacks of the image is left blank.",
     "profile_dropped": "The file's colour profile is damaged, too large or of another colour model, and was ignored.",
     "colour_assumed": "The file's colours are described in a way that can only be converted approximately.",
+    "gamut_reduced": "Colours were to be kept, and the file's format or their description allows only some of them.",
     "frames_cut": "The animation has more frames than this service accepts; the last ones were left out.",
     "frame_missing": "The file has fewer pages or frames than the variant asks for; its last one was taken.",
     "crop_clipped": "A variant's crop reaches over the edge of the image; the part inside was used.",

@@ -1,6 +1,7 @@
 """Animated PNG, written frame by frame: Pillow's writer wants to see all frames twice."""
 
 import struct
+import zlib
 from collections.abc import Iterable
 from fractions import Fraction
 from io import BytesIO
@@ -12,11 +13,13 @@ from imgsvc.imaging import png
 _MOST = 65_535  # what a delay's numerator and denominator can be
 
 
-def written(frames: Iterable[tuple[Image.Image, int]], plays: int, level: int, exif: bytes | None) -> bytes:
+def written(
+    frames: Iterable[tuple[Image.Image, int]], plays: int, level: int, exif: bytes | None, profile: bytes | None = None
+) -> bytes:
     """The file of frames (L, LA, RGB or RGBA, all of one size), each with its duration in milliseconds.
 
     Of each frame only that part is written which differs from the one before. `level` is zlib's; `plays` of 0 is for
-    ever.
+    ever. `profile` is the ICC profile of all.
     """
     chunks: list[bytes] = []
     head, before, count, number = b"", None, 0, 0
@@ -40,7 +43,8 @@ def written(frames: Iterable[tuple[Image.Image, int]], plays: int, level: int, e
         count += 1
     control = png.chunk(b"acTL", struct.pack("!II", count, min(plays, 2**31 - 1)))
     tags = png.chunk(b"eXIf", exif.removeprefix(b"Exif\x00\x00")) if exif else b""
-    return b"".join((png.SIGNATURE, head, control, tags, *chunks, png.chunk(b"IEND", b"")))
+    colours = png.chunk(b"iCCP", b"ICC\x00\x00" + zlib.compress(profile)) if profile else b""
+    return b"".join((png.SIGNATURE, head, colours, control, tags, *chunks, png.chunk(b"IEND", b"")))
 
 
 def _still(pixels: Image.Image, level: int) -> bytes:

@@ -28,17 +28,22 @@ def to_srgb(pixels: Image.Image, profile: bytes | None) -> Image.Image:
 
     A broken profile, or one of another colour model than the pixels', counts as none.
     """
+    transform = way(profile, pixels.mode.removesuffix("A")).transform if profile else None
+    if transform is not None:
+        return through(pixels, transform)
+    return pixels.convert("RGB") if pixels.mode == "CMYK" else pixels
+
+
+def through(pixels: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    """Pixels converted by a transform, with the alpha channel that they have; grey stays grey."""
     if pixels.mode in WITH_ALPHA:
-        converted = to_srgb(pixels.convert(pixels.mode.removesuffix("A")), profile)
+        converted = through(pixels.convert(pixels.mode.removesuffix("A")), transform)
         converted.putalpha(pixels.getchannel("A"))
         return converted
-    transform = _way(profile, pixels.mode).transform if profile else None
-    if transform is not None:
-        converted = ImageCms.applyTransform(pixels, transform)
-        assert converted is not None  # None only when it converts in place
-        converted.info.clear()  # holds the sRGB profile, which a browser assumes anyway
-        return converted.convert("L") if pixels.mode == "L" else converted
-    return pixels.convert("RGB") if pixels.mode == "CMYK" else pixels
+    converted = ImageCms.applyTransform(pixels, transform)
+    assert converted is not None  # None only when it converts in place
+    converted.info.clear()  # holds the profile that it was converted to
+    return converted.convert("L") if pixels.mode == "L" else converted
 
 
 def flat(pixels: Image.Image, background: str) -> Image.Image:
@@ -53,11 +58,11 @@ def flat(pixels: Image.Image, background: str) -> Image.Image:
 
 def is_readable(profile: bytes, mode: str) -> bool:
     """Whether an ICC profile is whole, and of the colour model of pixels of this mode."""
-    return _way(profile, mode.removesuffix("A")).works
+    return way(profile, mode.removesuffix("A")).works
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class Way:
     """From a profile to sRGB. One that works without a transform is sRGB already."""
 
     works: bool
@@ -65,14 +70,15 @@ class _Way:
 
 
 @lru_cache(maxsize=2)  # an animation asks again for each frame, and making one takes milliseconds
-def _way(profile: bytes, mode: str) -> _Way:
+def way(profile: bytes, mode: str) -> Way:
+    """The way from an ICC profile to sRGB, for pixels of this mode (without alpha)."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         if mode == "RGB" and ImageCms.getProfileDescription(source).strip() in _SRGB_NAMES:
-            return _Way(works=True)
-        return _Way(True, ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB"))
+            return Way(works=True)
+        return Way(True, ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB"))
     except (ImageCms.PyCMSError, OSError):
-        return _Way(works=False)
+        return Way(works=False)
 
 
 def _scaled(image: Image.Image, levels: tuple[float, float] | None) -> Image.Image:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from typing import Any
 
 from PIL import Image, ImageFile
@@ -132,20 +133,27 @@ def has_alpha(fmt: FileFormat) -> bool:
     return fmt != _OPAQUE
 
 
-def encode(pixels: Image.Image, fmt: FileFormat, tuning: Tuning = DEFAULT, exif: bytes | None = None) -> bytes:
+def encode(
+    pixels: Image.Image,
+    fmt: FileFormat,
+    tuning: Tuning = DEFAULT,
+    exif: bytes | None = None,
+    profile: bytes | None = None,
+) -> bytes:
     """The file of `pixels` (L, RGB, or LA and RGBA where the format has alpha) in format `fmt`.
 
-    `exif` is the only metadata in it.
+    `exif` and the colour `profile` (ICC) are the only metadata in it.
     """
-    return _saved(_fit_for(fmt, pixels, dithered=True), fmt, tuning, {"exif": exif} if exif else {})
+    return _saved(_fit_for(fmt, pixels, dithered=True), fmt, tuning, _metadata(exif, profile))
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of an animation, and how long it stays, in milliseconds."""
+    """One picture of an animation, and how long it stays, in milliseconds. All of them have the same `profile`."""
 
     pixels: Image.Image
     duration_ms: int
+    profile: bytes | None = None
 
 
 def encode_animation(
@@ -162,15 +170,14 @@ def encode_animation(
         frames: `count` of them, all of one size.
         plays: how often it is shown; 0 is for ever.
     """
+    first = next(frames)
+    frames = chain((first,), frames)
     if fmt == "png":
+        shown = ((frame.pixels, frame.duration_ms) for frame in frames)
         with _failures_are_typed():
-            return apng.written(
-                ((frame.pixels, frame.duration_ms) for frame in frames), plays, _png_level(tuning), exif
-            )
+            return apng.written(shown, plays, _png_level(tuning), exif, first.profile)
     film = _Film(frames, count, fmt)
-    options: Options = {"save_all": True, "duration": film.durations}
-    if exif:
-        options["exif"] = exif
+    options: Options = {"save_all": True, "duration": film.durations, **_metadata(exif, first.profile)}
     if fmt == "gif":
         if plays != 1:  # a GIF's number counts the repeats
             options["loop"] = min(_MOST_PLAYS, max(0, plays - 1))
@@ -182,6 +189,10 @@ def encode_animation(
             options["method"] = 2  # two thirds of method 4's time, for 5 % more bytes
     data = _saved(film, fmt, tuning, options)
     return with_clear_canvas(data) if fmt == "webp" and film.transparent else data
+
+
+def _metadata(exif: bytes | None, profile: bytes | None) -> Options:
+    return {name: value for name, value in (("exif", exif), ("icc_profile", profile)) if value}
 
 
 class _Film(Image.Image):

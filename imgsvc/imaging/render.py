@@ -15,7 +15,8 @@ from PIL import Image
 from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Placeholder, Point, Rendered, Rendition, Variant
 from imgsvc.domain.problems import JobError
 from imgsvc.domain.sets import is_set, max_files
-from imgsvc.imaging.colour import WITH_ALPHA
+from imgsvc.imaging import gamut
+from imgsvc.imaging.colour import WITH_ALPHA, to_srgb
 from imgsvc.imaging.encode import (
     ANIMATED,
     KEPT_ANIMATED,
@@ -26,7 +27,7 @@ from imgsvc.imaging.encode import (
     encode_animation,
     has_alpha,
 )
-from imgsvc.imaging.geometry import WHOLE, Box, Placement, Size, cropped, place, turned, turned_size
+from imgsvc.imaging.geometry import WHOLE, Box, Size, cropped, place, turned, turned_size
 from imgsvc.imaging.memory import BASE_BYTES, file_bytes, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.placeholder import placeholder
@@ -140,6 +141,8 @@ def _plan(source: ImageSource, variant: Variant, region: Box) -> Plan:
     if width * height > _MAX_OUTPUT_PIXELS or max(width, height) > _MAX_OUTPUT_SIDE:
         raise JobError("image_too_large")
     fmt = actual_format(variant.format, source.original.format, transparent=source.opened.transparent)
+    if variant.gamut == "keep" and gamut.is_reduced(source.opened.profile, source.image.mode, fmt):
+        source.notes.add("gamut_reduced")
     if variant.frames != "all" or not source.is_animated:
         return Plan(variant, placed, fmt)
     if fmt not in ANIMATED and not (variant.format == "keep" and fmt in KEPT_ANIMATED):
@@ -252,20 +255,21 @@ class _Studio:
         """A small picture of a region."""
         least = self.made[-1]
         if region == WHOLE and len(self.made) > 1 and max(least.pixels.size) <= _SMALL:
-            return least.pixels
+            return to_srgb(least.pixels, least.profile)
         if region not in self.glances:
             plan = Plan(_GLANCE, place(self.source.whole, _GLANCE, region), "png")
-            self.glances[region] = _through(SCALING, self._start(plan.place), plan).pixels
+            self.glances[region] = _through(SCALING, self._start(plan), plan).pixels
         return self.glances[region]
 
     def _still(self, plan: Plan) -> bytes:
         picture = self._finished(plan)
-        return encode(picture.pixels, plan.format, Tuning.of(plan.variant), self._exif(plan))
+        return encode(picture.pixels, plan.format, Tuning.of(plan.variant), self._exif(plan), picture.profile)
 
     def _animation(self, plan: Plan) -> bytes:
         def shots() -> Generator[Frame]:
             for picture, duration in frames(self.source, plan.frames):
-                yield Frame(_through((*SCALING, *FINISHING), picture, plan).pixels, duration)
+                shown = _through((*SCALING, *FINISHING), picture, plan)
+                yield Frame(shown.pixels, duration, shown.profile)
 
         tuning = Tuning.of(plan.variant)
         return encode_animation(shots(), plan.frames, self.source.plays, plan.format, tuning, self._exif(plan))
@@ -281,7 +285,7 @@ class _Studio:
         return self.latest.finished(plan)
 
     def _scaled(self, plan: Plan) -> Picture:
-        picture = _through(SCALING, self._start(plan.place), plan)
+        picture = _through(SCALING, self._start(plan), plan)
         if plan.place.box == WHOLE and plan.variant.fit != "fill":
             self._keep(picture)
         return picture
@@ -291,10 +295,14 @@ class _Studio:
             self.made.pop()
         self.made.append(picture)
 
-    def _start(self, wanted: Placement) -> Picture:
-        """The smallest picture to make it from without a loss: of that very scale, or at least twice it."""
-        width, height = wanted.scaled
+    def _start(self, plan: Plan) -> Picture:
+        """The smallest picture to make it from without a loss: of that very scale, or at least twice it, and not
+        converted to sRGB already where other colours are to be kept.
+        """
+        width, height = plan.place.scaled
         for picture in reversed(self.made):
+            if plan.keeps_gamut and picture.profile is None:
+                continue
             has = turned(picture.pixels.size, picture.orientation)
             if has == (width, height) or (has[0] >= 2 * width - 1 and has[1] >= 2 * height - 1):  # sides are rounded
                 return picture
@@ -324,7 +332,8 @@ class _Shot:
     made: dict[bool, Picture] = field(default_factory=dict[bool, Picture])
 
     def is_of(self, plan: Plan) -> bool:
-        return (plan.variant.name, plan.place) == (self.plan.variant.name, self.plan.place)
+        asked, has = ((each.variant.name, each.place, each.keeps_gamut) for each in (plan, self.plan))
+        return asked == has
 
     def finished(self, plan: Plan) -> Picture:
         is_clear = self.scaled.pixels.mode in WITH_ALPHA or plan.place.canvas != plan.place.size

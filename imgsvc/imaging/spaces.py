@@ -9,6 +9,8 @@ from functools import lru_cache
 from itertools import pairwise, product
 from operator import mul
 
+from imgsvc.imaging import icc
+
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 """x and y of white, red, green and blue."""
 
@@ -31,7 +33,6 @@ _PRIMARIES: dict[int, Chromaticities] = {
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-_D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD: _Matrix = [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 _STEPS = 1024
 _GRID = 33
@@ -148,6 +149,18 @@ def of_video(primaries: int, transfer: int, *, grey: bool) -> Space | None:
     return of_code_points(primaries, 13 if transfer == _UNSAID or transfer in _CAMERAS else transfer, grey=grey)
 
 
+def display_p3() -> bytes:
+    """The profile of the space that screens of a wide gamut have."""
+    space = of_code_points(12, 13, grey=False)
+    assert space is not None
+    return space.profile
+
+
+def in_linear_srgb(column: Sequence[float]) -> list[float]:
+    """Red, green and blue of sRGB's primaries, as light, of a colour in XYZ of D50."""
+    return [sum(map(mul, row, column)) for row in _inverse(_to_xyz(SRGB))]
+
+
 @lru_cache(maxsize=8)
 def of_gamma(gamma: int | None, chromaticities: tuple[int, ...] | None, *, grey: bool) -> Space | None:
     """The space of a PNG's gAMA and cHRM, in their units of 1/100 000; None for sRGB, and for what makes no sense."""
@@ -170,15 +183,12 @@ def of_gamma(gamma: int | None, chromaticities: tuple[int, ...] | None, *, grey:
 def _profile(chromaticities: Chromaticities, curve: Curve, *, grey: bool) -> bytes:
     """An ICC profile (version 2) of a matrix and a curve, or of a curve alone for grey."""
     levels = [min(65_535, max(0, round(65_535 * curve(step / (_STEPS - 1))))) for step in range(_STEPS)]
-    trc = b"curv" + bytes(4) + struct.pack(f"!I{_STEPS}H", _STEPS, *levels)
-    tags = {b"desc": _description(b"imgsvc"), b"wtpt": _xyz(_D50), b"cprt": b"text" + bytes(4) + b"none\x00"}
+    trc = icc.curve(levels)
     if grey:
-        tags[b"kTRC"] = trc
-    else:
-        columns = zip(*_to_xyz(chromaticities), strict=True)
-        tags |= {name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)}
-        tags |= {b"rTRC": trc, b"gTRC": trc, b"bTRC": trc}
-    return _assembled(tags, b"GRAY" if grey else b"RGB ")
+        return icc.assembled({b"kTRC": trc}, b"GRAY")
+    columns = zip(*_to_xyz(chromaticities), strict=True)
+    tags = {name: icc.xyz(column) for name, column in zip(icc.COLORANTS, columns, strict=True)}
+    return icc.assembled(tags | dict.fromkeys(icc.CURVES, trc), b"RGB ")
 
 
 def _hdr_profile(chromaticities: Chromaticities, transfer: int, *, grey: bool) -> bytes:
@@ -198,13 +208,12 @@ def _hdr_profile(chromaticities: Chromaticities, transfer: int, *, grey: bool) -
     head = b"mft2" + bytes(4) + bytes((3, 3, _GRID, 0)) + head[8:]
     straight = struct.pack("!6H", *(0, 65_535) * 3)
     table = head + straight + struct.pack(f"!{len(nodes)}H", *nodes) + straight
-    tags = {b"desc": _description(b"imgsvc"), b"wtpt": _xyz(_D50), b"cprt": b"text" + bytes(4) + b"none\x00"}
-    return _assembled(tags | {b"A2B0": table}, b"RGB ", b"Lab ")
+    return icc.assembled({b"A2B0": table}, b"RGB ", b"Lab ")
 
 
 def _lab(xyz: Sequence[float]) -> tuple[int, int, int]:
     """L*a*b* in the 16 bits of ICC's version 2."""
-    x, y, z = (_cube_root(max(0.0, value / white)) for value, white in zip(xyz, _D50, strict=True))
+    x, y, z = (_cube_root(max(0.0, value / white)) for value, white in zip(xyz, icc.D50, strict=True))
     values = ((116 * y - 16) * 652.8, (500 * (x - y) + 128) * 256, (200 * (y - z) + 128) * 256)
     light, red_green, yellow_blue = (min(65_535, max(0, round(value))) for value in values)
     return light, red_green, yellow_blue
@@ -212,31 +221,6 @@ def _lab(xyz: Sequence[float]) -> tuple[int, int, int]:
 
 def _cube_root(value: float) -> float:
     return value ** (1 / 3) if value > 216 / 24_389 else (24_389 / 27 * value + 16) / 116
-
-
-def _assembled(tags: dict[bytes, bytes], kind: bytes, to: bytes = b"XYZ ") -> bytes:
-    at = 128 + 4 + 12 * len(tags)
-    table, bodies, places = struct.pack("!I", len(tags)), b"", dict[bytes, int]()
-    for name, body in tags.items():
-        if body not in places:
-            places[body] = at + len(bodies)
-            bodies += body + bytes(-len(body) % 4)
-        table += name + struct.pack("!II", places[body], len(body))
-    head = struct.pack("!I4sI4s4s4s", at + len(bodies), bytes(4), 0x02400000, b"mntr", kind, to)
-    head += struct.pack("!6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + struct.pack("!3i", *map(_s15, _D50))
-    return head + bytes(128 - len(head)) + table + bodies
-
-
-def _description(text: bytes) -> bytes:
-    return b"desc" + bytes(4) + struct.pack("!I", len(text) + 1) + text + bytes(1 + 78)
-
-
-def _xyz(value: Sequence[float]) -> bytes:
-    return b"XYZ " + bytes(4) + struct.pack("!3i", *map(_s15, value))
-
-
-def _s15(value: float) -> int:
-    return round(value * 65_536)
 
 
 def _to_xyz(chromaticities: Chromaticities) -> _Matrix:
@@ -247,7 +231,7 @@ def _to_xyz(chromaticities: Chromaticities) -> _Matrix:
     columns: _Matrix = [list(row) for row in zip(*primaries, strict=True)]
     scale = _times(_inverse(columns), [[value] for value in white])
     matrix = [[value * scale[at][0] for at, value in enumerate(row)] for row in columns]
-    seen, wanted = (_times(_BRADFORD, [[value] for value in point]) for point in (white, _D50))
+    seen, wanted = (_times(_BRADFORD, [[value] for value in point]) for point in (white, icc.D50))
     adapt = [[wanted[i][0] / seen[i][0] if i == j else 0.0 for j in range(3)] for i in range(3)]
     return _times(_times(_inverse(_BRADFORD), _times(adapt, _BRADFORD)), matrix)
 

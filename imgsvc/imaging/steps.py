@@ -7,7 +7,7 @@ from math import ceil, floor
 from PIL import Image, ImageFilter
 
 from imgsvc.domain.model import FileFormat, Variant
-from imgsvc.imaging import colour, geometry
+from imgsvc.imaging import colour, gamut, geometry
 from imgsvc.imaging.encode import has_alpha
 from imgsvc.imaging.geometry import WHOLE, Placement, turned
 from imgsvc.imaging.resize import resize
@@ -35,6 +35,10 @@ class Plan:
     place: Placement
     format: FileFormat
     frames: int = 1
+
+    @property
+    def keeps_gamut(self) -> bool:
+        return self.variant.gamut == "keep" and self.format in gamut.FORMATS and not self.variant.grayscale
 
 
 Step = Callable[[Picture, Plan], Picture]
@@ -66,8 +70,11 @@ def turn(picture: Picture, plan: Plan) -> Picture:
     return _transposed(picture, plan.place.turn)
 
 
-def to_srgb(picture: Picture, _plan: Plan) -> Picture:
-    """Convert to the colour space that every viewer assumes of an image without a profile."""
+def colours(picture: Picture, plan: Plan) -> Picture:
+    """Convert to sRGB, which every viewer assumes of an image without a profile, or to the space that is kept."""
+    if plan.keeps_gamut:
+        pixels, profile = gamut.kept(picture.pixels, picture.profile)
+        return replace(picture, pixels=pixels, profile=profile)
     return replace(picture, pixels=colour.to_srgb(picture.pixels, picture.profile), profile=None)
 
 
@@ -98,7 +105,7 @@ def background(picture: Picture, plan: Plan) -> Picture:
     """Lay it on its background where it has one or the format wants one, then on its canvas."""
     variant, pixels = plan.variant, picture.pixels
     opaque = variant.background is not None or not has_alpha(plan.format)
-    fill = variant.background or _WHITE
+    fill = gamut.colour_in(variant.background or _WHITE, picture.profile)
     if opaque:
         pixels = colour.flat(pixels, fill)
     if plan.place.canvas != plan.place.size:
@@ -109,7 +116,7 @@ def background(picture: Picture, plan: Plan) -> Picture:
 
 
 # the costly steps work on few pixels: turning and converting come after the scaling
-SCALING: tuple[Step, ...] = (scale, upright, to_srgb)
+SCALING: tuple[Step, ...] = (scale, upright, colours)
 FINISHING: tuple[Step, ...] = (turn, grayscale, blur, sharpen, background)
 
 

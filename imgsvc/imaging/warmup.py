@@ -22,6 +22,7 @@ _VARIANTS = (
     *(Variant(f"whole_{fmt}", _SIDE, _SIDE, format=fmt, frames="all") for fmt in OUTPUTS),
     Variant("all_steps", 4, 8, fit="cover", gravity="entropy", blur=1, sharpen=1, grayscale=True, strip=False),
     Variant("geometry", 8, 4, fit="cover", gravity="attention", crop=Crop(1, 1, 60, 50), trim=5, rotate=90, padding=1),
+    *(Variant(f"wide_{fmt}", 2, 2, format=fmt, gamut="keep") for fmt in ("png", "jpeg")),
     Variant("small", 2, 2),
     Variant("set", 4, 3, fit="cover", widths=(2, 4), formats=("webp", "jpeg")),
 )
