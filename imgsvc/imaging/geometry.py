@@ -145,6 +145,8 @@ def _scaled(size: Size, box: Size, variant: Variant) -> Size:
 
 def _padding(variant: Variant) -> int:
     """Pixels on each side; at least 1 pixel of the box is left."""
+    if not variant.padding:
+        return 0
     shorter = min(side for side in (variant.width, variant.height) if side)
     pad = variant.padding if variant.padding >= 1 else variant.padding * shorter
     return min(round(pad), (shorter - 1) // 2)
