@@ -3,7 +3,7 @@
 import pytest
 
 from imgsvc.domain.file_urls import FileUrls
-from imgsvc.domain.model import Placeholder, Variant
+from imgsvc.domain.model import Placeholder, Point, Variant
 from imgsvc.domain.options import Options, pack
 from imgsvc.domain.presets import CUSTOM, PRESETS, Preset
 from imgsvc.domain.problems import WARNINGS
@@ -75,6 +75,7 @@ def _submission(preset: str, variants: Preset = PRESETS["default"]) -> Submissio
             expires_in=60,
             webhook_url="https://shop.example/hook",
             filename="n\u00e4h.jpg",
+            focus=Point(0.25, 1.0),
         ),
     ],
 )

@@ -58,6 +58,7 @@ async def test_a_status_tells_the_whole_way(service: Service) -> None:
         "expires_at": None,
         "error": None,
         "metadata": {"album": "7"},
+        "focus": None,
         "derivation": None,
     }
     assert status["created_at"] <= status["started_at"] <= status["finished_at"]

@@ -128,6 +128,13 @@ class Derivation(TypedDict):
     error: Annotated[JobError | None, Described(example=None)]
 
 
+class Point(TypedDict):
+    """A place in the upright image, as fractions of its width and height."""
+
+    x: Annotated[float, Described("From the left.", 0.31, minimum=0, maximum=1)]
+    y: Annotated[float, Described("From the top.", 0.4, minimum=0, maximum=1)]
+
+
 class JobStatus(TypedDict):
     """The status of a job."""
 
@@ -145,6 +152,7 @@ class JobStatus(TypedDict):
     expires_at: Annotated[str | None, _moment("When upload and files are removed", None)]
     error: Annotated[JobError | None, Described(example=None)]
     metadata: Metadata
+    focus: Annotated[Point | None, Described("The upload's focus.", None)]
     derivation: Annotated[Derivation | None, Described(example=None)]
 
 

@@ -4,7 +4,7 @@ An option is text in a form, in a query and on the command line, and text in a r
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, get_type_hints
 
 import orjson
@@ -12,6 +12,7 @@ import orjson
 from imgsvc.domain.addresses import MAX_URL_BYTES
 from imgsvc.domain.filenames import FALLBACK, safe_filename
 from imgsvc.domain.json_input import parse
+from imgsvc.domain.model import POINT, Point
 from imgsvc.domain.presets import DEFAULT, PRESETS, Preset, PresetError, compact, expand, read, schema
 from imgsvc.domain.problems import CodedError
 from imgsvc.domain.rules import Rule, whole
@@ -80,6 +81,15 @@ def _value(rule: Rule, words: str, metavar: str) -> Option:
         return value
 
     return Option(words, metavar, rule.schema, read, _dumps, orjson.loads)
+
+
+def _record(rule: Rule, words: str, metavar: str) -> Option:
+    """An object that is kept as a dataclass; see rules.record."""
+
+    def unpack(text: str) -> object:
+        return rule.read(orjson.loads(text))
+
+    return replace(_value(rule, words, metavar), unpack=unpack)
 
 
 def _dumps(value: object) -> str:
@@ -158,9 +168,27 @@ class Options:
             maxLength=MAX_URL_BYTES,
         ),
     ] = None
+    focus: Annotated[
+        Point | None,
+        _record(
+            POINT,
+            "The point of the upright image that crops keep where a variant's gravity is `focus`, as fractions of its "
+            "width and height.",
+            '{"x": 0-1, "y": 0-1}',
+        ),
+    ] = None
     filename: Annotated[
         str, _text("Name of the file; by default its own, or the last part of its URL.", "NAME", safe_filename)
     ] = FALLBACK
+
+    @property
+    def focused_variants(self) -> Preset:
+        """The variants, with the upload's own focus where they ask for it; without one, they are as they were."""
+        if self.focus is None:
+            return self.variants
+        return tuple(
+            replace(variant, gravity=self.focus) if variant.gravity == "focus" else variant for variant in self.variants
+        )
 
 
 OPTIONS: Mapping[str, Option] = {

@@ -256,6 +256,7 @@ class Record:
         }
 
     def status_document(self) -> documents.JobStatus:
+        focus = self.options.focus
         return {
             "id": self.id,
             "task_id": self.id,
@@ -271,6 +272,7 @@ class Record:
             "expires_at": optional_timestamp(self.expires_at),
             "error": self._error(),
             "metadata": self.options.metadata,
+            "focus": {"x": focus.x, "y": focus.y} if focus else None,
             "derivation": self.derivation.document() if self.derivation else None,
         }
 

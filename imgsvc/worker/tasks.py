@@ -138,12 +138,12 @@ class Processor:
 
         for _ in range(DECODER_TRIES - 1):
             try:
-                return await self.decoders.render(source, record.options.variants, on_step, owner=record.owner)
+                return await self.decoders.render(source, record.options.focused_variants, on_step, owner=record.owner)
             except JobError as error:
                 if error.code not in _DECODER_DIED:
                     raise
                 log.warning("decoder failed, trying once more: %s", error)
-        return await self.decoders.render(source, record.options.variants, on_step, owner=record.owner)
+        return await self.decoders.render(source, record.options.focused_variants, on_step, owner=record.owner)
 
     async def _store(self, record: Record, rendered: Rendered, revision: int) -> tuple[File, ...]:
         files = tuple(replace(_file(rendition), revision=revision) for rendition in rendered.renditions)
