@@ -58,6 +58,20 @@ async def test_what_is_asked_of_the_variants_reaches_the_service(service: Servic
     assert (await service.status(told["id"]))["expires_at"] is not None
 
 
+async def test_all_files_of_a_set_are_saved_and_shown(service: Service, folder: Path) -> None:
+    variants = '{"hero": {"widths": [40, 80], "formats": ["webp", "jpeg"]}, "icon": {"width": 16}}'
+    environment = {"IMGSVC_SERVER": service.url}
+    args = ("--variants", variants, "--save", "set", "--json")
+    (told,) = (await imgsvc("upload", "photo.jpg", *args, cwd=folder, env=environment)).objects
+    names = [f"hero-{width}.{kind}" for kind in ("webp", "jpeg") for width in (40, 80)]
+    assert told["saved"] == {name: f"set/photo_{name}" for name in names} | {"icon": "set/photo_icon.jpeg"}
+    for name, path in told["saved"].items():
+        width = int(name.partition("-")[2].partition(".")[0] or 16)
+        assert images.opened((folder / path).read_bytes()).width == width
+    shown = await imgsvc("result", told["id"], cwd=folder, env=environment)
+    assert [line.split()[0] for line in shown.out.splitlines() if line[0] != " "][2:] == [*names, "icon"]
+
+
 async def test_a_file_of_many_megabytes_is_streamed(service: Service, folder: Path) -> None:
     """A file that was read whole would show in the peak of the process's memory."""
     (folder / "large.jpg").write_bytes(images.photo() + bytes(LARGE))

@@ -301,7 +301,7 @@ def done(*results: object) -> bytes:
     return orjson.dumps({"Done": {"original": orjson.loads(ORIGINAL), "results": results, "placeholder": placeholder}})
 
 
-def test_a_set_comes_in_as_many_files_as_its_image_is_wide_enough_for() -> None:
+def test_d72_a_set_comes_in_as_many_files_as_its_image_is_wide_enough_for() -> None:
     request = wire.Request(HERO, 1)
     narrow = WIDE | {"width": 32, "height": 18, "set_width": 32}
     for results in ([SMALL, WIDE], [SMALL, narrow, narrow | {"format": "jpeg"}, WIDE, WIDE | {"format": "jpeg"}]):
@@ -331,6 +331,6 @@ def test_a_set_comes_in_as_many_files_as_its_image_is_wide_enough_for() -> None:
         [SMALL, WIDE, "hero"],
     ],
 )
-def test_a_parent_believes_no_results_that_are_not_those_of_its_request(results: list[object]) -> None:
+def test_d72_a_parent_believes_no_results_that_are_not_those_of_its_request(results: list[object]) -> None:
     with pytest.raises(wire.WireError):
         wire.read_reply(done(*results), wire.Request(HERO, 1))

@@ -146,7 +146,7 @@ def test_the_main_colour_is_shown_only_where_it_does_not_shine_through(
     ],
 )
 @pytest.mark.parametrize("urls", [PUBLIC, FileUrls("/media", SECRET, 3600)], ids=["public", "signed"])
-def test_no_file_name_gets_out_of_its_url(name: str, urls: FileUrls) -> None:
+def test_h12_no_file_name_gets_out_of_its_url(name: str, urls: FileUrls) -> None:
     result = document(f"{name}.jpg", urls)
     hero = result["variants"]["hero"]
     elements = Elements(hero["html"]).found
@@ -200,7 +200,7 @@ async def test_a_set_comes_as_files_that_are_all_there(service: Service) -> None
         ),
     ],
 )
-async def test_a_set_that_is_wrong_or_too_large_is_refused_by_field(service: Service, variants: str, says: str) -> None:
+async def test_d71_a_wrong_or_too_large_set_is_refused_by_field(service: Service, variants: str, says: str) -> None:
     answer = await service.post(images.photo(), variants=variants)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_variants")
     assert says in answer.json()["detail"]

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
-from imgsvc.domain.model import Rendition, Variant
+from imgsvc.decoder.pool import DecoderError
+from imgsvc.domain.model import OutputFormat, Rendition, Variant
 from imgsvc.imaging import render
 from tests.support import images
+from tests.support.decoders import decoder_pool
 from tests.support.pixels import rendered
 
 HERO = Variant("hero", widths=(100, 200, 400), formats=("avif", "webp", "jpeg"))
@@ -149,7 +151,7 @@ def test_steps_are_counted_by_file() -> None:
     assert steps == [("decode", 0, 10), *(("encode:hero", done, 10) for done in range(1, 10))]
 
 
-def test_forty_widths_hold_no_more_pictures_than_one_variant_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_d70_forty_widths_hold_no_more_pictures_than_one_variant_does(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
 
     def counted(self: "render._Studio", picture: render.Picture) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -164,7 +166,17 @@ def test_forty_widths_hold_no_more_pictures_than_one_variant_does(monkeypatch: p
     assert most < 2.4e6  # the original, the latest, and those at most half as wide
 
 
-def test_the_files_of_an_image_are_bounded_together_while_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fmt", ["jpeg", "png"])
+async def test_d70_forty_of_the_largest_outputs_cost_their_upload_its_cpu_time_at_most(fmt: OutputFormat) -> None:
+    widths = tuple(range(8153, 8193))
+    variant = Variant("v", 1, 1, fit="fill", format=fmt, enlarge=True, widths=widths)
+    async with decoder_pool(timeout_s=1.0) as pool:
+        with pytest.raises(DecoderError, match="decode_timeout"):
+            await pool.render(images.noise(8, 8), [variant])
+        assert len((await pool.render(images.photo(), [HERO])).renditions) == 9
+
+
+def test_d73_the_files_of_an_image_are_bounded_together_while_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "MAX_RESULTS_BYTES", 200_000)
     steps: list[str] = []
     with pytest.raises(render.JobError, match="image_too_large"):

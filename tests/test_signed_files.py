@@ -1,5 +1,6 @@
 """Signed files: who was given a URL gets the file, for a while; nobody else does."""
 
+import html
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from time import time
@@ -94,6 +95,21 @@ async def test_every_url_of_a_result_is_signed_and_stays_the_same_for_a_while(si
     assert {variant["url"] for variant in result["variants"].values()} == set(result["result"].values())
     for each in result["result"].values():
         assert (await signed.client.get(each)).status_code == 200
+
+
+async def test_every_url_of_a_set_is_signed(signed: Service) -> None:
+    variants = '{"hero": {"widths": [40, 80], "formats": ["webp", "jpeg"]}}'
+    signed.client.headers.update(BEARER)
+    try:
+        result = await signed.result(await signed.upload(PHOTO, 'a "b", c.jpg', variants=variants))
+    finally:
+        del signed.client.headers["authorization"]
+    hero = result["variants"]["hero"]
+    urls = [candidate.split(" ")[0] for source in hero["sources"] for candidate in source["srcset"].split(", ")]
+    assert len({parts(url)[2] for url in urls}) == 4
+    for each in urls:
+        assert (await signed.client.get(each)).status_code == 200
+        assert html.escape(each) in hero["html"]
 
 
 @pytest.mark.parametrize("now_s", [0, 1, 1799, 1800, 5399.9, 1_800_000_000.5])

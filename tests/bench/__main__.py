@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tests.bench import pixels, quality, queue, sandbox, service, versus
+from tests.bench import pixels, quality, queue, sandbox, service, sets, versus
 
 DEFAULT = "service"
 BENCHES = {
@@ -11,6 +11,7 @@ BENCHES = {
     "peers": versus,
     "pixels": pixels,
     "quality": quality,
+    "sets": sets,
     "sandbox": sandbox,
     "queue": queue,
 }
