@@ -42,8 +42,9 @@ def document(
     options = Options(CUSTOM, (variant, Variant("icon", 32, 32)), filename=filename)
     success = Success(1600, 800, 1, tuple(files), placeholder)
     source = Source(9, "ab", "jpeg")
-    times = 1, 1, 1, None
-    record = Record("an-id", "", Status.SUCCESS, options, None, source, 100, None, 1, *times, success, None, None)
+    state = 100, None, 1, 1, 1, 1, None
+    ends = success, None, None, None, ""
+    record = Record("an-id", "", Status.SUCCESS, options, options, None, source, *state, *ends)
     return dict(record.result_document(urls))
 
 

@@ -23,7 +23,7 @@ from imgsvc.api.http.middleware import AccessLog, BasePath, Envelope, PlainPath
 from imgsvc.api.http.readiness import Health
 from imgsvc.api.receive import from_url, upload
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
-from imgsvc.api.uploads import actions, show, stream
+from imgsvc.api.uploads import actions, derive, show, stream
 from imgsvc.api.uploads import list as uploads
 from imgsvc.domain.presets import Presets
 from imgsvc.jobs.events import Events
@@ -53,6 +53,7 @@ ROUTES = [
     Route("/upload/{id}/events", stream.events, methods=["GET"]),
     Route("/upload/{id}/cancel", actions.cancel, methods=["POST"]),
     Route("/upload/{id}/retry", actions.retry, methods=["POST"]),
+    Route("/upload/{id}/variants", derive.variants, methods=["POST"]),
     Route("/uploads", uploads.uploads, methods=["GET"]),
     Route("/presets", service.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),

@@ -91,6 +91,15 @@ def read(where: str, written: object) -> Preset:
     if not isinstance(written, dict) or not 1 <= len(written) <= MAX_VARIANTS:
         raise PresetError(f"{where} must have 1 to {MAX_VARIANTS} variants, each a name with a table of fields")
     preset = tuple(_variant(where, name, values) for name, values in cast("dict[str, object]", written).items())
+    return check_files(where, preset)
+
+
+def check_files(where: str, preset: Preset) -> Preset:
+    """Returns the preset.
+
+    Raises:
+        PresetError: it makes too many files.
+    """
     if (files := max_files(preset)) > MAX_FILES:
         most = max(preset, key=lambda variant: max_files((variant,)))
         raise PresetError(

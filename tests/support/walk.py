@@ -98,6 +98,7 @@ async def _jobs(service: Service) -> None:
     await until(expired)
     await around(passing)
     await _events(service, good)
+    await _derivations(service, good, bad)
     await service.client.get("/uploads")
     await service.client.get("/uploads", params={"status": "SUCCESS", "limit": 1})
     await service.client.get("/uploads", params={"cursor": "made up"})
@@ -108,6 +109,20 @@ async def _jobs(service: Service) -> None:
     await service.client.delete(f"/upload/{good}")
     await service.client.delete(f"/upload/{uuid4()}")
     await around(str(uuid4()))
+
+
+async def _derivations(service: Service, good: str, bad: str) -> None:
+    post = service.client.post
+    for upload_id, body in (
+        *((good, refused) for refused in ({"preset": "none"}, {"variants": {}}, {"preset": "default", "only": []}, [])),
+        *((upload_id, {"preset": "default", "only": ["thumbnail"]}) for upload_id in (bad, str(uuid4()), good)),
+    ):
+        await post(f"/upload/{upload_id}/variants", json=body)
+    for path in ("/status?wait=30", "/result", ""):
+        await service.client.get(f"/upload/{good}{path}")
+    await post(f"/upload/{good}/variants", json={"preset": "default", "other": 1})
+    await post(f"/upload/{good}/variants", content=b"{}", headers={"content-type": "text/plain"})
+    await post(f"/upload/{good}/variants", json={"preset": "x" * 40_000})
 
 
 async def _events(service: Service, ended: str) -> None:

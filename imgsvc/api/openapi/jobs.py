@@ -20,6 +20,7 @@ def paths() -> Json:
         "/upload/{id}/events": {**one, "get": _events()},
         "/upload/{id}/cancel": {**one, "post": _cancel()},
         "/upload/{id}/retry": {**one, "post": _retry()},
+        "/upload/{id}/variants": {**one, "post": _derive()},
     }
 
 
@@ -111,7 +112,8 @@ def _cancel() -> Json:
         _TAG,
         "cancel_upload",
         "Cancel a job",
-        "Immediately, in any state; its files are removed. A job that has ended cannot be cancelled.",
+        "Immediately, in any state; its files are removed. A job that has ended cannot be cancelled. Of an upload that "
+        "has succeeded, its newest derivation is cancelled, and nothing else changes.",
         answers={200: answer("It is cancelled.", json("JobStatus"))},
         refusals=("unknown_field", "conflict", *_LOST),
     )
@@ -122,7 +124,37 @@ def _retry() -> Json:
         _TAG,
         "retry_upload",
         "Retry a job",
-        "Runs a job again that failed or was cancelled, with the stored original. Counts as an upload of these bytes.",
+        "Runs a job again that failed or was cancelled, with the stored original. Counts as an upload of these bytes. "
+        "Of an upload that has succeeded, it is the newest derivation that is made again, under another revision.",
         answers={202: answer("It is queued again.", json("JobStatus"))},
         refusals=("unknown_field", "conflict", "rate_limited", "quota_exceeded", *_LOST),
+    )
+
+
+_REFUSED_DERIVATIONS = ("conflict", "rate_limited", "quota_exceeded", *_LOST)
+
+
+def _derive() -> Json:
+    return operation(
+        _TAG,
+        "derive_variants",
+        "Make variants of a stored original",
+        "Variants are made anew, or for the first time. The upload stays in SUCCESS, and its files are served until all "
+        "new ones are there; then they take the place of those of the same names in one step, and the other variants "
+        "stay. The status tells how far it is (`derivation`), and `wait` and events follow it. One that fails changes "
+        "nothing. Counts as an upload of these bytes.\n\n"
+        "The names of its files have its revision, so that a name never stands for another content. What was replaced "
+        "is still served for a day, unless the operator has set another time.",
+        body={"required": True, "content": json("Derive")},
+        answers={202: answer("It is queued.", json("JobStatus"))},
+        refusals=(
+            "malformed_body",
+            "upload_too_large",
+            "unsupported_media_type",
+            "unknown_field",
+            "invalid_field",
+            "invalid_preset",
+            "invalid_variants",
+            *_REFUSED_DERIVATIONS,
+        ),
     )

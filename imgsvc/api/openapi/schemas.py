@@ -6,7 +6,7 @@ from typing import Any
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.documents import documents
 from imgsvc.api.openapi.parts import Json, schema
-from imgsvc.domain.options import FORM_FIELDS, OPTIONS
+from imgsvc.domain.options import EXCLUSIVE, FORM_FIELDS, OPTIONS
 from imgsvc.domain.presets import DEFAULT
 from imgsvc.domain.presets import schema as variants_schema
 
@@ -51,6 +51,22 @@ def _inputs(presets: Collection[str]) -> Json:
         },
         "Preset": _text(
             "A named set of variants; `GET /presets` has them in full.", enum=list(presets), default=DEFAULT
+        ),
+        "Derive": _object(
+            "Variants to make of a stored original: those of a preset, or these.",
+            {
+                **{name: OPTION_SCHEMAS[name] for name in EXCLUSIVE},
+                "only": {
+                    "type": "array",
+                    "description": "Names of those to make; by default all of them.",
+                    "items": {"type": "string"},
+                    "minItems": 1,
+                },
+            },
+            optional=(*EXCLUSIVE, "only"),
+            oneOf=[{"required": [name]} for name in EXCLUSIVE],
+            additionalProperties=False,
+            examples=[{"preset": "default", "only": ["thumbnail"]}],
         ),
         "UploadForm": _object(
             "A form with one file; its fields may stand before or after it.",

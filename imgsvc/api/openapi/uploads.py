@@ -5,7 +5,7 @@ from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import JSON, Json, answer, binary, json, parameter, schema
 from imgsvc.api.openapi.schemas import OPTION_SCHEMAS
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
-from imgsvc.api.receive.from_url import MAX_BODY_BYTES
+from imgsvc.api.receive.json_body import MAX_BODY_BYTES
 from imgsvc.api.uploads.list import LIMIT
 from imgsvc.domain.documents import MAX_PAGE
 from imgsvc.domain.formats import FORMATS
@@ -34,6 +34,7 @@ _THEN = {
         "upload": "get_upload",
         "cancel": "cancel_upload",
         "retry": "retry_upload",
+        "variants": "derive_variants",
         "delete": "delete_upload",
     }.items()
 }

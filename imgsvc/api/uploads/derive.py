@@ -1,0 +1,99 @@
+"""`POST /upload/{id}/variants`: variants made anew, or for the first time, of the stored original."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgsvc.api.http.context import Document, Services, services_of
+from imgsvc.api.http.errors import RETRY_ADVICE, ProblemError
+from imgsvc.api.receive.admission import check_limits
+from imgsvc.api.receive.json_body import check_members, json_object, texts_of
+from imgsvc.api.receive.options import options_of
+from imgsvc.api.uploads.show import find, unknown_upload
+from imgsvc.domain.options import Options
+from imgsvc.domain.presets import Preset, PresetError, check_files
+from imgsvc.domain.states import Status
+from imgsvc.jobs.record import Record
+from imgsvc.jobs.types import Admission
+
+_TRIES = 3
+_MEMBERS = {"preset", "variants", "only"}
+_EXAMPLE = '{"preset": "default"}'
+
+Wanted = Callable[[Options], tuple[Options, Collection[str]]]
+"""Returns what an upload's options shall be, and the names of the variants to make for that."""
+
+
+async def variants(request: Request) -> Response:
+    """Queues a derivation. Its variants take the place of those of the same names; the upload's others stay."""
+    document = await json_object(request, _EXAMPLE)
+    asked = await _asked(document, services_of(request))
+
+    def wanted(options: Options) -> tuple[Options, Collection[str]]:
+        made = {variant.name: variant for variant in asked}
+        whole = {variant.name: variant for variant in options.variants} | made
+        return replace(options, variants=_checked(tuple(whole.values()))), made
+
+    return await derive(request, wanted)
+
+
+async def derive(request: Request, wanted: Wanted) -> Response:
+    """Answers 202 when the derivation is queued, or 200 where nothing has to be made."""
+    services = services_of(request)
+    for _ in range(_TRIES):
+        record = await find(request)
+        options, names = wanted(record.options)
+        admission = await _queued(services, record, options, names)
+        if admission is not Admission.CHANGED:
+            break
+    else:
+        raise ProblemError("conflict", f"The upload is being changed by others. {RETRY_ADVICE}")
+    if admission is Admission.CONFLICT:
+        raise _conflict(record)
+    return Document((await find(request)).status_document(), status_code=202 if names else 200)
+
+
+async def _queued(services: Services, record: Record, options: Options, names: Collection[str]) -> Admission:
+    if not names:
+        if options == record.options:
+            return Admission.RESERVED
+        admission = await services.queue.change(record, options)
+    else:
+        reservation = await services.queue.derive(record, options, names)
+        if reservation and reservation.admission is not Admission.CONFLICT:
+            check_limits(services, reservation)
+        admission = reservation and reservation.admission
+    if admission is None:
+        raise unknown_upload()
+    return admission
+
+
+def _conflict(record: Record) -> ProblemError:
+    if record.status is not Status.SUCCESS:
+        return ProblemError("conflict", f"The job is in {record.status}. Wait until it has succeeded.")
+    return ProblemError("conflict", "A derivation of this upload has not ended. Wait for it, or cancel it.")
+
+
+async def _asked(document: dict[str, Any], services: Services) -> Preset:
+    """Returns the variants that a body asks for: those of `only`, of the preset or of its own."""
+    check_members(document, _MEMBERS, "a derivation")
+    only = document.pop("only", None)
+    if not document:
+        raise ProblemError("invalid_variants", "Send 'preset' or 'variants': what to make.")
+    found = (await options_of(texts_of(document), services)).variants
+    if only is None:
+        return found
+    names = [variant.name for variant in found]
+    if not isinstance(only, list) or not only or not all(name in names for name in only):
+        raise ProblemError("invalid_field", f"'only' must be a list of names, of {', '.join(names)}.")
+    return tuple(variant for variant in found if variant.name in only)
+
+
+def _checked(preset: Sequence[Any]) -> Preset:
+    try:
+        return check_files("the upload's variants", tuple(preset))
+    except PresetError as error:
+        raise ProblemError("invalid_variants", f"{error}.") from None
