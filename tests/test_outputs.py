@@ -5,8 +5,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
+from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import FileFormat, Limits, Variant
 from imgsvc.domain.problems import JobError
 from imgsvc.imaging.encode import OUTPUTS, Frame, encode, encode_animation
@@ -84,6 +85,23 @@ def test_d45_what_a_variant_takes_is_asked_for_before_a_pixel_is_decoded(fmt: Fi
     asked = asked_for(TINY, enlarged(fmt, side))
     assert asked >= side * side * 8, "its pixels, what a step makes of them, and the encoder"
     assert asked_for(TINY, enlarged(fmt, 64)) < 1_000_000
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_d45_a_picture_is_decoded_once_and_not_before_there_is_room(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = images.encoded(images.scene(64, 64), name.upper())
+    decodings: list[str] = []
+    load = ImageFile.ImageFile.load
+
+    def counted(image: ImageFile.ImageFile) -> object:
+        decodings.extend([name] if image.tile else [])
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", counted)
+    asked_for(source, Variant("small", 32, 32))
+    assert decodings == []
+    rendered(source, Variant("small", 32, 32), replace(Variant("kept", 16, 16), strip=False))
+    assert len(decodings) <= 1
 
 
 @pytest.mark.parametrize(

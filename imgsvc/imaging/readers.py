@@ -141,6 +141,7 @@ def _open_png(data: bytes, limits: Limits) -> Opened:
     check_size(parsed.size, limits)
     file, notes = parsed.still(), Notes()
     image = _pillow("PNG", file)
+    image.info.setdefault("exif", b"")  # Pillow would decode all pixels to look for tags behind them
     open_ = partial(_pillow, "PNG")
 
     def decoded(file: bytes) -> Image.Image:
