@@ -23,7 +23,8 @@ from imgsvc.decoder import wire
 from imgsvc.decoder.pipes import PIPE_BYTES
 from imgsvc.decoder.pool import DecoderError, DecoderPool
 from imgsvc.decoder.process import Decoder
-from imgsvc.domain.model import MAX_RESULTS_BYTES, Isolation, Rendered, Variant
+from imgsvc.domain.model import MAX_FILES, MAX_RESULTS_BYTES, Isolation, Original, Placeholder, Rendered, Variant
+from imgsvc.domain.problems import WARNINGS
 from imgsvc.runtime.settings import MIB
 from tests.support import images
 from tests.support.decoders import VARIANTS, children_of, code_of, hostile_pool, needs_linux, works
@@ -308,6 +309,17 @@ def test_d72_a_set_comes_in_as_many_files_as_its_image_is_wide_enough_for() -> N
         reply = wire.read_reply(done(*results), request)
         assert isinstance(reply, wire.Done)
         assert [result.variant for result in reply.results] == [result["variant"] for result in results]
+
+
+def test_the_most_files_with_the_longest_names_fit_into_one_message() -> None:
+    name = "v" * 40
+    widths = tuple(range(8193 - MAX_FILES, 8193))
+    sources = tuple(Variant(name, page=page, widths=widths, background="#ffffff") for page in range(10))
+    results = [wire.Result(name, 8192, 8192, "jpeg", 2**28, 100, False, 8192)] * MAX_FILES
+    placeholder = Placeholder("A" * 60, "#000000")
+    done = wire.Done(Original(8192, 8192, "jpeg", 1), tuple(results), placeholder, tuple(WARNINGS))
+    for message in (wire.Request(sources, 2**31), done):
+        assert len(wire.frame(message)) < wire.MAX_HEADER_BYTES / 2
 
 
 @pytest.mark.parametrize(

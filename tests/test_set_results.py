@@ -1,18 +1,19 @@
 """What a responsive set is answered as: its files by format, and HTML that is right whatever the file's name."""
 
 import re
+from dataclasses import astuple
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import orjson
 import pytest
 
 from imgsvc.domain.file_urls import FileUrls, Verdict, verify
 from imgsvc.domain.model import Placeholder, Variant
-from imgsvc.domain.options import Options
+from imgsvc.domain.options import Options, pack
 from imgsvc.domain.presets import CUSTOM
-from imgsvc.domain.states import Status
-from imgsvc.jobs.record import File, Record, Source, Success
+from imgsvc.jobs.record import File, Record
 from tests.support import images
 from tests.support.ledger import sha256
 from tests.support.service import Service
@@ -40,11 +41,11 @@ def document(
         File("icon", 32, 32, 9, "ab", "png"),
     ]
     options = Options(CUSTOM, (variant, Variant("icon", 32, 32)), filename=filename)
-    success = Success(1600, 800, 1, tuple(files), placeholder)
-    source = Source(9, "ab", "jpeg")
-    state = 100, None, 1, 1, 1, 1, None
-    ends = success, None, None, None, ""
-    record = Record("an-id", "", Status.SUCCESS, options, options, None, source, *state, *ends)
+    success = [1600, 800, 1, [astuple(file) for file in files], placeholder and astuple(placeholder)]
+    row = pack(options) | {"status": "SUCCESS", "created_at": "1", "source": '[9,"ab","jpeg"]'}
+    row["success"] = orjson.dumps(success).decode()
+    record = Record.from_hash("an-id", {name.encode(): value.encode() for name, value in row.items()})
+    assert record
     return dict(record.result_document(urls))
 
 

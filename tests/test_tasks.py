@@ -1,5 +1,6 @@
 """What a job does when something that it needs is away, and what the sweeper does then."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,6 +15,8 @@ from botocore.exceptions import ClientError
 from redis.asyncio import Redis
 
 from imgsvc.decoder.pool import DecoderStartError
+from imgsvc.domain.model import Original, Placeholder, Rendered, Rendition
+from imgsvc.domain.options import Options
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Outcome, Postponed, Source
 from imgsvc.jobs.types import Claim
@@ -109,6 +112,35 @@ async def test_a_job_waits_longer_for_its_turn_to_fetch_than_for_a_host_that_is_
     long_ago = ago(FETCH_DEADLINE_S + 60)
     assert isinstance(await hands.outcome(fetch=FetchLaterError("busy", 0.7), started_at=long_ago), Postponed)
     assert isinstance(await hands.outcome(fetch=FetchLaterError("away"), started_at=long_ago), Failure)
+
+
+@pytest.mark.parametrize("fails_at", [None, 5])
+async def test_the_files_of_a_large_set_are_stored_a_few_at_a_time_until_one_fails(fails_at: int | None) -> None:
+    running = most = begun = 0
+
+    async def put(*_: object) -> None:
+        nonlocal running, most, begun
+        begun += 1
+        running, most = running + 1, max(most, running + 1)
+        number = begun
+        await asyncio.sleep(0)
+        running -= 1
+        if number == fails_at:
+            raise StorageError
+
+    has: Any = SimpleNamespace(put=put)
+    processor = Processor(has, has, has, cast("Any", None), WorkerMetrics())
+    record = cast("Any", SimpleNamespace(id="an-id", options=Options(), expires_at=None))
+    files = tuple(Rendition("v", width, 1, "jpeg", b"x", set_width=width) for width in range(1, 41))
+    rendered = Rendered(Original(1, 1, "jpeg", 1), files, Placeholder("AAAAAAAA", "#000000"))
+    stored = processor._store(record, rendered, 1)  # pyright: ignore[reportPrivateUsage]
+    if fails_at is None:
+        assert len(await stored) == begun == 40
+        assert most == 8
+    else:
+        with pytest.raises(StorageError):
+            await stored
+        assert (running, begun) < (1, 20), "none of them still writes, and the others did not begin"
 
 
 async def test_an_upload_that_cannot_be_cleared_keeps_no_other(hands: Hands) -> None:
