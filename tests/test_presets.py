@@ -12,10 +12,19 @@ import orjson
 import pytest
 
 from imgsvc.domain.model import DEFAULTS, VARIANT_FIELDS, Variant, variant_of
-from imgsvc.domain.presets import PRESETS, PresetError, compact, document, expand, load, read
+from imgsvc.domain.presets import PRESETS, Catalogue, PresetError, compact, document, expand, load, read
 from imgsvc.domain.sets import max_files
 from tests.support.service import DEADLINE_S
 
+LOGO = {
+    "name": "logo",
+    "position": "top-left",
+    "opacity": 0.5,
+    "scale": 1.0,
+    "margin": 8,
+    "tile": True,
+    "sha256": "0123456789abcdef" * 4,
+}
 EVERYTHING = {
     "width": 8192,
     "height": 1,
@@ -33,6 +42,7 @@ EVERYTHING = {
     "blur": 0.5,
     "sharpen": 10.0,
     "grayscale": True,
+    "overlay": LOGO,
     "strip": False,
     "gamut": "keep",
     "frames": "all",
@@ -249,7 +259,7 @@ def test_forty_files_can_be_made_of_one_upload_and_no_more() -> None:
 def test_a_file_adds_presets_and_may_replace_the_default(tmp_path: Path) -> None:
     file = tmp_path / "presets.toml"
     file.write_text('[shop-2024.card]\nwidth = 300\nblur = 1\n[shop-2024.icon]\nheight = 32\nformat = "png"')
-    assert load(file) == {
+    assert load(file).presets == {
         **PRESETS,
         "shop-2024": (
             Variant("card", width=300, height=None, blur=1.0),
@@ -257,8 +267,8 @@ def test_a_file_adds_presets_and_may_replace_the_default(tmp_path: Path) -> None
         ),
     }
     file.write_text("[default.card]\nwidth = 300")
-    assert load(file) == {"default": (Variant("card", width=300, height=None),)}
-    assert load(None) == PRESETS
+    assert load(file).presets == {"default": (Variant("card", width=300, height=None),)}
+    assert load(None) == Catalogue(PRESETS, {})
 
 
 @pytest.mark.parametrize(
@@ -350,7 +360,7 @@ def test_the_readmes_examples_of_presets_are_right(tmp_path: Path) -> None:
     section = README.partition("\n## Presets\n")[2].partition("\n## ")[0]
     file = tmp_path / "presets.toml"
     file.write_text(section.partition("```toml\n")[2].partition("```")[0])
-    assert [variant.name for variant in load(file)["shop"]] == ["card", "icon"]
+    assert [variant.name for variant in load(file).presets["shop"]] == ["card", "icon"]
     (variants,) = re.findall(r"-F 'variants=(.*?)'", section)
     assert read("variants", orjson.loads(variants)) == (Variant("card", width=640, height=480, fit="cover"),)
 

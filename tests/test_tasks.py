@@ -23,6 +23,7 @@ from imgsvc.jobs.types import Claim
 from imgsvc.runtime.metrics import Metrics, WorkerMetrics
 from imgsvc.storage import Storage, StorageError
 from imgsvc.worker.fetch import FetchLaterError
+from imgsvc.worker.overlays import Overlays
 from imgsvc.worker.sweep import Sweeper
 from imgsvc.worker.tasks import DEADLINE_S, FETCH_DEADLINE_S, Processor
 from tests.support.service import Servers, settings_of
@@ -62,7 +63,7 @@ class Hands:
                 raise storage
             yield SimpleNamespace(size=0), nothing()
 
-        async def render(*_: object, owner: str) -> None:
+        async def render(*_: object, owner: str, overlays: object) -> None:
             assert decoders
             raise decoders
 
@@ -71,7 +72,7 @@ class Hands:
             raise fetch
 
         has: Any = SimpleNamespace(read=read, render=render)
-        return await Processor(self.queue, has, has, cast("Any", get), WorkerMetrics())(claim)
+        return await Processor(self.queue, has, has, cast("Any", get), Overlays(has), WorkerMetrics())(claim)
 
 
 async def nothing() -> AsyncGenerator[bytes]:

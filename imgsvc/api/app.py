@@ -20,12 +20,13 @@ from imgsvc.api.http.connections import Connections
 from imgsvc.api.http.context import Services
 from imgsvc.api.http.errors import HANDLERS
 from imgsvc.api.http.middleware import AccessLog, BasePath, Envelope, PlainPath
+from imgsvc.api.http.overlays import StoredOverlays
 from imgsvc.api.http.readiness import Health
 from imgsvc.api.receive import from_url, upload
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
 from imgsvc.api.uploads import actions, derive, show, stream
 from imgsvc.api.uploads import list as uploads
-from imgsvc.domain.presets import Presets
+from imgsvc.domain.presets import Catalogue
 from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.outbound import Outbound
@@ -72,7 +73,7 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: Settings, presets: Presets) -> Starlette:
+def create_app(settings: Settings, catalogue: Catalogue) -> Starlette:
     """The API of these settings.
 
     Raises:
@@ -90,14 +91,16 @@ def create_app(settings: Settings, presets: Presets) -> Starlette:
             Outbound.open(settings) as outbound,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(_ensure_bucket, storage)
+            overlays = StoredOverlays(storage, catalogue.overlays)
+            tasks.start_soon(_prepare_bucket, storage, overlays)
             app.state.events = events = Events(queue)
             tasks.start_soon(events.run)
             gc.freeze()  # or else each full collection goes through all of botocore, and stops the loop for 50 ms
             try:
                 services = Services(
                     settings=settings,
-                    presets=presets,
+                    presets=catalogue.presets,
+                    overlays=overlays,
                     queue=queue,
                     events=events,
                     storage=storage,
@@ -143,11 +146,12 @@ def _check_memory(settings: Settings) -> None:
         )
 
 
-async def _ensure_bucket(storage: Storage) -> None:
-    """Creates the bucket as soon as S3 is available: the API may start first."""
+async def _prepare_bucket(storage: Storage, overlays: StoredOverlays) -> None:
+    """Creates the bucket as soon as S3 is available, which may be later, and puts the overlays there."""
     while True:
         try:
             await storage.ensure_bucket()
+            await overlays.store_all()
         except StorageError as error:
             log.warning("storage is not available yet: %r", error.__cause__)
             await asyncio.sleep(_BUCKET_RETRY_S)

@@ -55,9 +55,9 @@ class _Server(Server):
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests under way finish for `drain_s` seconds."""
-    presets = load_presets(settings)
+    catalogue = load_presets(settings)
     allow_files(settings.max_connections + _OTHER_FILES)
-    app = create_app(settings, presets)
+    app = create_app(settings, catalogue)
     with listening(settings) as listeners:
         log.info("listening on %s", settings.where)
         uvloop.run(_Server(config_of(app, settings), app, settings.drain_delay_s).serve(sockets=listeners))

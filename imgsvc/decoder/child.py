@@ -7,7 +7,7 @@ opening, connecting and starting anything.
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from imgsvc.decoder import forking, lockdown, wire
@@ -19,7 +19,7 @@ from imgsvc.imaging.warmup import warm_up
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEEP_BYTES = 128 * 1024 * 1024
 
-Render = Callable[[bytes, Sequence[Variant], Limits, OnStep, Admit], Rendered]
+Render = Callable[[bytes, Sequence[Variant], Limits, OnStep, Admit, Mapping[str, bytes]], Rendered]
 
 
 class Channel:
@@ -85,8 +85,9 @@ def _serve(channel: Channel, request: wire.Request, limits: Limits, render: Rend
             raise EOFError("the parent hung up before there was room")
 
     source = channel.receive(request.source_bytes)
+    overlays = {overlay.sha256: channel.receive(overlay.size_bytes) for overlay in request.overlays}
     try:
-        rendered = render(source, request.variants, limits, on_step, admit)
+        rendered = render(source, request.variants, limits, on_step, admit, overlays)
     except JobError as error:
         channel.send(wire.Failed(error.code))
     except MemoryError:

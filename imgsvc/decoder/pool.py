@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -138,7 +138,13 @@ class DecoderPool:
         await self._close()
 
     async def render(
-        self, source: bytes, variants: Sequence[Variant], on_step: OnStep | None = None, *, owner: str = ""
+        self,
+        source: bytes,
+        variants: Sequence[Variant],
+        on_step: OnStep | None = None,
+        *,
+        owner: str = "",
+        overlays: Mapping[str, bytes] | None = None,
     ) -> Rendered:
         """Make the variants of one image, once a child is free for it; first come, first served.
 
@@ -149,24 +155,29 @@ class DecoderPool:
             variants: what to make of it.
             on_step: called as a step begins: its name, and how many of how many steps are done.
             owner: to whom the image belongs.
+            overlays: the files of the overlays that the variants use, by their SHA-256.
 
         Raises:
-            DecoderError: decode_failed, image_too_large, too_many_frames, unsupported_format, decode_timeout,
-                decoder_oom or decoder_crashed.
+            DecoderError: decode_failed, image_too_large, too_many_frames, unsupported_format, overlay_invalid,
+                decode_timeout, decoder_oom or decoder_crashed.
             DecoderStartError: no child comes up any more, which is no fault of this image.
         """
-        request = wire.Request(tuple(variants), len(source))
+        overlays = overlays or {}
+        sizes = tuple(wire.OverlaySize(sha256, len(data)) for sha256, data in overlays.items())
+        request, files = wire.Request(tuple(variants), len(source), sizes), (source, *overlays.values())
         for _ in range(self._processes + 2):  # all that are idle may be dead, and not reaped yet
             decoder = await self._check_out("" if self._isolation == "batch" else owner)
             try:
-                return await self._render_on(decoder, request, source, on_step or _ignore)
+                return await self._render_on(decoder, request, files, on_step or _ignore)
             except DecoderGoneError:  # it died idle, which is no fault of this image
                 continue
             finally:
                 self._check_in(decoder)
         raise DecoderError("decoder_crashed")
 
-    async def _render_on(self, decoder: Decoder, request: wire.Request, source: bytes, on_step: OnStep) -> Rendered:
+    async def _render_on(
+        self, decoder: Decoder, request: wire.Request, files: Sequence[bytes], on_step: OnStep
+    ) -> Rendered:
         clock = ImageClock(decoder.cpu_s, self._timeout_s, self._wall_s)
         try:
             async with self._memory.share() as share, clock:
@@ -176,7 +187,7 @@ class DecoderPool:
                     await share.acquire(size_bytes)
                     clock.restart_wall()
 
-                return await decoder.render(request, source, on_step, admit)
+                return await decoder.render(request, files, on_step, admit)
         except TimeoutError as error:
             decoder.kill("timeout")
             raise DecoderError("decode_timeout") from error

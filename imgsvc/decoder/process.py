@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -143,8 +143,8 @@ class Decoder:
         how = signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
         return f"{how}; stderr tail: {self._stderr.tail!r}"
 
-    async def render(self, request: wire.Request, source: bytes, on_step: OnStep, admit: Admit) -> Rendered:
-        """Have the child make the variants of one image.
+    async def render(self, request: wire.Request, files: Sequence[bytes], on_step: OnStep, admit: Admit) -> Rendered:
+        """Have the child make the variants of one image. `files` are the image and the overlays that `request` lists.
 
         It is of no more use, and is to be killed, when this ends in anything but a return or a DecoderError.
 
@@ -157,7 +157,7 @@ class Decoder:
             self.asked += 1
             self._stderr.reset()
             try:
-                first = await self._ask(request, source)
+                first = await self._ask(request, files)
                 reply = await self._reply(first, request, on_step, admit)
                 renditions = await self._renditions(reply) if isinstance(reply, wire.Done) else ()
             except wire.WireError as error:
@@ -169,12 +169,12 @@ class Decoder:
             raise DecoderError(reply.code)
         return Rendered(reply.original, renditions, reply.placeholder, reply.warnings)
 
-    async def _ask(self, request: wire.Request, source: bytes) -> bytes:
+    async def _ask(self, request: wire.Request, files: Sequence[bytes]) -> bytes:
         """Hand the image over; the first header that comes back shows that the child has it."""
         try:
             self._expect_silence()
-            await pipes.write(self._requests, wire.frame(request))
-            await pipes.write(self._requests, source)
+            for part in (wire.frame(request), *files):
+                await pipes.write(self._requests, part)
             return await self._header()
         except HungUpError as error:
             await self._settle()

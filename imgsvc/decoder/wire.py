@@ -12,7 +12,8 @@ bounded before anything is allocated, and every value checked. The fork server s
 
     pool                            decoder
                                  ←  Hello
-    Request, source file         →
+    Request, source file,        →
+    files of overlays
                                  ←  Step (before it looks into the file)
                                  ←  Need (from the header, before any pixel)
     Go                           →
@@ -45,6 +46,7 @@ DECODER_CODES = frozenset(
         "too_many_frames",
         "unsupported_format",
         "decoder_oom",
+        "overlay_invalid",
     },
 )
 """The error codes that a child may report; how it died is for its parent to judge."""
@@ -100,9 +102,18 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class OverlaySize:
+    """The file of an overlay, of which `size_bytes` follow those of the source and of the overlays before it."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     variants: tuple[Variant, ...]
     source_bytes: int
+    overlays: tuple[OverlaySize, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +215,7 @@ def read_greeting(raw: bytes) -> Greeting:
 def read_request(raw: bytes) -> Request:
     body = orjson.loads(raw)["Request"]
     variants = tuple(variant_of(variant.pop("name"), variant) for variant in body["variants"])
-    return Request(variants, body["source_bytes"])
+    return Request(variants, body["source_bytes"], tuple(OverlaySize(**overlay) for overlay in body["overlays"]))
 
 
 def read_hello(raw: bytes) -> Hello:

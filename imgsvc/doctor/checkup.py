@@ -27,14 +27,14 @@ async def checkup() -> list[Finding]:
     apart = environment.is_set("redis_url")
     try:
         settings = load(Settings) if apart else load(Settings, **_OF_ITS_OWN)
-        presets = startup.load_presets(settings)
+        catalogue = startup.load_presets(settings)
     except SettingsError as error:
         return [
             fail("settings", line, "Correct it; .github/OPERATING.md lists all settings.")
             for line in str(error).split("\n")
         ]
     mode = "API and worker apart" if apart else "everything on this machine"
-    first = ok("settings", f"for {mode}; presets: {', '.join(presets)}")
+    first = ok("settings", f"for {mode}; presets: {', '.join(catalogue.presets)}")
     found = await asyncio.gather(*(_within_deadline(check, settings) for check in (_APART if apart else _LOCAL)))
     return [first, *(finding for findings in found for finding in findings)]
 

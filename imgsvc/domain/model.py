@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
+from imgsvc.domain.overlays import OVERLAY, Overlay
 from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, record, several, whole
 
 Fit = Literal["inside", "cover", "contain", "fill"]
@@ -155,6 +156,11 @@ class Variant:
     blur: Annotated[float, number(0, 100), "Radius of a Gaussian blur in pixels of the result."] = 0.0
     sharpen: Annotated[float, number(0, 10), "Radius of the sharpening in pixels of the result."] = 0.0
     grayscale: Annotated[bool, flag(), "Whether colours are removed."] = False
+    overlay: Annotated[
+        Overlay | None,
+        OVERLAY,
+        "An image of the operator that is laid over the picture, such as a watermark.",
+    ] = None
     strip: Annotated[
         bool,
         flag(),

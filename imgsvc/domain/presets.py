@@ -6,6 +6,7 @@ Variants that operators or clients write are validated here. Errors name the fie
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,8 @@ from imgsvc.domain.model import (
     json_form,
     variant_of,
 )
+from imgsvc.domain.overlays import OverlayError, Overlays
+from imgsvc.domain.overlays import read as read_overlays
 from imgsvc.domain.sets import largest_box, max_files, smallest_box
 
 Preset = tuple[Variant, ...]
@@ -36,6 +39,9 @@ PRESETS: Presets = {
     ),
 }
 """The built-in presets."""
+
+OVERLAYS = "overlays"
+"""The table of a presets file that names overlays; no preset can have this name."""
 
 MAX_VARIANTS = 10
 
@@ -58,16 +64,27 @@ class PresetError(ValueError):
     """A preset is invalid. The message begins with the place: `preset.variant.field`, or the known part of it."""
 
 
-def load(file: Path | None) -> Presets:
-    """Returns the built-in presets and those of a TOML file, which may replace `default`.
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What a service offers: its presets, and the overlays that variants may name. Those of the presets are pinned."""
 
-    Each table of the file is a variant: `[preset.variant]`.
+    presets: Presets
+    overlays: Overlays
+
+
+BUILT_IN = Catalogue(PRESETS, {})
+
+
+def load(file: Path | None) -> Catalogue:
+    """Returns the built-in presets and those of a TOML file, which may replace `default`, and the file's overlays.
+
+    Each table of the file is a variant, `[preset.variant]`, or an overlay, `[overlays.name]`.
 
     Raises:
-        PresetError: the file cannot be read or is invalid; the message is one line that names it.
+        PresetError: the file, or an overlay's, cannot be read or is invalid; the message is one line that names it.
     """
     if file is None:
-        return PRESETS
+        return BUILT_IN
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -75,9 +92,11 @@ def load(file: Path | None) -> Presets:
     except ValueError as error:  # not TOML, or not UTF-8
         raise PresetError(f"{file} is not TOML: {error}") from error
     try:
-        return {**PRESETS, **{name: _named(name, written) for name, written in tables.items()}}
-    except PresetError as error:
+        images = read_overlays(OVERLAYS, tables.pop(OVERLAYS, {}), file.parent)
+        presets = {name: pin(name, _named(name, written), images) for name, written in tables.items()}
+    except (PresetError, OverlayError) as error:
         raise PresetError(f"{file}: {error}") from error
+    return Catalogue({**PRESETS, **presets}, images)
 
 
 def read(where: str, written: object) -> Preset:
@@ -107,6 +126,15 @@ def check_files(where: str, preset: Preset) -> Preset:
             f"most {MAX_FILES} are allowed"
         )
     return preset
+
+
+def pin(where: str, preset: Preset, overlays: Overlays) -> Preset:
+    """Returns the preset with the SHA-256 of the overlays that it names; `where` is its name in errors.
+
+    Raises:
+        PresetError: there is no such overlay, or it is not the one that the variant has pinned already.
+    """
+    return tuple(_pinned(f"{where}.{variant.name}.overlay", variant, overlays) for variant in preset)
 
 
 def schema() -> dict[str, Any]:
@@ -163,6 +191,19 @@ def _has(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _HAS_FORMATS = _has("formats", {"type": "array"})
+
+
+def _pinned(path: str, variant: Variant, overlays: Overlays) -> Variant:
+    if variant.overlay is None:
+        return variant
+    name, wanted = variant.overlay.name, variant.overlay.sha256
+    if name not in overlays:
+        known = f"the overlays are {', '.join(overlays)}" if overlays else "this service has none"
+        raise PresetError(f"{path}.name: there is no overlay {name} ({known})")
+    actual = overlays[name].sha256
+    if wanted and wanted != actual:
+        raise PresetError(f"{path}.sha256 is not that of {name}, which is {actual}")
+    return replace(variant, overlay=replace(variant.overlay, sha256=actual))
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,15 @@ def flag() -> Rule:
     return Rule("true or false", {"type": "boolean"}, lambda value: value if isinstance(value, bool) else None)
 
 
+def matching(pattern: re.Pattern[str], what: str) -> Rule:
+    """A string that a pattern matches as a whole."""
+
+    def read(value: object) -> str | None:
+        return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+    return Rule(what, {"type": "string", "pattern": f"^{pattern.pattern}$"}, read)
+
+
 def either(*rules: Rule) -> Rule:
     """What one of `rules` allows; the first that does keeps it."""
 

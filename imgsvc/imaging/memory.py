@@ -26,7 +26,8 @@ def output_bytes(plan: Plan) -> int:
     pixels = _pixels(plan)
     large_webp = plan.format == "webp" and pixels >= LARGE_WEBP_PIXELS
     encoder = _LARGE_WEBP_BYTES if large_webp else _ENCODER_BYTES[plan.format]
-    return round(pixels * (_PIXEL_BYTES * _STEP_COPIES + encoder))
+    overlay = plan.overlay.size_bytes(plan.place.size) if plan.overlay else 0
+    return round(pixels * (_PIXEL_BYTES * _STEP_COPIES + encoder)) + overlay
 
 
 def least_output_bytes(plan: Plan, *, transparent: bool) -> int:

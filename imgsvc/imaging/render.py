@@ -30,6 +30,7 @@ from imgsvc.imaging.encode import (
 from imgsvc.imaging.geometry import WHOLE, Box, Size, cropped, place, turned, turned_size
 from imgsvc.imaging.memory import BASE_BYTES, file_bytes, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
+from imgsvc.imaging.overlay import FileLayer
 from imgsvc.imaging.placeholder import placeholder
 from imgsvc.imaging.saliency import CHOSEN, choose
 from imgsvc.imaging.sets import members
@@ -51,7 +52,14 @@ _GLANCE = Variant("glance", _SMALL, _SMALL)
 """What is looked at to choose a crop, a main colour and a thumbhash."""
 
 
-def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep, admit: Admit) -> Rendered:
+def render(
+    source: bytes,
+    variants: Sequence[Variant],
+    limits: Limits,
+    on_step: OnStep,
+    admit: Admit,
+    overlays: Mapping[str, bytes] | None = None,
+) -> Rendered:
     """Make every variant of an image file.
 
     Args:
@@ -60,17 +68,25 @@ def render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: 
         limits: what the file may be, judged before any pixel is decoded.
         on_step: called with "decode", then with "encode:<variant>" for each file of it, largest first.
         admit: asked before any pixel is decoded.
+        overlays: the files of the overlays that the variants use, by their SHA-256.
 
     Raises:
-        JobError: unsupported_format, image_too_large, too_many_frames or decode_failed.
+        JobError: unsupported_format, image_too_large, too_many_frames, decode_failed, encode_failed or overlay_invalid.
         MemoryError: the image does not fit in the memory that this process may use.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of flaws in files; a client reads errors only
-        return _render(source, variants, limits, on_step, admit)
+        return _render(source, variants, limits, on_step, admit, overlays or {})
 
 
-def _render(source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep, admit: Admit) -> Rendered:
+def _render(
+    source: bytes,
+    variants: Sequence[Variant],
+    limits: Limits,
+    on_step: OnStep,
+    admit: Admit,
+    overlays: Mapping[str, bytes],
+) -> Rendered:
     total = 1 + max_files(variants)
     on_step("decode", 0, total)
     wanted: dict[int, list[Variant]] = {0: []}  # the first picture is looked at in any case
@@ -126,6 +142,10 @@ def _plans(source: ImageSource, variants: Sequence[Variant], regions: Mapping[st
             plan = _plan(source, member, region)
             plans.setdefault((variant.name, plan.place.canvas[0], plan.format), plan)
     return sorted(plans.values(), key=lambda plan: plan.place.scaled, reverse=True)
+
+
+def _layer(source: ImageSource, variant: Variant, overlays: Mapping[str, bytes]) -> FileLayer | None:
+    return FileLayer(variant.overlay, overlays, source.limits) if variant.overlay else None
 
 
 def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Variant]) -> "_Studio":

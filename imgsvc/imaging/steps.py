@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, floor
+from typing import Protocol
 
 from PIL import Image, ImageFilter
 
 from imgsvc.domain.model import FileFormat, Variant
 from imgsvc.imaging import colour, gamut, geometry
 from imgsvc.imaging.encode import has_alpha
-from imgsvc.imaging.geometry import WHOLE, Placement, turned
+from imgsvc.imaging.geometry import WHOLE, Placement, Size, turned
 from imgsvc.imaging.resize import resize
 from imgsvc.imaging.source import Picture
 
@@ -27,6 +28,18 @@ _TURNS: dict[int, Image.Transpose] = {
 }
 
 
+class Layer(Protocol):
+    """What is laid over pictures of any size."""
+
+    def on(self, pixels: Image.Image) -> Image.Image:
+        """A copy of `pixels` with it."""
+        ...
+
+    def size_bytes(self, picture: Size) -> int:
+        """About how much memory that takes, besides the pixels."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a variant comes to for one image."""
@@ -35,6 +48,7 @@ class Plan:
     place: Placement
     format: FileFormat
     frames: int = 1
+    overlay: Layer | None = None
 
     @property
     def keeps_gamut(self) -> bool:
@@ -101,6 +115,11 @@ def sharpen(picture: Picture, plan: Plan) -> Picture:
     return replace(picture, pixels=sharp)
 
 
+def overlay(picture: Picture, plan: Plan) -> Picture:
+    """Lay an overlay on the picture itself: not on what pads it, from which it could be cut off."""
+    return picture if plan.overlay is None else replace(picture, pixels=plan.overlay.on(picture.pixels))
+
+
 def background(picture: Picture, plan: Plan) -> Picture:
     """Lay it on its background where it has one or the format wants one, then on its canvas."""
     variant, pixels = plan.variant, picture.pixels
@@ -117,7 +136,7 @@ def background(picture: Picture, plan: Plan) -> Picture:
 
 # the costly steps work on few pixels: turning and converting come after the scaling
 SCALING: tuple[Step, ...] = (scale, upright, colours)
-FINISHING: tuple[Step, ...] = (turn, grayscale, blur, sharpen, background)
+FINISHING: tuple[Step, ...] = (turn, grayscale, blur, sharpen, overlay, background)
 
 
 def _in_pixels(picture: Picture, box: geometry.Box) -> geometry.Box:

@@ -7,6 +7,7 @@ from PIL import AvifImagePlugin, Image, ImageCms
 
 from imgsvc.domain.formats import FORMATS, HEIF, HEIF_READER
 from imgsvc.domain.model import Crop, Limits, Variant
+from imgsvc.domain.overlays import Overlay
 from imgsvc.imaging.encode import OUTPUTS
 from imgsvc.imaging.render import render
 
@@ -16,6 +17,7 @@ _LATE_IMPORTS = (
 )
 
 _HEIF_OPTIONS = {"thumbnails": False, "depth_images": False, "aux_images": False, "decode_threads": 1}
+_OVERLAY = "of this warm-up"
 _SIDE = 64  # the least that every codec takes
 _LIMITS = Limits(max_pixels=_SIDE**2, max_side=_SIDE, max_frames=2, max_animation_pixels=2 * _SIDE**2)
 _VARIANTS = (
@@ -23,7 +25,7 @@ _VARIANTS = (
     Variant("all_steps", 4, 8, fit="cover", gravity="entropy", blur=1, sharpen=1, grayscale=True, strip=False),
     Variant("geometry", 8, 4, fit="cover", gravity="attention", crop=Crop(1, 1, 60, 50), trim=5, rotate=90, padding=1),
     *(Variant(f"wide_{fmt}", 2, 2, format=fmt, gamut="keep") for fmt in ("png", "jpeg")),
-    Variant("small", 2, 2),
+    Variant("small", 2, 2, overlay=Overlay("warm", opacity=0.5, tile=True, sha256=_OVERLAY)),
     Variant("set", 4, 3, fit="cover", widths=(2, 4), formats=("webp", "jpeg")),
 )
 
@@ -43,7 +45,7 @@ def warm_up() -> None:
 
 
 def _render(source: bytes) -> None:
-    render(source, _VARIANTS, _LIMITS, lambda _step, _done, _total: None, lambda _bytes: None)
+    render(source, _VARIANTS, _LIMITS, lambda _step, _done, _total: None, lambda _bytes: None, {_OVERLAY: source})
 
 
 def _sample(name: str, **options: object) -> bytes:

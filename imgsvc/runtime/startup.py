@@ -4,7 +4,7 @@ import ctypes
 import resource
 import sys
 
-from imgsvc.domain.presets import PresetError, Presets, load
+from imgsvc.domain.presets import Catalogue, PresetError, load
 from imgsvc.runtime import logs
 from imgsvc.runtime.settings import PREFIX, LocalSettings, SettingsError
 
@@ -28,8 +28,8 @@ def _keep_big_buffers_apart() -> None:
         mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
 
 
-def load_presets(settings: LocalSettings) -> Presets:
-    """The presets that uploads can ask for.
+def load_presets(settings: LocalSettings) -> Catalogue:
+    """The presets that uploads can ask for, and the overlays of their variants.
 
     Raises:
         SettingsError: with one line that names what is wrong with the file of presets, and where in it.

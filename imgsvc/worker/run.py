@@ -20,6 +20,7 @@ from imgsvc.storage import Storage
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
 from imgsvc.worker.lease import LeasedWorker
+from imgsvc.worker.overlays import Overlays
 from imgsvc.worker.sweep import Sweeper
 from imgsvc.worker.tasks import Processor
 from imgsvc.worker.webhooks import WebhookSender
@@ -56,7 +57,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         fetcher = Fetcher(
             queue, storage, outbound, settings.max_upload_bytes, settings.fetch_timeout_s, at_once=slots // 2
         )
-        processor = Processor(queue, storage, decoders, fetcher, metrics)
+        processor = Processor(queue, storage, decoders, fetcher, Overlays(storage), metrics)
 
         async def can_process() -> bool:
             return not decoders.is_broken and await storage.is_there()

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from time import perf_counter, time
@@ -23,6 +23,7 @@ from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
 from imgsvc.storage import Storage, StorageError
 from imgsvc.worker.fetch import Fetcher, FetchLaterError
+from imgsvc.worker.overlays import Overlays
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Processor:
     storage: Storage
     decoders: DecoderPool
     fetch: Fetcher
+    overlays: Overlays
     metrics: WorkerMetrics
 
     async def __call__(self, claim: Claim) -> Outcome:
@@ -99,9 +101,10 @@ class Processor:
         report(5, "fetch")
         with stopwatch.step("fetch"):
             source = await self._original(claim, record)
+            overlays = await self.overlays.of(record.options.variants)
         report(10, "decode")
         with stopwatch.step("decode"):
-            rendered = await self._render(source, record, report)
+            rendered = await self._render(source, overlays, record, report)
         report(90, "store")
         with stopwatch.step("store"):
             files = await self._store(record, rendered, claim.revision or 1)
@@ -132,18 +135,20 @@ class Processor:
             raise JobError("source_corrupt")
         return b"".join(parts)
 
-    async def _render(self, source: bytes, record: Record, report: Report) -> Rendered:
+    async def _render(self, source: bytes, overlays: Mapping[str, bytes], record: Record, report: Report) -> Rendered:
+        variants, owner = record.options.focused_variants, record.owner
+
         def on_step(step: str, done: int, total: int) -> None:
             report(10 + 80 * done // total, step)
 
         for _ in range(DECODER_TRIES - 1):
             try:
-                return await self.decoders.render(source, record.options.focused_variants, on_step, owner=record.owner)
+                return await self.decoders.render(source, variants, on_step, owner=owner, overlays=overlays)
             except JobError as error:
                 if error.code not in _DECODER_DIED:
                     raise
                 log.warning("decoder failed, trying once more: %s", error)
-        return await self.decoders.render(source, record.options.focused_variants, on_step, owner=record.owner)
+        return await self.decoders.render(source, variants, on_step, owner=owner, overlays=overlays)
 
     async def _store(self, record: Record, rendered: Rendered, revision: int) -> tuple[File, ...]:
         files = tuple(replace(_file(rendition), revision=revision) for rendition in rendered.renditions)

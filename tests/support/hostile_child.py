@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from imgsvc.decoder import child, lockdown, seccomp
@@ -269,7 +269,12 @@ ACTS: dict[bytes, Callable[[], object]] = {
 
 
 def hostile_render(
-    source: bytes, variants: Sequence[Variant], limits: Limits, on_step: OnStep, admit: Admit
+    source: bytes,
+    variants: Sequence[Variant],
+    limits: Limits,
+    on_step: OnStep,
+    admit: Admit,
+    overlays: Mapping[str, bytes],
 ) -> Rendered:
     if source.startswith(b"secret"):
         kept.append(source.decode())
@@ -286,7 +291,7 @@ def hostile_render(
         on_step("decode", 0, len(variants) + 1)
         ACTS.get(source, int)()
         return answer([Rendition(v.name, 1, 1, "jpeg", b"x") for v in variants])
-    return render(source, variants, limits, on_step, admit)
+    return render(source, variants, limits, on_step, admit, overlays)
 
 
 def no_landlock() -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from imgsvc.api.app import ROUTES, create_app
-from imgsvc.domain.presets import PRESETS
+from imgsvc.domain.presets import BUILT_IN
 from imgsvc.runtime.settings import SettingsError
 from tests.support import images
 from tests.support.browser import add, chromium, file, thumbnail, visit
@@ -146,7 +146,7 @@ async def test_h45_the_bare_base_path_leads_to_the_page(below: Service) -> None:
 def test_h45_no_base_path_hides_a_call(servers: Servers, first: str) -> None:
     environment = servers.environment() | {"IMGSVC_BASE_PATH": f"/{first}/x"}
     with pytest.raises(SettingsError, match=f"IMGSVC_BASE_PATH=/{first}/x"):
-        create_app(settings_of(environment), PRESETS)
+        create_app(settings_of(environment), BUILT_IN)
 
 
 @pytest.mark.parametrize(

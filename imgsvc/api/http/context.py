@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from imgsvc.api.http.budget import Budget
 from imgsvc.api.http.connections import Connections
+from imgsvc.api.http.overlays import StoredOverlays
 from imgsvc.api.http.readiness import Health
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.presets import Presets
@@ -27,6 +28,7 @@ class Services:
 
     settings: Settings
     presets: Presets
+    overlays: StoredOverlays
     queue: Queue
     events: Events
     storage: Storage

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from imgsvc.api.http.context import Services
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.domain.options import Options, read_options
-from imgsvc.domain.presets import CUSTOM, DEFAULT
+from imgsvc.domain.presets import CUSTOM, DEFAULT, Preset, PresetError, pin
 from imgsvc.outbound import UnreachableError, UrlNotAllowedError
 
 log = logging.getLogger(__name__)
@@ -23,10 +23,12 @@ async def options_of(texts: Mapping[str, str], services: Services) -> Options:
 
     Raises:
         ProblemError, OptionError: an option is not allowed, or not by this service.
+        StorageError: the overlays of its variants cannot be stored now.
     """
     values = read_options(texts)
     if "variants" in values:
         values["preset"] = CUSTOM
+        values["variants"] = _pinned(values["variants"], services)
     else:
         preset = values.setdefault("preset", DEFAULT)
         if preset not in services.presets:
@@ -36,7 +38,15 @@ async def options_of(texts: Mapping[str, str], services: Services) -> Options:
     values.setdefault("expires_in", services.settings.files_ttl_s or None)
     if "webhook_url" in values:
         await _check_webhook(values["webhook_url"], services)
+    await services.overlays.ensure(values["variants"])
     return Options(**values)
+
+
+def _pinned(variants: Preset, services: Services) -> Preset:
+    try:
+        return pin("variants", variants, services.overlays.offered)
+    except PresetError as error:
+        raise ProblemError("invalid_variants", f"{error}.") from None
 
 
 async def _check_webhook(url: str, services: Services) -> None:

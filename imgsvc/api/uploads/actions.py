@@ -18,6 +18,8 @@ from imgsvc.storage import StorageError
 
 log = logging.getLogger(__name__)
 
+_LACKS_OVERLAY = {"overlay_missing", "overlay_corrupt"}
+
 
 async def cancel(request: Request) -> Response:
     """Ends the job, or the newest derivation, for its readers at once, notifies its worker, and removes its files."""
@@ -38,7 +40,10 @@ async def retry(request: Request) -> Response:
     """Queues a failed or cancelled job or derivation again, within the same limits as an upload."""
     no_query(request)
     services = services_of(request)
-    answer = await services.queue.retry(upload_id_of(request), owner_of(request))
+    record = await find(request)
+    if record.failure and record.failure.code in _LACKS_OVERLAY:
+        await services.overlays.restore(record.options.variants)
+    answer = await services.queue.retry(record.id, owner_of(request))
     if answer is not None and answer.admission is not Admission.CONFLICT:
         check_limits(services, answer)
     record = await find(request)

@@ -1,0 +1,77 @@
+"""Overlays: a file of the operator, decoded with the care that any file is, and brought to the size of its picture."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from PIL import Image
+
+from imgsvc.domain.model import Limits, Variant
+from imgsvc.domain.overlays import Overlay
+from imgsvc.domain.problems import JobError
+from imgsvc.imaging.geometry import Size, place
+from imgsvc.imaging.readers import check_size
+from imgsvc.imaging.source import ImageSource, decode, open_source
+from imgsvc.imaging.stamp import BAND_HEIGHT, Stamp, lay, layout, stamp
+from imgsvc.imaging.steps import SCALING, Plan
+
+MAX_PIXELS = 4096 * 4096
+"""Of an overlay: more would cost each job of its variants dearly, for nothing that anybody sees."""
+
+_PIXEL_BYTES = 4
+_COPIES = 3  # scaled, with premultiplied colours and without, and as a stamp
+_BANDS = 3  # two that are blended, and what comes of them
+_OVERSAMPLING = 2  # as that of pictures
+
+
+class FileLayer:
+    """An overlay that can be laid on pictures of any size; what it is on the latest one is kept for the next frame.
+
+    Raises:
+        JobError: overlay_invalid; all methods that decode it, too.
+    """
+
+    def __init__(self, overlay: Overlay, files: Mapping[str, bytes], limits: Limits) -> None:
+        self._overlay = overlay
+        self._file = files[overlay.sha256]
+        self._limits = replace(limits, truncated="refuse")
+        self._stamp: tuple[Size, Stamp] | None = None
+        self._source = self._opened()  # of which only the header is ever looked at
+
+    def on(self, pixels: Image.Image) -> Image.Image:
+        """A copy of `pixels` with the overlay on it."""
+        if self._stamp is None or self._stamp[0] != pixels.size:
+            self._stamp = pixels.size, self._made(pixels.size)
+        return lay(pixels, self._stamp[1])
+
+    def size_bytes(self, picture: Size) -> int:
+        """About how much memory it takes to lay it on a picture of this size."""
+        where = layout(self._source.whole, self._overlay, picture)
+        width, height = where.size
+        across, down = where.block
+        pixels = _COPIES * width * height + across * down + _BANDS * picture[0] * min(BAND_HEIGHT, picture[1])
+        return len(self._file) + self._source.decoding_bytes(_need(where.size)) + _PIXEL_BYTES * pixels
+
+    def _made(self, picture: Size) -> Stamp:
+        source = self._opened()
+        where = layout(source.whole, self._overlay, picture)
+        box = Variant("overlay", *where.size, fit="fill", enlarge=True)
+        plan = Plan(box, place(source.whole, box), "png")
+        try:
+            shown = decode(source, _need(where.size))
+        except JobError as error:
+            raise JobError("overlay_invalid") from error
+        for step in SCALING:
+            shown = step(shown, plan)
+        return stamp(shown.pixels, self._overlay.opacity, where)
+
+    def _opened(self) -> ImageSource:
+        try:
+            source = open_source(self._file, self._limits)
+            check_size(source.whole, replace(self._limits, max_pixels=MAX_PIXELS))
+        except JobError as error:
+            raise JobError("overlay_invalid") from error
+        return source
+
+
+def _need(size: Size) -> Size:
+    return _OVERSAMPLING * size[0], _OVERSAMPLING * size[1]
