@@ -39,6 +39,7 @@ def test_an_overlay_is_read_from_beside_the_presets_file(tmp_path: Path) -> None
     assert (logo.data, logo.sha256, logo.media_type) == (LOGO, PINNED, "image/png")
     assert "overlays" not in catalogue.presets
     (card,) = catalogue.presets["shop"]
+    assert card.overlay
     assert card.overlay == Overlay("logo", opacity=0.5)
     assert card.overlay.sha256 == PINNED, "which no name can change"
 

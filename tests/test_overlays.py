@@ -126,7 +126,7 @@ def test_a_tile_repeats_over_all_of_the_picture_with_its_margin_between() -> Non
             assert shown.getpixel((across, down)) == (RED if inside else BLUE), (across, down)
 
 
-def test_tiles_of_a_pixel_cover_a_large_picture() -> None:
+def test_d81_tiles_of_a_pixel_cover_a_large_picture() -> None:
     dot = encoded(images.plain(RED, size=(1, 1)), "PNG")
     variant = replace(WHOLE, width=8192, height=None, enlarge=True)
     strip = encoded(images.plain(BLUE, size=(3000, 20)), "PNG")
@@ -231,7 +231,7 @@ def test_of_an_animation_the_first_frame_is_laid_on() -> None:
         images.webp_header_bomb(),
     ],
 )
-def test_a_bomb_or_a_damaged_overlay_is_refused_as_the_operators(logo: bytes) -> None:
+def test_d80_a_bomb_or_a_damaged_overlay_is_refused_as_the_operators(logo: bytes) -> None:
     with pytest.raises(JobError) as caught:
         made(logo=logo)
     assert caught.value.code == "overlay_invalid"

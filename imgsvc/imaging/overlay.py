@@ -1,7 +1,9 @@
 """Overlays: a file of the operator, decoded with the care that any file is, and brought to the size of its picture."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
+from typing import Self
 
 from PIL import Image
 
@@ -42,6 +44,12 @@ class FileLayer:
         if self._stamp is None or self._stamp[0] != pixels.size:
             self._stamp = pixels.size, self._made(pixels.size)
         return lay(pixels, self._stamp[1])
+
+    def anew(self) -> Self:
+        """The same for another file, so that what is kept for its frames goes with it."""
+        other = copy(self)
+        other._stamp = None
+        return other
 
     def size_bytes(self, picture: Size) -> int:
         """About how much memory it takes to lay it on a picture of this size."""

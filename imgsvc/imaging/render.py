@@ -144,10 +144,6 @@ def _plans(source: ImageSource, variants: Sequence[Variant], regions: Mapping[st
     return sorted(plans.values(), key=lambda plan: plan.place.scaled, reverse=True)
 
 
-def _layer(source: ImageSource, variant: Variant, overlays: Mapping[str, bytes]) -> FileLayer | None:
-    return FileLayer(variant.overlay, overlays, source.limits) if variant.overlay else None
-
-
 def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Variant]) -> "_Studio":
     exif = None
     if not all(variant.strip for variant in variants):
@@ -266,6 +262,8 @@ class _Studio:
 
     def rendition(self, plan: Plan) -> Rendition:
         plan = self._focused(plan)
+        if plan.overlay:
+            plan = replace(plan, overlay=plan.overlay.anew())
         data = self._animation(plan) if plan.frames > 1 else self._still(plan)
         width, height = plan.place.canvas
         set_width = width if is_set(plan.variant) else None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, floor
-from typing import Protocol
+from typing import Protocol, Self
 
 from PIL import Image, ImageFilter
 
@@ -33,6 +33,10 @@ class Layer(Protocol):
 
     def on(self, pixels: Image.Image) -> Image.Image:
         """A copy of `pixels` with it."""
+        ...
+
+    def anew(self) -> Self:
+        """The same, with nothing kept from earlier pictures."""
         ...
 
     def size_bytes(self, picture: Size) -> int:
