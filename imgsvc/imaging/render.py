@@ -92,7 +92,7 @@ def _render(
     wanted: dict[int, list[Variant]] = {0: []}  # the first picture is looked at in any case
     for variant in variants:
         wanted.setdefault(variant.page or variant.frame, []).append(variant)
-    opened = {number: open_source(source, limits, number) for number in wanted}
+    opened = {number: replace(open_source(source, limits, number), overlays=overlays) for number in wanted}
     plans = {number: _plans(opened[number], each, _regions(opened[number], each)) for number, each in wanted.items()}
     for number in wanted:
         _check_memory(opened[number], plans[number])
@@ -138,8 +138,9 @@ def _plans(source: ImageSource, variants: Sequence[Variant], regions: Mapping[st
     plans: dict[tuple[str, int, str], Plan] = {}
     for variant in variants:
         region = regions[variant.name]
+        overlay = FileLayer(variant.overlay, source.overlays, source.limits) if variant.overlay else None
         for member in members(variant, turned_size(source.whole, variant, region)):
-            plan = _plan(source, member, region)
+            plan = replace(_plan(source, member, region), overlay=overlay)
             plans.setdefault((variant.name, plan.place.canvas[0], plan.format), plan)
     return sorted(plans.values(), key=lambda plan: plan.place.scaled, reverse=True)
 

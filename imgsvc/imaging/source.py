@@ -4,9 +4,9 @@ Nothing here trusts the file. Its format is judged by its first bytes, its limit
 are pixels decoded, at the smallest scale that still covers what is asked for.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil
 
@@ -51,6 +51,8 @@ class ImageSource:
     orientation: int
     limits: Limits
     number: int = 0
+    overlays: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """The files of what may be laid over it, by their SHA-256."""
 
     @property
     def image(self) -> ImageFile.ImageFile:
