@@ -9,6 +9,7 @@ from imgsvc.domain.model import Limits, Variant
 from imgsvc.domain.overlays import Overlay
 from imgsvc.domain.problems import JobError
 from imgsvc.imaging.render import render
+from imgsvc.imaging.spaces import display_p3
 from tests.support import images
 from tests.support.images import LIMITS, encoded
 from tests.support.pixels import near
@@ -210,6 +211,14 @@ def test_an_overlay_is_upright_and_in_srgb() -> None:
     assert box_of(made(logo=logo)) == (300, 150, 400, 200)
     swapped = encoded(images.plain(RED, size=(40, 20)), "PNG", icc_profile=images.swapped_primaries_profile())
     assert images.pixel(made(logo=swapped), 0.9, 0.9) != RED
+
+
+def test_on_a_picture_that_keeps_its_gamut_an_overlay_has_the_colours_of_its_file() -> None:
+    wide = encoded(images.plain(BLUE, size=(400, 200)), "PNG", icc_profile=display_p3())
+    shown = made(variant=replace(WHOLE, gamut="keep"), picture=wide)
+    assert shown.info["icc_profile"], "its colours are not those of sRGB"
+    assert images.pixel(shown, 0.1, 0.1) == BLUE
+    assert near((*images.pixel(shown, 0.9, 0.9), 255), (234, 51, 35)), "sRGB's red in Display P3"
 
 
 def test_of_an_animation_the_first_frame_is_laid_on() -> None:

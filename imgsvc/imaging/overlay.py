@@ -10,6 +10,7 @@ from PIL import Image
 from imgsvc.domain.model import Limits, Variant
 from imgsvc.domain.overlays import Overlay
 from imgsvc.domain.problems import JobError
+from imgsvc.imaging import gamut
 from imgsvc.imaging.geometry import Size, place
 from imgsvc.imaging.readers import check_size
 from imgsvc.imaging.source import ImageSource, decode, open_source
@@ -36,13 +37,14 @@ class FileLayer:
         self._overlay = overlay
         self._file = files[overlay.sha256]
         self._limits = replace(limits, truncated="refuse")
-        self._stamp: tuple[Size, Stamp] | None = None
+        self._stamp: tuple[tuple[Size, bytes | None], Stamp] | None = None
         self._source = self._opened()  # of which only the header is ever looked at
 
-    def on(self, pixels: Image.Image) -> Image.Image:
-        """A copy of `pixels` with the overlay on it."""
-        if self._stamp is None or self._stamp[0] != pixels.size:
-            self._stamp = pixels.size, self._made(pixels.size)
+    def on(self, pixels: Image.Image, profile: bytes | None = None) -> Image.Image:
+        """A copy of `pixels`, whose colours are those of `profile` or else sRGB, with the overlay on it."""
+        kind = pixels.size, profile
+        if self._stamp is None or self._stamp[0] != kind:
+            self._stamp = kind, self._made(*kind)
         return lay(pixels, self._stamp[1])
 
     def anew(self) -> Self:
@@ -59,7 +61,7 @@ class FileLayer:
         pixels = _COPIES * width * height + across * down + _BANDS * picture[0] * min(BAND_HEIGHT, picture[1])
         return len(self._file) + self._source.decoding_bytes(_need(where.size)) + _PIXEL_BYTES * pixels
 
-    def _made(self, picture: Size) -> Stamp:
+    def _made(self, picture: Size, profile: bytes | None) -> Stamp:
         source = self._opened()
         where = layout(source.whole, self._overlay, picture)
         box = Variant("overlay", *where.size, fit="fill", enlarge=True)
@@ -70,7 +72,7 @@ class FileLayer:
             raise JobError("overlay_invalid") from error
         for step in SCALING:
             shown = step(shown, plan)
-        return stamp(shown.pixels, self._overlay.opacity, where)
+        return stamp(gamut.from_srgb(shown.pixels, profile), self._overlay.opacity, where)
 
     def _opened(self) -> ImageSource:
         try:

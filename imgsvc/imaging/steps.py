@@ -31,8 +31,8 @@ _TURNS: dict[int, Image.Transpose] = {
 class Layer(Protocol):
     """What is laid over pictures of any size."""
 
-    def on(self, pixels: Image.Image) -> Image.Image:
-        """A copy of `pixels` with it."""
+    def on(self, pixels: Image.Image, profile: bytes | None) -> Image.Image:
+        """A copy of `pixels`, whose colours are those of `profile` or else sRGB, with it."""
         ...
 
     def anew(self) -> Self:
@@ -121,7 +121,9 @@ def sharpen(picture: Picture, plan: Plan) -> Picture:
 
 def overlay(picture: Picture, plan: Plan) -> Picture:
     """Lay an overlay on the picture itself: not on what pads it, from which it could be cut off."""
-    return picture if plan.overlay is None else replace(picture, pixels=plan.overlay.on(picture.pixels))
+    if plan.overlay is None:
+        return picture
+    return replace(picture, pixels=plan.overlay.on(picture.pixels, picture.profile))
 
 
 def background(picture: Picture, plan: Plan) -> Picture:
