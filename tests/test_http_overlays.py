@@ -156,6 +156,14 @@ async def test_a_job_has_the_file_of_the_moment_of_its_upload(servers: Servers, 
         assert await colour_of(service, before) == (255, 0, 0)
         assert await colour_of(service, answer.json()["id"]) == (255, 0, 0)
         assert await colour_of(service, after) == (0, 255, 0)
+        derived = await service.client.post(f"/upload/{before}/variants", json={"preset": "logo"})
+        assert derived.status_code == 202
+
+        async def is_done() -> bool:
+            return (await service.status(before))["derivation"]["status"] == "SUCCESS"
+
+        await until(is_done)
+        assert await colour_of(service, before) == (0, 255, 0), "which is how an overlay is replaced everywhere"
 
 
 async def test_s21_an_overlay_that_is_deleted_or_changed_fails_its_job_until_a_retry_restores_it(
@@ -174,6 +182,8 @@ async def test_s21_an_overlay_that_is_deleted_or_changed_fails_its_job_until_a_r
             assert (await service.client.post(f"/upload/{upload_id}/retry")).status_code == 202
         assert await colour_of(service, deleted) == (255, 0, 0)
         assert await colour_of(service, changed) == (0, 255, 0)
+        stored = [key for key in leftovers(service.environment)["objects"] if key.startswith("overlays/")]
+        assert sorted(stored) == sorted([key_of(RED), key_of(GREEN)])
 
 
 async def test_s22_an_upload_is_accepted_only_once_its_overlays_are_stored(servers: Servers, tmp_path: Path) -> None:

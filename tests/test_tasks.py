@@ -130,7 +130,7 @@ async def test_the_files_of_a_large_set_are_stored_a_few_at_a_time_until_one_fai
             raise StorageError
 
     has: Any = SimpleNamespace(put=put)
-    processor = Processor(has, has, has, cast("Any", None), WorkerMetrics())
+    processor = Processor(has, has, has, cast("Any", None), Overlays(has), WorkerMetrics())
     record = cast("Any", SimpleNamespace(id="an-id", options=Options(), expires_at=None))
     files = tuple(Rendition("v", width, 1, "jpeg", b"x", set_width=width) for width in range(1, 41))
     rendered = Rendered(Original(1, 1, "jpeg", 1), files, Placeholder("AAAAAAAA", "#000000"))

@@ -12,7 +12,7 @@ from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.options import no_query
 from imgsvc.api.uploads.show import find, unknown_upload, upload_id_of
 from imgsvc.domain.states import RETRYABLE
-from imgsvc.jobs.record import files_prefix, original_key
+from imgsvc.jobs.record import Record, files_prefix, original_key
 from imgsvc.jobs.types import Admission, Cancelled
 from imgsvc.storage import StorageError
 
@@ -41,8 +41,7 @@ async def retry(request: Request) -> Response:
     no_query(request)
     services = services_of(request)
     record = await find(request)
-    if record.failure and record.failure.code in _LACKS_OVERLAY:
-        await services.overlays.restore(record.options.variants)
+    await _restore_overlays(record, services)
     answer = await services.queue.retry(record.id, owner_of(request))
     if answer is not None and answer.admission is not Admission.CONFLICT:
         check_limits(services, answer)
@@ -72,6 +71,15 @@ async def delete(request: Request) -> Response:
     await services.storage.clear(files_prefix(upload_id))
     await services.queue.ack_sweep(upload_id)
     return Response(status_code=204)
+
+
+async def _restore_overlays(record: Record, services: Services) -> None:
+    """Stores the overlays again for want of which the job or its newest derivation failed."""
+    if record.failure and record.failure.code in _LACKS_OVERLAY:
+        await services.overlays.restore(record.options.variants)
+    derivation = record.derivation
+    if derivation and derivation.error and derivation.error["code"] in _LACKS_OVERLAY:
+        await services.overlays.restore(derivation.variants)
 
 
 async def _clear_files(upload_id: str, services: Services) -> None:
