@@ -155,7 +155,8 @@ def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Varia
 def _plan(source: ImageSource, variant: Variant, region: Box) -> Plan:
     placed = place(source.whole, variant, region)
     width, height = placed.canvas
-    if width * height > _MAX_OUTPUT_PIXELS or max(width, height) > _MAX_OUTPUT_SIDE:
+    is_too_large = width * height > _MAX_OUTPUT_PIXELS or max(width, height) > _MAX_OUTPUT_SIDE
+    if is_too_large and variant.trim is None:  # or it is known only when the border is
         raise JobError("image_too_large")
     fmt = actual_format(variant.format, source.original.format, transparent=source.opened.transparent)
     if variant.gamut == "keep" and gamut.is_reduced(source.opened.profile, source.image.mode, fmt):
@@ -209,7 +210,8 @@ def _check_memory(source: ImageSource, plans: Sequence[Plan]) -> None:
         JobError: image_too_large.
     """
     clear = source.opened.transparent
-    least = max((least_output_bytes(plan, transparent=clear) for plan in plans), default=0)
+    known = [plan for plan in plans if plan.variant.trim is None]
+    least = max((least_output_bytes(plan, transparent=clear) for plan in known), default=0)
     if BASE_BYTES + least > source.limits.max_bytes:
         raise JobError("image_too_large")
 
@@ -257,7 +259,7 @@ class _Studio:
         for variant in variants:
             if variant.trim is not None:
                 regions[variant.name] = self._content(regions[variant.name], variant.trim, counts[variant.name])
-        plans = _plans(self.source, variants, regions)
+        plans = _plans(self.source, [replace(variant, trim=None) for variant in variants], regions)
         _check_memory(self.source, plans)
         return plans
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tests.bench import pixels, quality, queue, sandbox, service, sets, versus
+from tests.bench import attention, pixels, quality, queue, sandbox, service, sets, versus
 
 DEFAULT = "service"
 BENCHES = {
@@ -12,6 +12,7 @@ BENCHES = {
     "pixels": pixels,
     "quality": quality,
     "sets": sets,
+    "attention": attention,
     "sandbox": sandbox,
     "queue": queue,
 }

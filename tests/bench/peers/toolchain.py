@@ -44,7 +44,7 @@ def node_folder() -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(sources / name, folder)
         _install([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], folder)
-    for program in (*sources.glob("*.mjs"), PEERS / "pixels.mjs"):
+    for program in (*sources.glob("*.mjs"), *PEERS.glob("*.mjs")):
         shutil.copy(program, folder)
     return folder
 
