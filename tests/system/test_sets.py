@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncGenerator
 from html import escape
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -24,8 +25,8 @@ async def browser() -> AsyncGenerator[Browser]:
 
 @pytest_asyncio.fixture(scope="module", params=["public", "signed"])
 async def service_with_sets(request: pytest.FixtureRequest, servers: Servers) -> AsyncGenerator[Service]:
-    settings = {"signing_secret": "a secret of 32 characters or more", "files": "signed"}
-    async with Service.start(servers.environment(), **(settings if request.param == "signed" else {})) as started:
+    settings: dict[str, Any] = {"files": request.param, "signing_secret": "a secret of 32 characters or more"}
+    async with Service.start(servers.environment(), **settings) as started:
         yield started
 
 
