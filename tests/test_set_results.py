@@ -120,6 +120,9 @@ def test_the_html_is_a_picture_that_keeps_its_place_while_it_loads() -> None:
         ({"background": "#ffffff"}, CLEAR, True),
         ({"fit": "contain", "width": 1, "height": 1}, OPAQUE, False),
         ({"fit": "contain", "width": 1, "height": 1, "background": "#000000"}, OPAQUE, True),
+        ({"padding": 0.1}, OPAQUE, False),
+        ({"padding": 0.1, "background": "#000000"}, OPAQUE, True),
+        ({"page": 1}, OPAQUE, False),
         ({}, Placeholder("AAAAAAAAA", "#7a6b52"), True),  # as no thumbhash is long
     ],
 )

@@ -36,7 +36,7 @@ def backdrop(variant: Variant | None, placeholder: Placeholder | None) -> str | 
     if placeholder is None or variant is None:
         return None
     has_alpha = b64decode(placeholder.thumbhash[:4])[2] & 0x80
-    is_clear = has_alpha or variant.fit == "contain"
+    is_clear = has_alpha or variant.fit == "contain" or variant.padding or variant.page or variant.frame
     return None if is_clear and variant.background is None else placeholder.color
 
 

@@ -13,6 +13,7 @@ from tests.support.service import Servers, Service, begun, until
 
 PHOTO = images.photo()
 _KEYS = {"IMGSVC_API_KEYS": "one:key-number-one-0123456789, two:key-number-two-0123456789"}
+VARIANTS = '{"thumbnail": {"width": 200}, "hero": {"widths": [40, 80], "formats": ["webp", "jpeg"]}}'
 
 
 async def walk(servers: Servers, contract: Contract, max_bytes: int) -> None:
@@ -79,7 +80,7 @@ async def _jobs(service: Service) -> None:
             await service.client.get(f"/upload/{upload_id}{path}")
         await service.client.post(f"/upload/{upload_id}/retry")
 
-    good = await service.upload(PHOTO)
+    good = await service.upload(PHOTO, variants=VARIANTS)
     bad = await service.upload(PHOTO[: len(PHOTO) // 2])
     for upload_id in (good, bad):
         await service.ended(upload_id)

@@ -3,13 +3,15 @@
 import re
 from collections.abc import AsyncGenerator
 from html import escape
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from tests.support import images
-from tests.support.browser import chromium
+from tests.support.browser import card, chromium, thumbnail, visit
 from tests.support.service import Servers, Service, until
 
 NAME = 'a "b", <c> & d\'s 2x.jpg'
@@ -24,8 +26,8 @@ async def browser() -> AsyncGenerator[Browser]:
 
 @pytest_asyncio.fixture(scope="module", params=["public", "signed"])
 async def service_with_sets(request: pytest.FixtureRequest, servers: Servers) -> AsyncGenerator[Service]:
-    settings = {"signing_secret": "a secret of 32 characters or more", "files": "signed"}
-    async with Service.start(servers.environment(), **(settings if request.param == "signed" else {})) as started:
+    settings: dict[str, Any] = {"files": request.param, "signing_secret": "a secret of 32 characters or more"}
+    async with Service.start(servers.environment(), **settings) as started:
         yield started
 
 
@@ -103,3 +105,18 @@ async def test_the_place_is_kept_and_coloured_before_the_image_is_there(
         assert escape(NAME) not in html
     finally:
         await page.close()
+
+
+async def test_the_page_shows_a_set_by_its_fallback(browser: Browser, servers: Servers, tmp_path: Path) -> None:
+    presets = tmp_path / "presets.toml"
+    presets.write_text(
+        '[shop.hero]\nwidths = [320, 640]\nformats = ["avif", "jpeg"]\nwidth = 16\nheight = 9\nfit = "cover"'
+    )
+    async with Service.start(servers.environment(), presets_file=str(presets)) as service:
+        await service.upload(images.photo(), "photo.jpg", preset="shop")
+        async with visit(browser, service.url) as page:
+            image = await thumbnail(page, "photo.jpg")
+            assert "photo_hero-480.jpeg" in (await image.get_attribute("src") or "")
+            assert "hero" in await card(page, "photo.jpg").inner_text()
+            await page.get_by_label("Preset").select_option("shop")
+            assert "cover 320, 640 wide of 16:9, AVIF, JPEG" in await page.locator("#preset-variants").inner_text()
