@@ -25,6 +25,7 @@ GIVEN: dict[str, tuple[Sequence[str], Any]] = {
     "expires_in": (["600"], 600),
     "webhook_url": (["https://shop.example/hook"], "https://shop.example/hook"),
     "focus": (['{"x": 0.25, "y": 1}'], {"x": 0.25, "y": 1}),
+    "keep_location": (["true"], True),
     "filename": (["n\u00e4h.jpg"], "n\u00e4h.jpg"),
 }
 """Each option as it is given on the command line, and the value that is sent."""

@@ -23,6 +23,7 @@ from imgsvc.decoder import wire
 from imgsvc.decoder.pipes import PIPE_BYTES
 from imgsvc.decoder.pool import DecoderError, DecoderPool
 from imgsvc.decoder.process import Decoder
+from imgsvc.domain.facts import Position
 from imgsvc.domain.model import MAX_FILES, MAX_RESULTS_BYTES, Isolation, Original, Placeholder, Rendered, Variant
 from imgsvc.domain.problems import WARNINGS
 from imgsvc.runtime.settings import MIB
@@ -273,7 +274,7 @@ asyncio.run(main())
     await until(lambda: not any(is_alive(orphan) for orphan in orphans))
 
 
-ORIGINAL = b'{"width": 1, "height": 1, "format": "jpeg", "frames": 1}'
+ORIGINAL = b'{"width": 1, "height": 1, "format": "jpeg", "frames": 1, "facts": {"palette": []}}'
 
 
 @pytest.mark.parametrize(
@@ -346,3 +347,21 @@ def test_the_most_files_with_the_longest_names_fit_into_one_message() -> None:
 def test_d72_a_parent_believes_no_results_that_are_not_those_of_its_request(results: list[object]) -> None:
     with pytest.raises(wire.WireError):
         wire.read_reply(done(*results), wire.Request(HERO, 1))
+
+
+@pytest.mark.parametrize("keep_location", [True, False])
+def test_d9_a_position_is_believed_only_where_somebody_asked_for_it(keep_location: bool) -> None:
+    said = done(SMALL).replace(b'"palette":[]', b'"palette":[],"position":{"latitude":1,"longitude":2}')
+    request = wire.Request(VARIANTS, 1, keep_location)
+    if keep_location:
+        reply = wire.read_reply(said, request)
+        assert isinstance(reply, wire.Done)
+        assert reply.original.facts.position == Position(1, 2)
+    else:
+        with pytest.raises(wire.WireError, match="nobody asked"):
+            wire.read_reply(said, request)
+
+
+def test_d9_facts_that_are_none_break_the_protocol() -> None:
+    with pytest.raises(wire.WireError, match="facts"):
+        wire.read_reply(done(SMALL).replace(b'"palette":[]', b'"palette":["red"]'), wire.Request(VARIANTS, 1))

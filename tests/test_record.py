@@ -1,15 +1,20 @@
 """A record: what is kept of an upload is little, and what an older version kept is still read."""
 
+from dataclasses import astuple
+
+import orjson
 import pytest
 
+from imgsvc.domain.facts import Facts, Position
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.model import Placeholder, Point, Variant
 from imgsvc.domain.options import Options, pack
 from imgsvc.domain.presets import CUSTOM, PRESETS, Preset
 from imgsvc.domain.problems import WARNINGS
-from imgsvc.jobs.record import Record, Source, Submission
+from imgsvc.jobs.record import Record, Source, Submission, Success
 
 PUBLIC = FileUrls("", None, 0)
+SIZE = {"width": 4, "height": 3, "bytes": 9, "content_type": "image/jpeg", "sha256": "ab", "frames": 1}
 ROW = {
     b"status": b"SUCCESS",
     b"filename": b"a.jpg",
@@ -51,6 +56,27 @@ def test_what_was_given_up_stands_beside_the_files_and_is_empty_in_older_records
     assert record.result_document(PUBLIC).get("warnings") == [{"code": "truncated", "message": WARNINGS["truncated"]}]
 
 
+def test_what_an_original_tells_stands_beside_its_size_and_is_unknown_in_older_records() -> None:
+    row = {**ROW, b"success": b'[4,3,1,[["thumbnail",4,3,9,"ab","jpeg"]],null,[]]'}
+    older = Record.from_hash("an-id", row)
+    assert older
+    original = older.result_document(PUBLIC).get("original")
+    assert original == SIZE | {"taken_at": None, "camera": None, "palette": [], "dhash": None, "position": None}
+    facts = Facts("2026-05-01T12:34:56", "Canon EOS 5D", ("#102030",), "0123456789abcdef", Position(1.5, -2.5))
+    success = orjson.dumps(astuple(Success(4, 3, 1, (), facts=facts)))
+    record = Record.from_hash("an-id", {**ROW, b"success": success})
+    assert record
+    assert record.success
+    assert record.success.facts == facts
+    assert record.result_document(PUBLIC).get("original") == SIZE | {
+        "taken_at": "2026-05-01T12:34:56",
+        "camera": "Canon EOS 5D",
+        "palette": ["#102030"],
+        "dhash": "0123456789abcdef",
+        "position": {"latitude": 1.5, "longitude": -2.5, "altitude": None},
+    }
+
+
 def test_an_upload_is_repeated_by_its_presets_name_or_by_its_own_variants() -> None:
     other = (Variant("card", width=1, height=None),)
     named = _submission("shop")
@@ -74,6 +100,7 @@ def _submission(preset: str, variants: Preset = PRESETS["default"]) -> Submissio
             metadata={"k": "v"},
             expires_in=60,
             webhook_url="https://shop.example/hook",
+            keep_location=True,
             filename="n\u00e4h.jpg",
             focus=Point(0.25, 1.0),
         ),

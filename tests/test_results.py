@@ -35,6 +35,11 @@ async def test_the_default_preset_makes_a_resized_one_and_a_thumbnail(service: S
         "content_type": "image/jpeg",
         "sha256": sha256(PHOTO),
         "frames": 1,
+        "taken_at": None,
+        "camera": None,
+        "palette": ANY,
+        "dhash": ANY,
+        "position": None,
     }
     assert result["placeholder"] == {"thumbhash": ANY, "color": ANY}
     assert distance(Image.new("RGB", (1, 1), result["placeholder"]["color"]), images.scene().resize((1, 1))) < 64

@@ -19,7 +19,7 @@ from imgsvc.imaging.warmup import warm_up
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEEP_BYTES = 128 * 1024 * 1024
 
-Render = Callable[[bytes, Sequence[Variant], Limits, OnStep, Admit, Mapping[str, bytes]], Rendered]
+Render = Callable[[bytes, Sequence[Variant], Limits, OnStep, Admit, Mapping[str, bytes], bool], Rendered]
 
 
 class Channel:
@@ -87,7 +87,7 @@ def _serve(channel: Channel, request: wire.Request, limits: Limits, render: Rend
     source = channel.receive(request.source_bytes)
     overlays = {overlay.sha256: channel.receive(overlay.size_bytes) for overlay in request.overlays}
     try:
-        rendered = render(source, request.variants, limits, on_step, admit, overlays)
+        rendered = render(source, request.variants, limits, on_step, admit, overlays, request.keep_location)
     except JobError as error:
         channel.send(wire.Failed(error.code))
     except MemoryError:

@@ -145,6 +145,7 @@ class DecoderPool:
         *,
         owner: str = "",
         overlays: Mapping[str, bytes] | None = None,
+        keep_location: bool = False,
     ) -> Rendered:
         """Make the variants of one image, once a child is free for it; first come, first served.
 
@@ -156,6 +157,7 @@ class DecoderPool:
             on_step: called as a step begins: its name, and how many of how many steps are done.
             owner: to whom the image belongs.
             overlays: the files of the overlays that the variants use, by their SHA-256.
+            keep_location: whether anybody may know where it was taken.
 
         Raises:
             DecoderError: decode_failed, image_too_large, too_many_frames, unsupported_format, overlay_invalid,
@@ -164,7 +166,8 @@ class DecoderPool:
         """
         overlays = overlays or {}
         sizes = tuple(wire.OverlaySize(sha256, len(data)) for sha256, data in overlays.items())
-        request, files = wire.Request(tuple(variants), len(source), sizes), (source, *overlays.values())
+        request = wire.Request(tuple(variants), len(source), sizes, keep_location)
+        files = source, *overlays.values()
         for _ in range(self._processes + 2):  # all that are idle may be dead, and not reaped yet
             decoder = await self._check_out("" if self._isolation == "batch" else owner)
             try:

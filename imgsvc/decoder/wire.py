@@ -29,6 +29,7 @@ from typing import Any, cast
 
 import orjson
 
+from imgsvc.domain import facts
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Original, Placeholder, Variant, variant_of
 from imgsvc.domain.problems import WARNINGS
@@ -114,6 +115,7 @@ class Request:
     variants: tuple[Variant, ...]
     source_bytes: int
     overlays: tuple[OverlaySize, ...] = ()
+    keep_location: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,8 @@ def read_greeting(raw: bytes) -> Greeting:
 def read_request(raw: bytes) -> Request:
     body = orjson.loads(raw)["Request"]
     variants = tuple(variant_of(variant.pop("name"), variant) for variant in body["variants"])
-    return Request(variants, body["source_bytes"], tuple(OverlaySize(**overlay) for overlay in body["overlays"]))
+    overlays = tuple(OverlaySize(**overlay) for overlay in body["overlays"])
+    return Request(variants, body["source_bytes"], overlays, body["keep_location"])
 
 
 def read_hello(raw: bytes) -> Hello:
@@ -244,7 +247,7 @@ def read_reply(raw: bytes, request: Request) -> Step | Need | Done | Failed:
         case "Need":
             return Need(_whole(body.get("size_bytes"), 0, 2**48))
         case "Done":
-            return _done(body, request.variants)
+            return _done(body, request)
         case "Failed":
             return Failed(_one_of(body.get("code"), DECODER_CODES))
         case _:
@@ -271,9 +274,9 @@ def _step(body: Header, variants: Sequence[Variant]) -> Step:
     return Step(_one_of(body.get("step"), names), done, _whole(body.get("total"), total, total))
 
 
-def _done(body: Header, variants: Sequence[Variant]) -> Done:
-    original = _original(_object(body.get("original")))
-    made = _results(body.get("results"), variants, original.frames)
+def _done(body: Header, request: Request) -> Done:
+    original = _original(_object(body.get("original")), request)
+    made = _results(body.get("results"), request.variants, original.frames)
     return Done(original, made, _placeholder(_object(body.get("placeholder"))), _warnings(body.get("warnings", [])))
 
 
@@ -291,13 +294,20 @@ def _results(items: object, variants: Sequence[Variant], frames: int) -> tuple[R
     return made
 
 
-def _original(body: Header) -> Original:
+def _original(body: Header, request: Request) -> Original:
     side = 2**31
+    try:
+        told = facts.checked(body.get("facts"))
+    except ValueError as error:
+        raise WireError(f"facts: {error}") from error
+    if told.position is not None and not request.keep_location:
+        raise WireError("a position that nobody asked for")
     return Original(
         width=_whole(body.get("width"), 1, side),
         height=_whole(body.get("height"), 1, side),
         format=_one_of(body.get("format"), FORMATS.keys()),
         frames=_whole(body.get("frames"), 1, side),
+        facts=told,
     )
 
 

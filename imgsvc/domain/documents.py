@@ -4,18 +4,21 @@ Records and handlers build them, OpenAPI's schemas and examples are derived from
 client and the command line read them. A new field is written here, and where its value comes from.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, final, get_args
 
 from typing_extensions import NotRequired, TypeAliasType, TypedDict  # noqa: UP035 (pydantic needs it before Python 3.12)
 
+from imgsvc.domain import facts_document
 from imgsvc.domain.addresses import MAX_URL_BYTES
+from imgsvc.domain.described import Described
 from imgsvc.domain.filenames import MAX_NAME_BYTES
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import FileFormat
 from imgsvc.domain.presets import CUSTOM, PRESETS, document
 from imgsvc.domain.problems import HTTP_PROBLEMS, JOB_FAILURES, WARNINGS
 from imgsvc.domain.states import Status, Unfinished, Unsuccessful
+
+Position = facts_document.Position
 
 MAX_PAGE = 200
 """Uploads that a page of them has at most."""
@@ -28,18 +31,6 @@ _FILE = f"/files/processed/{UPLOAD_ID}/sample_thumbnail.jpeg"
 _SET_FILE = f"/files/processed/{UPLOAD_ID}/sample_hero-320.avif"
 _OUTPUT_TYPES = [FORMATS[name].media_type for name in get_args(FileFormat)]
 _CODE = "For programs. Codes are stable."
-
-
-class Described:
-    """What the schema of a field has beside its type: a description, an example, and keywords of JSON Schema."""
-
-    def __init__(self, description: str = "", example: object = ..., **keywords: object) -> None:
-        self.example = example
-        self._schema = ({"description": description} if description else {}) | keywords
-
-    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """What pydantic calls; this module does without it, and so do those that only read documents."""
-        return handler(core) | self._schema
 
 
 def _moment(what: str, example: str | None) -> Described:
@@ -195,7 +186,7 @@ class FileSet(TypedDict):
 
 
 @final
-class Original(TypedDict):
+class Original(facts_document.Facts):
     """What was uploaded, its sides as an upright viewer sees them."""
 
     width: Annotated[int, _number("Pixels.", 2725, 1)]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from imgsvc.domain.overlays import OVERLAY, Overlay
+from imgsvc.domain.facts import NOT_KNOWN, Facts
 from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, record, several, whole
 
 Fit = Literal["inside", "cover", "contain", "fill"]
@@ -273,12 +274,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The uploaded image as its header describes it; width and height are those after rotation by EXIF."""
+    """The uploaded image: what its header says, width and height as after rotation by EXIF, and what else it tells."""
 
     width: int
     height: int
     format: str
     frames: int
+    facts: Facts = NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)

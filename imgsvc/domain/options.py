@@ -15,7 +15,7 @@ from imgsvc.domain.json_input import parse
 from imgsvc.domain.model import POINT, Point
 from imgsvc.domain.presets import DEFAULT, PRESETS, Preset, PresetError, compact, expand, read, schema
 from imgsvc.domain.problems import CodedError
-from imgsvc.domain.rules import Rule, whole
+from imgsvc.domain.rules import Rule, flag, whole
 
 MAX_VARIANTS_BYTES = 8192
 MAX_METADATA_BYTES = 4096
@@ -177,6 +177,14 @@ class Options:
             '{"x": 0-1, "y": 0-1}',
         ),
     ] = None
+    keep_location: Annotated[
+        bool,
+        _value(
+            flag(),
+            "Whether the result tells where the image was taken, and variants with `strip` false keep it.",
+            "BOOL",
+        ),
+    ] = False
     filename: Annotated[
         str, _text("Name of the file; by default its own, or the last part of its URL.", "NAME", safe_filename)
     ] = FALLBACK
@@ -224,10 +232,12 @@ def _read(name: str, text: str) -> Any:
 
 
 def pack(options: Options) -> dict[str, str]:
-    """Returns the fields of a record that keep `options`; those that are None are left out."""
+    """Returns the fields of a record that keep `options`; those that are None or false are left out."""
     values = {name: getattr(options, name) for name in OPTIONS}
     return {
-        OPTIONS[name].column or name: OPTIONS[name].pack(value) for name, value in values.items() if value is not None
+        OPTIONS[name].column or name: OPTIONS[name].pack(value)
+        for name, value in values.items()
+        if value not in (None, False)
     }
 
 

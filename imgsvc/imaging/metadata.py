@@ -1,46 +1,64 @@
-"""Metadata that may stay with an image whose uploader asks for it: how it was taken, never where or by which camera.
+"""Metadata of an original: what is read of it, and what may stay with an image whose uploader asks for it.
 
-A list of what is safe, so that what nobody has thought of stays out: positions, serial numbers, owners' names, maker
-notes, embedded thumbnails, XMP and IPTC among it.
+What stays says how the image was taken, never by which one camera, and where only if the uploader asks for that too. A
+list of what is safe, so that what nobody has thought of stays out: serial numbers, owners' names, maker notes, embedded
+thumbnails, XMP and IPTC among it.
 """
 
-from PIL import ExifTags, Image
+from collections.abc import Set
 
-_BASE = ExifTags.Base
-_IMAGE_TAGS = frozenset(
+from PIL import ExifTags
+
+from imgsvc.imaging import exif
+from imgsvc.imaging.exif import Directory, Exif, Value
+
+_BASE, _GPS = ExifTags.Base, ExifTags.GPS
+_IMAGE_TEXTS = frozenset(
     {
         *(_BASE.ImageDescription, _BASE.Make, _BASE.Model, _BASE.Software, _BASE.DateTime),
         *(_BASE.Artist, _BASE.Copyright),
     }
 )
-_PHOTO_TAGS = frozenset(
+_PHOTO_TEXTS = frozenset(
+    {
+        *(_BASE.DateTimeOriginal, _BASE.DateTimeDigitized, _BASE.OffsetTime, _BASE.OffsetTimeOriginal),
+        *(_BASE.LensMake, _BASE.LensModel),
+    }
+)
+_PHOTO_NUMBERS = frozenset(
     {
         *(_BASE.ExposureTime, _BASE.FNumber, _BASE.ExposureProgram, _BASE.ISOSpeedRatings),
-        *(_BASE.DateTimeOriginal, _BASE.DateTimeDigitized, _BASE.OffsetTime, _BASE.OffsetTimeOriginal),
         *(_BASE.ShutterSpeedValue, _BASE.ApertureValue, _BASE.BrightnessValue, _BASE.ExposureBiasValue),
         *(_BASE.MaxApertureValue, _BASE.SubjectDistance, _BASE.MeteringMode, _BASE.LightSource, _BASE.Flash),
         *(_BASE.FocalLength, _BASE.FocalLengthIn35mmFilm, _BASE.ExposureMode, _BASE.WhiteBalance),
-        *(_BASE.SceneCaptureType, _BASE.LensMake, _BASE.LensModel, _BASE.LensSpecification),
+        *(_BASE.SceneCaptureType, _BASE.LensSpecification),
     }
 )
-MAX_BYTES = 32 * 1024
-"""Beyond it nothing is kept: a JPEG has room for 64 KiB, and honest tags of this list fill one."""
+_PLACE_TEXTS = frozenset({_GPS.GPSLatitudeRef, _GPS.GPSLongitudeRef})
+_PLACE_NUMBERS = frozenset({_GPS.GPSLatitude, _GPS.GPSLongitude, _GPS.GPSAltitudeRef, _GPS.GPSAltitude})
+_MAX_NUMBER_BYTES = 32  # four fractions, of LensSpecification
 
 
-def safe_exif(image: Image.Image) -> bytes | None:
-    """The EXIF block of those tags of `image` that are safe to pass on; None where there are none."""
-    try:
-        found = image.getexif()
-        kept = Image.Exif()
-        for tag in _IMAGE_TAGS & found.keys():
-            kept[tag] = found[tag]
-        photo = found.get_ifd(ExifTags.IFD.Exif)
-        chosen = {tag: photo[tag] for tag in _PHOTO_TAGS & photo.keys()}
-        if chosen:
-            kept[ExifTags.IFD.Exif] = chosen
-        block = kept.tobytes() if kept else b""
-    except MemoryError:
-        raise
-    except Exception:  # Pillow raises all sorts of errors on broken EXIF, which is no reason to refuse a whole picture
-        return None
-    return block if 0 < len(block) <= MAX_BYTES else None
+def read(block: bytes) -> Exif:
+    """The tags that are of use here, of an EXIF block or of a TIFF file."""
+    return exif.read(block, _IMAGE_TEXTS, _PHOTO_TEXTS | _PHOTO_NUMBERS, _PLACE_TEXTS | _PLACE_NUMBERS)
+
+
+def safe_exif(found: Exif, *, with_place: bool) -> bytes | None:
+    """The EXIF block of those tags that are safe to pass on; None where there are none."""
+    image = _safe(found.image, _IMAGE_TEXTS, frozenset())
+    photo = _safe(found.photo, _PHOTO_TEXTS, _PHOTO_NUMBERS)
+    place = _safe(found.place, _PLACE_TEXTS, _PLACE_NUMBERS) if with_place else {}
+    return exif.written(found.order, image, photo, place) if image or photo or place else None
+
+
+def _safe(tags: Directory, texts: Set[int], numbers: Set[int]) -> dict[int, Value]:
+    """The tags that are of their type. Texts end at their first NUL: behind it could be anything."""
+    kept: dict[int, Value] = {}
+    for tag, value in tags.items():
+        if value.kind not in exif.TEXTS:
+            if tag in numbers and len(value.raw) <= _MAX_NUMBER_BYTES:
+                kept[tag] = value
+        elif tag in texts and (words := value.raw.partition(b"\x00")[0]):
+            kept[tag] = Value(value.kind, words + b"\x00")
+    return kept

@@ -16,29 +16,21 @@ from PIL import Image
 from imgsvc.domain.model import Placeholder
 
 _SIDE = 32  # the hash holds 7 frequencies a side: more pixels cost time and change nothing
-_COLOURS = 8
 
 Channel = Sequence[float]
 """A value a pixel, row by row."""
 
 
-def placeholder(picture: Image.Image) -> Placeholder:
-    """The placeholder of an upright picture in sRGB; the smaller the picture, the less it costs."""
+def shrunk(picture: Image.Image) -> Image.Image:
+    """As few pixels as are looked at, in RGBA; the smaller the picture, the less it costs."""
     small = picture.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=1.0)
-    small = small.convert("RGBA")
-    return Placeholder(b64encode(thumbhash(small.size, small.tobytes())).decode(), _main_colour(small))
+    return small.convert("RGBA")
 
 
-def _main_colour(small: Image.Image) -> str:
-    """The commonest of a few colours, as `#rrggbb`; white shows through what is transparent."""
-    opaque = Image.new("RGB", small.size, "white")
-    opaque.paste(small, mask=small.getchannel("A"))
-    few = opaque.quantize(_COLOURS)
-    counts = few.getcolors(_COLOURS) or []
-    _, index = max((count, -int(index)) for count, index in counts if isinstance(index, int))
-    palette = few.getpalette() or []
-    return "#" + bytes(palette[-3 * index : -3 * index + 3]).hex()
+def placeholder(small: Image.Image, color: str) -> Placeholder:
+    """The placeholder of an upright picture in sRGB that is `shrunk`, and its main colour."""
+    return Placeholder(b64encode(thumbhash(small.size, small.tobytes())).decode(), color)
 
 
 def thumbhash(size: tuple[int, int], rgba: bytes) -> bytes:

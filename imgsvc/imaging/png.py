@@ -23,6 +23,7 @@ _HEADER = struct.Struct("!IIBBBBB")
 _FRAME = struct.Struct("!IIIIIHHBB")
 _MAX_CHUNKS = 1_000_000
 _GREY, _RGB = 0, 2
+_XMP = b"XML:com.adobe.xmp\x00\x00"  # a text that is not packed
 
 Part = memoryview | bytes
 
@@ -45,6 +46,7 @@ class Png:
     palette: Part = b""
     transparency: Part | None = None
     exif: Part | None = None
+    xmp: Part | None = None
     profile: Part | None = None
     gamma: int | None = None
     chromaticities: tuple[int, ...] | None = None
@@ -156,15 +158,23 @@ def _take(png: Png, kind: bytes, body: memoryview) -> None:
             png.transparency = (
                 body if len(body) >= {_GREY: 2, _RGB: 6}.get(png.header[3] if png.header else 3, 1) else None
             )
+        case _:
+            _take_metadata(png, kind, body)
+
+
+def _take_metadata(png: Png, kind: bytes, body: memoryview) -> None:
+    match kind:
         case b"eXIf":
             png.exif = body
-        case _:
+        case b"iTXt" if bytes(body[: len(_XMP)]) == _XMP:
+            png.xmp = body[len(_XMP) :]
+        case _ if not png.parts:
             _take_colour(png, kind, body)
+        case _:
+            pass
 
 
 def _take_colour(png: Png, kind: bytes, body: memoryview) -> None:
-    if png.parts:
-        return
     match kind:
         case b"iCCP":
             png.profile = body

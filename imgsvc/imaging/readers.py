@@ -20,6 +20,9 @@ from imgsvc.imaging.geometry import Size
 OUR_FAULT = (JobError, MemoryError, ImportError)
 """What is raised as it is; everything else that a decoder raises is the file's doing."""
 
+PACKET = "imgsvc:xmp"
+"""Where an image's `info` has its XMP, if any: not where Pillow looks for it."""
+
 Notes = set[str]
 """Codes of problems.WARNINGS."""
 
@@ -64,7 +67,7 @@ def check_size(size: Size, limits: Limits) -> None:
 def _pillow(fmt: str, data: bytes) -> ImageFile.ImageFile:
     image = Image.open(BytesIO(data), formats=[fmt])
     # browsers turn a picture by its EXIF alone; Pillow would look for an orientation in the XMP too
-    image.info.pop("xmp", None)
+    image.info[PACKET] = image.info.pop("xmp", None)
     return image
 
 
@@ -112,7 +115,7 @@ class _Still:
 def _first_jpeg(data: bytes) -> JpegImagePlugin.JpegImageFile:
     """The first picture of a file that may have more of them: gain maps, previews, the other eye's view."""
     image = JpegImagePlugin.JpegImageFile(BytesIO(data))
-    image.info.pop("xmp", None)  # as in `_pillow`
+    image.info[PACKET] = image.info.pop("xmp", None)  # as in `_pillow`
     return image
 
 
@@ -148,6 +151,7 @@ def _open_png(data: bytes, limits: Limits) -> Opened:
         pixels = _Still(file, open_, limits, notes).load(open_(file))
         return png.with_16_bit_key(parsed, file, pixels) if parsed.keyed_16_bit else pixels
 
+    image.info[PACKET] = parsed.xmp
     opened = Opened(image, parsed.size, lambda: decoded(file), parsed.transparent, notes=notes)
     opened.profile = _png_profile(parsed, notes, grey=image.mode in _GREY_MODES)
     if parsed.plays is not None and parsed.frames:

@@ -12,7 +12,7 @@ from math import ceil
 
 from PIL import Image
 
-from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Placeholder, Point, Rendered, Rendition, Variant
+from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Original, Placeholder, Point, Rendered, Rendition, Variant
 from imgsvc.domain.problems import JobError
 from imgsvc.domain.sets import is_set, max_files
 from imgsvc.imaging import gamut
@@ -27,13 +27,15 @@ from imgsvc.imaging.encode import (
     encode_animation,
     has_alpha,
 )
+from imgsvc.imaging.facts import facts, position
 from imgsvc.imaging.geometry import WHOLE, Box, Size, cropped, place, turned, turned_size
 from imgsvc.imaging.memory import BASE_BYTES, file_bytes, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.overlay import FileLayer
-from imgsvc.imaging.placeholder import placeholder
+from imgsvc.imaging.placeholder import placeholder, shrunk
 from imgsvc.imaging.saliency import CHOSEN, choose
 from imgsvc.imaging.sets import members
+from imgsvc.imaging.shades import shades
 from imgsvc.imaging.source import ImageSource, Picture, decode, frames, open_source
 from imgsvc.imaging.steps import FINISHING, SCALING, Plan, Step
 from imgsvc.imaging.trim import around, content
@@ -49,7 +51,7 @@ _MAX_OUTPUT_SIDE = 16_383  # WebP's
 _SMALL = 256
 _OVERSAMPLING = 2
 _GLANCE = Variant("glance", _SMALL, _SMALL)
-"""What is looked at to choose a crop, a main colour and a thumbhash."""
+"""What is looked at to choose a crop, colours, a thumbhash and a difference hash."""
 
 
 def render(
@@ -59,6 +61,7 @@ def render(
     on_step: OnStep,
     admit: Admit,
     overlays: Mapping[str, bytes] | None = None,
+    keep_location: bool = False,
 ) -> Rendered:
     """Make every variant of an image file.
 
@@ -69,6 +72,7 @@ def render(
         on_step: called with "decode", then with "encode:<variant>" for each file of it, largest first.
         admit: asked before any pixel is decoded.
         overlays: the files of the overlays that the variants use, by their SHA-256.
+        keep_location: whether anybody may know where it was taken: it is told, and stays in what is not stripped.
 
     Raises:
         JobError: unsupported_format, image_too_large, too_many_frames, decode_failed, encode_failed or overlay_invalid.
@@ -76,7 +80,7 @@ def render(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of flaws in files; a client reads errors only
-        return _render(source, variants, limits, on_step, admit, overlays or {})
+        return _render(source, variants, limits, on_step, admit, overlays or {}, keep_location)
 
 
 def _render(
@@ -86,6 +90,7 @@ def _render(
     on_step: OnStep,
     admit: Admit,
     overlays: Mapping[str, bytes],
+    keep_location: bool,
 ) -> Rendered:
     total = 1 + max_files(variants)
     on_step("decode", 0, total)
@@ -99,21 +104,30 @@ def _render(
     admit(max(_memory(opened[number], plans[number]) for number in wanted))
 
     renditions: list[Rendition] = []
-    stand_in: Placeholder | None = None
+    looks: tuple[Original, Placeholder] | None = None
     for number in sorted(wanted, reverse=True):
-        studio = _studio(opened[number], plans[number], variants)
+        studio = _studio(opened[number], plans[number], variants, keep_location)
         for plan in studio.trimmed(plans[number], wanted[number]):
             on_step(f"encode:{plan.variant.name}", 1 + len(renditions), total)
             renditions.append(studio.rendition(plan))
             if sum(len(rendition.data) for rendition in renditions) > MAX_RESULTS_BYTES:
                 raise JobError("image_too_large")
         if number == 0:
-            stand_in = placeholder(studio.glance())
-    assert stand_in is not None
+            looks = _looks(opened[0], studio.glance(), keep_location)
+    assert looks is not None
     order = {variant.name: number for number, variant in enumerate(variants)}
     in_order = tuple(sorted(renditions, key=lambda rendition: (order[rendition.variant], rendition.set_width or 0)))
     notes = tuple(sorted(set[str]().union(*(each.notes for each in opened.values()))))
-    return Rendered(opened[0].original, in_order, stand_in, notes)
+    original, stand_in = looks
+    return Rendered(original, in_order, stand_in, notes)
+
+
+def _looks(source: ImageSource, glance: Image.Image, keep_location: bool) -> tuple[Original, Placeholder]:
+    """The original with what it tells, and what stands in for it."""
+    small = shrunk(glance)
+    colours = shades(small)
+    told = facts(source.exif, source.xmp, glance, colours.palette, with_position=keep_location)
+    return replace(source.original, facts=told), placeholder(small, colours.main)
 
 
 def _regions(source: ImageSource, variants: Sequence[Variant]) -> dict[str, Box]:
@@ -145,10 +159,10 @@ def _plans(source: ImageSource, variants: Sequence[Variant], regions: Mapping[st
     return sorted(plans.values(), key=lambda plan: plan.place.scaled, reverse=True)
 
 
-def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Variant]) -> "_Studio":
+def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Variant], keep_location: bool) -> "_Studio":
     exif = None
     if not all(variant.strip for variant in variants):
-        exif = safe_exif(source.image)
+        exif = safe_exif(source.exif, with_place=keep_location and position(source.exif) is not None)
     return _Studio(source, exif, [decode(source, _need(source, plans))])
 
 

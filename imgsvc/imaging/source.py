@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil
 
-from PIL import ExifTags, Image, ImageFile
+from PIL import Image, ImageFile
 
 from imgsvc.domain.formats import SNIFF_BYTES, TIFF, sniff
 from imgsvc.domain.model import Limits, Original
 from imgsvc.domain.problems import JobError
-from imgsvc.imaging import damage, tiff
+from imgsvc.imaging import damage, metadata, tiff
 from imgsvc.imaging.colour import eight_bits, is_readable
+from imgsvc.imaging.exif import Exif
 from imgsvc.imaging.geometry import Size, turned
-from imgsvc.imaging.readers import OPENERS, OUR_FAULT, Notes, Opened, check_size
+from imgsvc.imaging.readers import OPENERS, OUR_FAULT, PACKET, Notes, Opened, check_size
 
 _BYTES_A_PIXEL = 4  # of Pillow's pixels in colour; less is used for other modes
 _JPEG_COEFFICIENT_BYTES = 6  # a pixel, of a progressive file at 4:4:4: all of it is held until the last scan
@@ -44,10 +45,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """An opened image within its limits, not decoded yet: picture `number` of a file that may have several."""
+    """An opened image within its limits, not decoded yet: picture `number` of a file that may have several.
+
+    `xmp` is its XMP packet, empty where there is none.
+    """
 
     opened: Opened
     original: Original
+    exif: Exif
+    xmp: bytes
     orientation: int
     limits: Limits
     number: int = 0
@@ -124,12 +130,16 @@ def open_source(source: bytes, limits: Limits, number: int = 0) -> ImageSource:
             number = 0
         opened = OPENERS[fmt.name](source, limits)
         check_size(opened.size, limits)
-        orientation = _orientation(opened.image)
+        exif = metadata.read(source if fmt is TIFF else opened.image.info.get("exif") or b"")
+        xmp = bytes(opened.image.info.get(PACKET) or b"")
+        # Pillow turns TIFF itself when it decodes, and reports the upright size
+        orientation = 1 if fmt is TIFF else exif.orientation
     if not found or number >= opened.frames:
         opened.notes.add("frame_missing")
         number = opened.frames - 1
     width, height = turned(opened.size, orientation)
-    return ImageSource(opened, Original(width, height, fmt.name, opened.frames), orientation, limits, number)
+    original = Original(width, height, fmt.name, opened.frames)
+    return ImageSource(opened, original, exif, xmp, orientation, limits, number)
 
 
 def decode(source: ImageSource, need: Size) -> Picture:
@@ -179,16 +189,3 @@ def _picture(source: ImageSource, image: Image.Image, extent: tuple[float, float
     # what is left here would find its way into the output: Pillow copies a JPEG's comment
     pixels.info = {}
     return Picture(pixels, source.whole, (width, height), source.orientation, profile)
-
-
-def _orientation(image: ImageFile.ImageFile) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
-    if image.format == "TIFF":
-        return 1  # Pillow turns TIFF itself when it decodes, and reports the upright size
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except OUR_FAULT:
-        raise
-    except Exception:
-        return 1  # broken EXIF is no reason to refuse a whole picture
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -22,6 +22,8 @@ from typing import Self
 import orjson
 
 from imgsvc.domain import documents
+from imgsvc.domain.facts import NOT_KNOWN, Facts, Position
+from imgsvc.domain.facts_document import Facts as FactsDocument
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import Placeholder
@@ -113,6 +115,7 @@ class Success:
     files: tuple[File, ...]
     placeholder: Placeholder | None = None
     warnings: tuple[str, ...] = ()
+    facts: Facts = NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +312,7 @@ class Record:
                 "content_type": self.source.content_type,
                 "sha256": self.source.sha256,
                 "frames": self.success.frames,
+                **_facts_document(self.success.facts),
             },
             "warnings": [{"code": code, "message": WARNINGS[code]} for code in self.success.warnings],
         }
@@ -354,4 +358,24 @@ def _success(value: str | None) -> Success | None:
     width, height, frames, files, *more = orjson.loads(value)
     placeholder = Placeholder(*more[0]) if more and more[0] else None  # older records have none
     warnings = tuple(code for code in more[1] if code in WARNINGS) if len(more) > 1 else ()
-    return Success(width, height, frames, tuple(File(*file) for file in files), placeholder, warnings)
+    facts = _facts(*more[2]) if len(more) > 2 else NOT_KNOWN
+    return Success(width, height, frames, tuple(File(*file) for file in files), placeholder, warnings, facts)
+
+
+def _facts(
+    taken_at: str | None, camera: str | None, palette: list[str], dhash: str | None, position: list[float] | None
+) -> Facts:
+    return Facts(taken_at, camera, tuple(palette), dhash, Position(*position) if position else None)
+
+
+def _facts_document(facts: Facts) -> FactsDocument:
+    position = facts.position
+    return {
+        "taken_at": facts.taken_at,
+        "camera": facts.camera,
+        "palette": list(facts.palette),
+        "dhash": facts.dhash,
+        "position": None
+        if position is None
+        else {"latitude": position.latitude, "longitude": position.longitude, "altitude": position.altitude},
+    }

@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter, time
 
 from imgsvc.decoder.pool import DecoderPool, DecoderStartError
@@ -110,7 +111,8 @@ class Processor:
             files = await self._store(record, rendered, claim.revision or 1)
         original = rendered.original
         size = original.width, original.height
-        success = Success(*size, original.frames, files, rendered.placeholder, rendered.warnings)
+        end = rendered.placeholder, rendered.warnings, original.facts
+        success = Success(*size, original.frames, files, *end)
         return derived.outcome(record, success) if claim.revision else success
 
     async def _original(self, claim: Claim, record: Record) -> bytes:
@@ -136,19 +138,25 @@ class Processor:
         return b"".join(parts)
 
     async def _render(self, source: bytes, overlays: Mapping[str, bytes], record: Record, report: Report) -> Rendered:
-        variants, owner = record.options.focused_variants, record.owner
-
         def on_step(step: str, done: int, total: int) -> None:
             report(10 + 80 * done // total, step)
 
+        options = record.options
+        render = partial(
+            self.decoders.render,
+            *(source, options.focused_variants, on_step),
+            owner=record.owner,
+            overlays=overlays,
+            keep_location=options.keep_location,
+        )
         for _ in range(DECODER_TRIES - 1):
             try:
-                return await self.decoders.render(source, variants, on_step, owner=owner, overlays=overlays)
+                return await render()
             except JobError as error:
                 if error.code not in _DECODER_DIED:
                     raise
                 log.warning("decoder failed, trying once more: %s", error)
-        return await self.decoders.render(source, variants, on_step, owner=owner, overlays=overlays)
+        return await render()
 
     async def _store(self, record: Record, rendered: Rendered, revision: int) -> tuple[File, ...]:
         files = tuple(replace(_file(rendition), revision=revision) for rendition in rendered.renditions)

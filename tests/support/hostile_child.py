@@ -78,7 +78,7 @@ def say(message: object) -> None:
 
 
 def lie_about_a_length() -> None:
-    original = {"width": 1, "height": 1, "format": "jpeg", "frames": 1}
+    original = {"width": 1, "height": 1, "format": "jpeg", "frames": 1, "facts": {"palette": []}}
     results = [{"variant": "small", "width": 10, "height": 10, "format": "jpeg", "size_bytes": 10_000_000_000}]
     placeholder = {"thumbhash": "AAAAAAAA", "color": "#000000"}
     say({"Done": {"original": original, "results": results, "placeholder": placeholder}})
@@ -147,7 +147,7 @@ def flood_stderr() -> None:
 
 
 def a_result() -> bytes:
-    original = {"width": 1, "height": 1, "format": "jpeg", "frames": 1}
+    original = {"width": 1, "height": 1, "format": "jpeg", "frames": 1, "facts": {"palette": []}}
     results = [{"variant": "small", "width": 1, "height": 1, "format": "jpeg", "size_bytes": 1}]
     placeholder = {"thumbhash": "AAAAAAAA", "color": "#000000"}
     return framed({"Done": {"original": original, "results": results, "placeholder": placeholder}}) + b"x"
@@ -275,6 +275,7 @@ def hostile_render(
     on_step: OnStep,
     admit: Admit,
     overlays: Mapping[str, bytes],
+    keep_location: bool,
 ) -> Rendered:
     if source.startswith(b"secret"):
         kept.append(source.decode())
@@ -291,7 +292,7 @@ def hostile_render(
         on_step("decode", 0, len(variants) + 1)
         ACTS.get(source, int)()
         return answer([Rendition(v.name, 1, 1, "jpeg", b"x") for v in variants])
-    return render(source, variants, limits, on_step, admit, overlays)
+    return render(source, variants, limits, on_step, admit, overlays, keep_location)
 
 
 def no_landlock() -> None:

@@ -7,7 +7,7 @@ import orjson
 from typing_extensions import TypeAliasType, is_typeddict
 
 from imgsvc.domain import documents
-from imgsvc.domain.documents import Described
+from imgsvc.domain.described import Described
 from imgsvc.domain.states import Status
 
 Json = dict[str, Any]
