@@ -1,5 +1,8 @@
 """What an original tells beside its size: when and where it was taken, by what camera, its colours, and its hash."""
 
+import struct
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +12,9 @@ from imgsvc.domain.facts import Facts, Position, checked
 from imgsvc.domain.model import Rendered, Variant
 from imgsvc.imaging.render import render
 from tests.support import images
-from tests.support.exif import Tag, Tags, appended, block, doubles, fractions, shorts, text
+from tests.support.exif import MARK, Tag, Tags, appended, block, doubles, fractions, shorts, text
 from tests.support.images import LIMITS
+from tests.support.odd_images import segment
 from tests.support.service import Service
 
 SMALL = Variant("v", 64, 64)
@@ -32,6 +36,11 @@ def told(source: bytes, *, keep_location: bool = False) -> Facts:
 
 def photo(fmt: str = "JPEG", **options: Any) -> bytes:
     return images.encoded(images.scene(), fmt, **options)
+
+
+def with_chunk(kind: bytes, body: bytes) -> bytes:
+    whole = photo("PNG")
+    return whole[:33] + images.png_chunk(kind, body) + whole[33:]
 
 
 def dated(moment: Tag, offset: str | None = None) -> bytes:
@@ -152,9 +161,7 @@ def test_an_xmp_packet_tells_what_the_exif_lacks() -> None:
         source = appended(photo(fmt), {700: (1, packet)}) if fmt == "TIFF" else photo(fmt, xmp=packet)
         found = told(source)
         assert (found.taken_at, found.camera) == ("2026-05-01T12:34:56+02:00", "Canon EOS 5D"), fmt
-    whole = photo("PNG")
-    chunk = images.png_chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + packet)
-    assert told(whole[:33] + chunk + whole[33:]).camera == "Canon EOS 5D"
+    assert told(with_chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + packet)).camera == "Canon EOS 5D"
     both = photo(xmp=packet, exif=block(CANON, {0x9003: text("2025:01:01 00:00:00")}))
     assert told(both).taken_at == "2025-01-01T00:00:00"
 
@@ -173,6 +180,64 @@ def test_d46_an_xmp_packet_is_searched_and_never_expanded(packet: bytes) -> None
     found = told(photo(xmp=packet))
     assert found.taken_at is None
     assert found.camera in {None, "&b", "&b &b"}
+
+
+def endless(size: int, order: str = "<") -> bytes:
+    """An EXIF block of as many entries as there is room for, each of which points at nearly all of it."""
+    count = min(65_535, (size - 14) // 12)
+    entries = b"".join(struct.pack(order + "HHII", tag, 7, size - 16, 8) for tag in range(1, count + 1))
+    head = (b"II*\x00" if order == "<" else b"MM\x00*") + struct.pack(order + "IH", 8, count)
+    return (head + entries).ljust(size, b"\x00")
+
+
+def camera_jpeg(block: bytes) -> bytes:
+    """A JPEG that begins with its EXIF, in as many segments as it takes."""
+    segments = (segment(0xE1, MARK + block[at : at + 65_000]) for at in range(0, len(block), 65_000))
+    whole = photo()
+    return whole[:2] + b"".join(segments) + whole[4 + int.from_bytes(whole[4:6], "big") :]
+
+
+ENDLESS = endless(1_000_000)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda: camera_jpeg(ENDLESS),
+        lambda: camera_jpeg(endless(1_000_000, ">")),
+        lambda: photo("WEBP", exif=ENDLESS),
+        lambda: photo("HEIF", exif=ENDLESS),
+        lambda: with_chunk(b"eXIf", ENDLESS),
+    ],
+    ids=["jpeg", "big-endian", "webp", "heif", "png"],
+)
+def test_d46_a_megabyte_of_tags_costs_nothing_worth_mentioning(source: Callable[[], bytes]) -> None:
+    data = source()
+    begin = time.process_time()
+    found = rendered(data, Variant("v", 64, 64, strip=False)).original.facts
+    assert time.process_time() - begin < 0.2, "ours takes 0.01 s, and Pillow's reader 0.25"
+    assert (found.taken_at, found.camera) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        block(CANON, {0x8769: (4, struct.pack("<I", 8))}),
+        *(
+            block({0x8769: (4, struct.pack("<I", at)), 0x8825: (4, struct.pack("<I", at))})
+            for at in (0, 7, 8, 2**32 - 1)
+        ),
+        *(block(CANON, TAKEN, TOKYO)[:length] for length in range(6, 200, 7)),
+        *(MARK + head for head in (b"", b"II*\x00", b"MM\x00*\xff\xff\xff\xff", b"II*\x00\x08\x00\x00\x00\xff\xff")),
+        b"Exif",
+        MARK * 1000,
+    ],
+)
+def test_d46_directories_in_a_cycle_or_cut_short_are_no_reason_to_refuse_a_picture(broken: bytes) -> None:
+    source = camera_jpeg(broken.removeprefix(MARK))
+    result = rendered(source, Variant("v", 64, 64, strip=False), keep_location=True)
+    assert images.opened(result.renditions[0].data).size == (64, 43)
+    assert result.original.facts.camera in {None, "Canon", "Canon EOS 5D"}
 
 
 def patches(number: int) -> Image.Image:

@@ -112,9 +112,14 @@ class _Still:
         return image
 
 
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    def _read_dpi_from_exif(self) -> None:
+        """Nobody asks for it, and Pillow would take the whole EXIF apart to find it."""
+
+
 def _first_jpeg(data: bytes) -> JpegImagePlugin.JpegImageFile:
     """The first picture of a file that may have more of them: gain maps, previews, the other eye's view."""
-    image = JpegImagePlugin.JpegImageFile(BytesIO(data))
+    image = _Jpeg(BytesIO(data))
     image.info[PACKET] = image.info.pop("xmp", None)  # as in `_pillow`
     return image
 
