@@ -1,8 +1,8 @@
 """EXIF blocks: the values of a few tags, read within bounds and written as they were.
 
 A block has the structure of a TIFF file, so that the values of a TIFF are read in the same way. Pillow takes every
-entry of a block apart: of 65 535 entries, for a quarter of a second. Here each directory is visited once, up to a number
-of entries that no camera reaches, and only values that are wanted and small are copied.
+entry of a block apart, which takes a quarter of a second where there are 65 535. Here each directory is visited once,
+up to a number of entries that no camera reaches, and only values that are wanted and small are copied.
 """
 
 import struct

@@ -36,7 +36,7 @@ _PHOTO_NUMBERS = frozenset(
 )
 _PLACE_TEXTS = frozenset({_GPS.GPSLatitudeRef, _GPS.GPSLongitudeRef})
 _PLACE_NUMBERS = frozenset({_GPS.GPSLatitude, _GPS.GPSLongitude, _GPS.GPSAltitudeRef, _GPS.GPSAltitude})
-_MAX_NUMBER_BYTES = 32  # four fractions, of LensSpecification
+_MAX_NUMBERS = 4  # LensSpecification's
 
 
 def read(block: bytes) -> Exif:
@@ -57,7 +57,7 @@ def _safe(tags: Directory, texts: Set[int], numbers: Set[int]) -> dict[int, Valu
     kept: dict[int, Value] = {}
     for tag, value in tags.items():
         if value.kind not in exif.TEXTS:
-            if tag in numbers and len(value.raw) <= _MAX_NUMBER_BYTES:
+            if tag in numbers and value.count <= _MAX_NUMBERS:
                 kept[tag] = value
         elif tag in texts and (words := value.raw.partition(b"\x00")[0]):
             kept[tag] = Value(value.kind, words + b"\x00")

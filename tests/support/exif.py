@@ -29,8 +29,10 @@ def doubles(*values: float) -> Tag:
     return 12, struct.pack(f"<{len(values)}d", *values)
 
 
-def appended(data: bytes, image: Tags, photo: Tags | None = None, place: Tags | None = None) -> bytes:
-    """A TIFF, or the head of one, with these tags besides those of its first page."""
+def appended(
+    data: bytes, image: Tags, photo: Tags | None = None, place: Tags | None = None, after: Tags | None = None
+) -> bytes:
+    """A TIFF, or the head of one, with these tags besides those of its first page; `after` are its second page's."""
     (first,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, first) if first else (0,)
     own = [data[at : at + 12] for at in range(first + 2, first + 2 + 12 * count, 12)]
@@ -39,7 +41,10 @@ def appended(data: bytes, image: Tags, photo: Tags | None = None, place: Tags | 
         if inner is not None:
             data, at = with_directory(data, inner)
             tags[pointer] = 4, struct.pack("<I", at)
-    data, at = with_directory(data, tags, own)
+    following = 0
+    if after is not None:
+        data, following = with_directory(data, after, own)
+    data, at = with_directory(data, tags, own, following)
     return data[:4] + struct.pack("<I", at) + data[8:]
 
 
@@ -57,6 +62,8 @@ def with_directory(data: bytes, tags: Tags, entries: Sequence[bytes] = (), after
     return data + struct.pack("<H", len(rows)) + b"".join(rows) + struct.pack("<I", after), len(data)
 
 
-def block(image: Tags | None = None, photo: Tags | None = None, place: Tags | None = None) -> bytes:
-    """An EXIF block as images hold it."""
-    return MARK + appended(_HEAD + bytes(4), image or {}, photo, place)
+def block(
+    image: Tags | None = None, photo: Tags | None = None, place: Tags | None = None, after: Tags | None = None
+) -> bytes:
+    """An EXIF block as images hold it; `after` are the tags of its thumbnail."""
+    return MARK + appended(_HEAD + bytes(4), image or {}, photo, place, after)
