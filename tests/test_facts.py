@@ -26,7 +26,12 @@ TAKEN = {0x9003: text("2026:05:01 12:34:56"), 0x9011: text("+02:00")}
 
 def rendered(source: bytes, *variants: Variant, keep_location: bool = False) -> Rendered:
     return render(
-        source, variants or (SMALL,), LIMITS, lambda _step, _done, _total: None, lambda _bytes: None, keep_location
+        source,
+        variants or (SMALL,),
+        LIMITS,
+        lambda _step, _done, _total: None,
+        lambda _bytes: None,
+        keep_location=keep_location,
     )
 
 

@@ -352,7 +352,7 @@ def test_d72_a_parent_believes_no_results_that_are_not_those_of_its_request(resu
 @pytest.mark.parametrize("keep_location", [True, False])
 def test_d9_a_position_is_believed_only_where_somebody_asked_for_it(keep_location: bool) -> None:
     said = done(SMALL).replace(b'"palette":[]', b'"palette":[],"position":{"latitude":1,"longitude":2}')
-    request = wire.Request(VARIANTS, 1, keep_location)
+    request = wire.Request(VARIANTS, 1, keep_location=keep_location)
     if keep_location:
         reply = wire.read_reply(said, request)
         assert isinstance(reply, wire.Done)

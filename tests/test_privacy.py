@@ -3,6 +3,7 @@
 import re
 import struct
 import zlib
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -16,13 +17,16 @@ from tests.support.carriers import CARRIERS, LATITUDE, LONGITUDE, SECRET, TAGGED
 from tests.support.images import LIMITS
 
 FORMATS = (*OUTPUTS, "keep")
-WHOLE = 400  # pixels: a box as large as any of the images, so that they are not scaled
-VARIANTS = tuple(
-    Variant(
-        f"{fmt}-{'stripped' if strip else 'kept'}-{frames}-{side}", side, side, format=fmt, strip=strip, frames=frames
-    )
-    for fmt, strip, frames, side in product(FORMATS, (True, False), ("first", "all"), (32, WHOLE))
+WHOLE = 400  # pixels: a box as large as any of the images
+KINDS = tuple(
+    Variant(f"{fmt}-{'stripped' if strip else 'kept'}-{frames}", 32, 32, format=fmt, strip=strip, frames=frames)
+    for fmt, strip, frames in product(FORMATS, (True, False), ("first", "all"))
     if frames == "first" or fmt in {"gif", "webp", "keep"}
+)
+VARIANTS = (
+    *KINDS,
+    # so large that an original may be given away as it is, without all but its pixels
+    *(replace(kind, name=f"{kind.name}-whole", width=WHOLE, height=WHOLE, quality=100) for kind in KINDS),
 )
 WIDE = tuple(Variant(f"{fmt}-wide", 32, 32, format=fmt, gamut="keep") for fmt in FORMATS)
 BASE = ExifTags.Base
@@ -36,7 +40,9 @@ KEPT = {
 
 
 def rendered(source: bytes, *variants: Variant, keep_location: bool = False) -> tuple[Rendition, ...]:
-    made = render(source, variants, LIMITS, lambda _step, _done, _total: None, lambda _bytes: None, keep_location)
+    made = render(
+        source, variants, LIMITS, lambda _step, _done, _total: None, lambda _bytes: None, keep_location=keep_location
+    )
     return made.renditions
 
 

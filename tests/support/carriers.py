@@ -12,6 +12,7 @@ from tests.support.images import png_chunk
 from tests.support.odd_images import apng, gif, gif_frame, segment
 
 SECRET = b"SECRET"
+SECRETS = 8 * SECRET
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/' exif:GPSLatitude='SECRET'><a:City>SECRET</a:City></x:xmpmeta>"
 IPTC = b"Photoshop 3.0\x008BIM\x04\x04\x00\x00\x00\x00\x00\x0b\x1c\x02\x5a\x00\x06SECRET\x00"
 LATITUDE = fractions((35, 1), (39, 1), (3096, 100))
@@ -108,6 +109,25 @@ def _apng() -> bytes:
     return whole[:33] + secrets + png_chunk(b"eXIf", every_tag()[6:]) + whole[33:-12] + secrets + whole[-12:]
 
 
+def _between_scans() -> bytes:
+    whole = _made("JPEG", progressive=True)
+    at = whole.rindex(b"\xff\xda")
+    return whole[:at] + segment(0xFE, SECRET) + segment(0xE1, block(place=PLACED)) + whole[at:]
+
+
+def _png_behind_pixels() -> bytes:
+    whole = _made("PNG")
+    (length,) = struct.unpack_from("!I", whole, 33)
+    return whole[:33] + png_chunk(b"IDAT", whole[41 : 41 + length] + SECRETS) + whole[45 + length :]
+
+
+def _webp_behind_pixels() -> bytes:
+    whole = _made("WEBP") + SECRETS
+    (length,) = struct.unpack_from("<I", whole, 16)
+    head = whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:16]
+    return head + struct.pack("<I", length + len(SECRETS)) + whole[20:]
+
+
 CARRIERS: dict[str, Callable[[], bytes]] = {
     "JPEG: XMP": lambda: _jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + XMP), _extended_xmp()),
     "JPEG: IPTC": lambda: _jpeg(segment(0xED, IPTC)),
@@ -117,6 +137,7 @@ CARRIERS: dict[str, Callable[[], bytes]] = {
     "JPEG: thumbnail": lambda: _jpeg(segment(0xE0, b"JFXX\x00\x10" + _made("JPEG", comment=SECRET))),
     "JPEG: second picture": _second_jpeg,
     "JPEG: behind its end": lambda: _made("JPEG") + SECRET,
+    "JPEG: between scans": _between_scans,
     "JPEG: position": lambda: _jpeg(segment(0xE1, block(place=PLACED))),
     "PNG: texts": lambda: _png(
         *((b"tEXt", b"Comment\x00SECRET"), (b"zTXt", b"Author\x00\x00" + zlib.compress(SECRET))),
@@ -128,9 +149,11 @@ CARRIERS: dict[str, Callable[[], bytes]] = {
     "PNG: late chunks": lambda: _png((b"tEXt", b"Comment\x00SECRET"), (b"eXIf", block(place=PLACED)[6:]), late=True),
     "PNG: private chunks": lambda: _png((b"prVt", SECRET), (b"sPLT", b"SECRET\x00\x08"), (b"hIST", SECRET)),
     "PNG: profile": lambda: _png((b"iCCP", b"SECRET\x00\x00" + zlib.compress(_profile()))),
+    "PNG: behind its pixels": _png_behind_pixels,
     "PNG: behind its end": lambda: _made("PNG") + SECRET,
     "WebP: XMP and profile": lambda: _made("WEBP", xmp=XMP, icc_profile=_profile()),
     "WebP: private chunks": lambda: _webp((b"SECR", SECRET), (b"XMP ", XMP)),
+    "WebP: behind its pixels": _webp_behind_pixels,
     "WebP: behind its end": lambda: _made("WEBP") + SECRET,
     "AVIF: XMP and profile": lambda: _made("AVIF", xmp=XMP, icc_profile=_profile()),
     "AVIF: private box": lambda: _made("AVIF") + struct.pack("!I4s", 30, b"uuid") + b"0123456789abcdef" + SECRET,
@@ -147,6 +170,7 @@ CARRIERS: dict[str, Callable[[], bytes]] = {
     "GIF: applications and text": lambda: _gif(
         b"!\xff\x0bSECRETAPP01" + _blocks(SECRET), b"!\x01\x0c" + bytes(12) + _blocks(SECRET)
     ),
+    "GIF: behind its pixels": lambda: gif((40, 30), gif_frame((0, 0, 40, 30), 1)[:-1] + _blocks(SECRETS)),
     "GIF: behind its end": lambda: _gif() + SECRET,
     "BMP: gap": _bmp_with_a_gap,
     "BMP: behind its end": lambda: _made("BMP") + SECRET,
