@@ -63,7 +63,7 @@ class Hands:
                 raise storage
             yield SimpleNamespace(size=0), nothing()
 
-        async def render(*_: object, owner: str, overlays: object) -> None:
+        async def render(*_: object, **_options: object) -> None:
             assert decoders
             raise decoders
 

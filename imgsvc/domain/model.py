@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from imgsvc.domain.overlays import OVERLAY, Overlay
 from imgsvc.domain.facts import NOT_KNOWN, Facts
+from imgsvc.domain.overlays import OVERLAY, Overlay
 from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, record, several, whole
 
 Fit = Literal["inside", "cover", "contain", "fill"]
