@@ -106,7 +106,7 @@ async def test_a_derivation_takes_the_place_of_its_variants_in_one_step(world: W
     assert not await world.queue.finish(claim, FAILURE), "it ends once"
 
 
-async def test_an_upload_has_one_derivation_at_a_time(world: World) -> None:
+async def test_q25_an_upload_has_one_derivation_at_a_time(world: World) -> None:
     upload_id = await succeeded(world)
     assert await derive(world, upload_id) is Admission.RESERVED
     assert await derive(world, upload_id) is Admission.CONFLICT
@@ -183,7 +183,7 @@ async def test_a_derivation_that_fails_changes_nothing_and_its_retry_has_names_o
     assert (await record_of(world, claim.id)).done, "what has succeeded is not retried"
 
 
-async def test_a_lapsed_lease_goes_to_another_worker_with_the_same_revision(fleeting: World) -> None:
+async def test_q27_a_lapsed_lease_goes_to_another_worker_with_the_same_revision(fleeting: World) -> None:
     first = await begun(fleeting)
     second = await fleeting.lapsed("w2")
     assert (second.lapsed, second.revision, second.attempt) == (first.token, 2, 2)
@@ -210,7 +210,7 @@ async def test_a_derivation_that_kills_its_workers_is_given_up(fleeting: World) 
     assert await obsolete(fleeting)
 
 
-async def test_a_cancelled_derivation_leaves_the_upload_as_it_was(world: World) -> None:
+async def test_q25_a_cancelled_derivation_leaves_the_upload_as_it_was(world: World) -> None:
     claim = await begun(world)
     signals = world.queue.signals()
     assert await anext(signals) is None  # listening
@@ -246,7 +246,7 @@ async def test_what_a_derivation_may_have_stored_is_looked_for_until_nobody_can_
     assert over not in await obsolete(world)
 
 
-async def test_a_delete_wins_over_a_derivation(world: World) -> None:
+async def test_q25_a_delete_wins_over_a_derivation(world: World) -> None:
     claim = await begun(world)
     outcome = await made(world, claim)
     assert await world.queue.delete(claim.id)
@@ -258,7 +258,7 @@ async def test_a_delete_wins_over_a_derivation(world: World) -> None:
     assert (await world.queue.stats()).queued == 0
 
 
-async def test_an_expiry_wins_over_a_derivation(world: World) -> None:
+async def test_q25_an_expiry_wins_over_a_derivation(world: World) -> None:
     upload_id = await succeeded(world, expires_in=60)
     await derive(world, upload_id)
     claim = await world.claimed()
@@ -273,7 +273,7 @@ async def test_an_expiry_wins_over_a_derivation(world: World) -> None:
     assert await world.queue.claim("w1", 5) == []
 
 
-async def test_what_was_swept_too_early_is_swept_again(world: World) -> None:
+async def test_q26_what_was_swept_too_early_is_swept_again(world: World) -> None:
     """By a sweeper of a version that knows no derivations, and does not stop them."""
     claim = await begun(world)
     await cast("Any", world.redis).hset(f"imgsvc:upload:{claim.id}", "expires_at", 1)
@@ -295,7 +295,7 @@ async def test_a_record_outlives_its_derivation(world: World) -> None:
     assert [record.id for record in page.records] == [upload_id]
 
 
-async def test_workers_of_versions_without_derivations_find_none(world: World) -> None:
+async def test_q26_workers_of_versions_without_derivations_find_none(world: World) -> None:
     claim = await begun(world)
     assert await world.redis.zrange("imgsvc:jobs", 0, -1) == []
     await world.queue.release(claim)

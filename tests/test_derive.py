@@ -168,7 +168,7 @@ async def test_what_is_replaced_is_removed_when_its_time_is_over(servers: Server
         assert not any("obsolete" in key for key in leftovers(service.environment)["keys"])
 
 
-async def test_a_delete_during_a_derivation_wins_and_leaves_nothing(one: Service) -> None:
+async def test_q25_a_delete_during_a_derivation_wins_and_leaves_nothing(one: Service) -> None:
     upload_id = await done(one)
     await begun(one, upload_id, variants=CARD)
     assert (await one.client.delete(f"/upload/{upload_id}")).status_code == 204
@@ -178,7 +178,7 @@ async def test_a_delete_during_a_derivation_wins_and_leaves_nothing(one: Service
     assert not [key for key in leftovers(one.environment)["objects"] if upload_id in key]
 
 
-async def test_an_expiry_during_a_derivation_wins_and_leaves_no_object(one: Service) -> None:
+async def test_q25_an_expiry_during_a_derivation_wins_and_leaves_no_object(one: Service) -> None:
     upload_id = await done(one, expires_in="3")
     await begun(one, upload_id, variants=CARD)
 
