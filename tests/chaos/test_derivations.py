@@ -11,7 +11,7 @@ import pytest_asyncio
 from redis import Redis
 
 from tests.support import images
-from tests.support.hooks.derives_and_dies import STEPS
+from tests.support.hooks.derives_and_dies import MISHAPS
 from tests.support.service import (
     Servers,
     Service,
@@ -126,7 +126,7 @@ OLD = {"sample_resized_compressed.jpeg", "sample_thumbnail.jpeg"}
 NEW = {"sample_thumbnail.2.webp", "sample_card.2.jpeg"}
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", MISHAPS)
 async def test_q24_no_reader_notices_that_a_worker_dies_during_a_derivation(deserted: Service, step: str) -> None:
     doomed = await deserted.start_worker(DYING, step)
     upload_id = await deserted.upload(PHOTO)

@@ -140,9 +140,9 @@ def _derive() -> Json:
         "derive_variants",
         "Make variants of a stored original",
         "Variants are made anew, or for the first time. The upload stays in SUCCESS, and its files are served until "
-        "all new ones are there; then they take the place of those of the same names in one step, and the other variants "
-        "stay. The status tells how far it is (`derivation`), and `wait` and events follow it. One that fails changes "
-        "nothing. Counts as an upload of these bytes.\n\n"
+        "all new ones are there; then they take the place of those of the same names in one step, and the other "
+        "variants stay. The status tells how far it is (`derivation`), and `wait` and events follow it. One that fails "
+        "changes nothing. Counts as an upload of these bytes.\n\n"
         "The names of its files have its revision, so that a name never stands for another content. What was replaced "
         "is still served for a day, unless the operator has set another time.",
         body={"required": True, "content": json("Derive")},
