@@ -1,6 +1,7 @@
 """What clients meet who have variants made anew of what they uploaded: `POST /upload/{id}/variants`."""
 
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from PIL import Image
+from redis import Redis
 
 from tests.support import callers, images
 from tests.support.images import near, pixel
@@ -167,6 +169,20 @@ async def test_what_is_replaced_is_removed_when_its_time_is_over(servers: Server
         stays = {"sample_resized_compressed.jpeg", "sample_thumbnail.2.png"}
         await until(lambda: objects(service, upload_id) == stays)
         assert not any("obsolete" in key for key in leftovers(service.environment)["keys"])
+
+
+async def test_q27_what_a_late_worker_stored_is_removed_unless_it_is_what_was_given_out(one: Service) -> None:
+    upload_id = await done(one)
+    for _ in range(2):  # the second one replaces files of the first
+        await derived(one, upload_id, variants=SMALLER)
+    given_out = {"sample_thumbnail.jpeg", "sample_thumbnail.2.png", "sample_thumbnail.3.png"}
+    settings = settings_of(one.environment)
+    with s3_client(one.environment) as s3:
+        for name in ("sample_card.2.webp", "sample_thumbnail.3.jpeg", "sample_card.4.png"):
+            s3.put_object(Bucket=settings.s3_bucket, Key=f"processed/{upload_id}/{name}", Body=b"late")
+    with closing(Redis.from_url(settings.redis_url)) as redis:
+        redis.zadd("imgsvc:obsolete", {f"{upload_id}:{revision}:1": 1 for revision in (2, 3, 4)})
+    await until(lambda: objects(one, upload_id) == given_out | {"sample_resized_compressed.jpeg"})
 
 
 async def test_q25_a_delete_during_a_derivation_wins_and_leaves_nothing(one: Service) -> None:
