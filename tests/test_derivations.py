@@ -259,6 +259,16 @@ async def test_q25_a_delete_wins_over_a_derivation(world: World) -> None:
     assert (await world.queue.stats()).queued == 0
 
 
+async def test_r9_an_upload_keeps_its_files_where_redis_has_lost_its_derivation(world: World) -> None:
+    claim = await begun(world)
+    outcome = await made(world, claim)
+    await world.redis.flushdb()
+    assert not await world.queue.finish(claim, outcome)
+    assert await world.queue.sweep(5) == []
+    assert await world.redis.zcard("imgsvc:sweep") == 0
+    assert await obsolete(world) == []
+
+
 async def test_q25_an_expiry_wins_over_a_derivation(world: World) -> None:
     upload_id = await succeeded(world, expires_in=60)
     await derive(world, upload_id)
