@@ -11,7 +11,7 @@ import pytest
 from imgsvc.client.http import Client
 from imgsvc.local.ports import free_port
 from tests.support import images
-from tests.support.command import imgsvc
+from tests.support.command import Ended, imgsvc
 from tests.support.peers import Listener
 from tests.support.service import DEADLINE_S, Service
 
@@ -78,6 +78,27 @@ async def test_status_and_result_for_people_and_for_programs(service: Service, f
         assert machine.objects == [(await service.client.get(f"/upload/{upload_id}/{command}")).json()]
 
 
+async def test_variants_of_an_earlier_upload_are_made_by_one_command(service: Service, folder: Path) -> None:
+    square = {"width": 8, "height": 8, "fit": "cover", "gravity": "focus"}
+    upload_id = await service.upload(images.photo(160, 120))
+    await service.ended(upload_id)
+
+    async def derive(*args: str) -> Ended:
+        return await imgsvc("derive", upload_id, *args, "--wait", cwd=folder, env={"IMGSVC_SERVER": service.url})
+
+    made = await derive("--variants", json.dumps({"square": square, "other": square}), "--only", "square")
+    assert made.code == 0, made.err
+    rows = dict(line.split(maxsplit=1) for line in made.out.splitlines())
+    assert (rows["derivation.revision"], rows["derivation.variants"]) == ("2", "square")
+    focused = await derive("--focus", '{"x": 0.25, "y": 0.5}', "--json")
+    (document,) = focused.objects
+    assert (focused.code, document["focus"]) == (0, {"x": 0.25, "y": 0.5})
+    assert (document["derivation"]["revision"], document["derivation"]["status"]) == (3, "SUCCESS")
+    refused = await derive("--preset", "nobodys")
+    assert (refused.code, refused.out) == (1, "")
+    assert "nobodys" in refused.err
+
+
 async def test_an_id_that_nobody_knows_is_code_1(service: Service, folder: Path) -> None:
     for command in ("status", "result"):
         ended = await imgsvc(command, "../../healthz", cwd=folder, env={"IMGSVC_SERVER": service.url})
@@ -97,6 +118,10 @@ async def test_an_id_that_nobody_knows_is_code_1(service: Service, folder: Path)
         (("upload", "photo.jpg", "--server", "localhost"), "must look like http://"),
         (("upload", "photo.jpg", "--key", "a\nb"), "one line of printable characters"),
         (("status", "3f0c", "--server", "http://localhost:80000"), "Port out of range"),
+        (("derive", "3f0c"), "what is to be made"),
+        (("derive", "3f0c", "--focus", '{"x": 2, "y": 0}'), "must be"),
+        (("derive", "3f0c", "--focus", '{"x": 0, "y": 0}', "--only", "card"), "--only"),
+        (("derive", "3f0c", "--focus", '{"x": 0, "y": 0}', "--preset", "a"), "not allowed with"),
         (("frobnicate",), "invalid choice"),
     ],
 )
@@ -113,7 +138,7 @@ async def test_a_client_setting_misspelt_is_named(folder: Path) -> None:
     assert "IMGSVC_SERVR is not a setting; did you mean IMGSVC_SERVER?" in ended.err
 
 
-@pytest.mark.parametrize("command", ["", "upload", "status", "result", "health", "doctor", "completion"])
+@pytest.mark.parametrize("command", ["", "upload", "status", "result", "derive", "health", "doctor", "completion"])
 async def test_help_fits_a_screen_and_has_examples(folder: Path, command: str) -> None:
     ended = await imgsvc(*command.split(), "--help", cwd=folder, env={"COLUMNS": "100"})
     assert ended.code == 0

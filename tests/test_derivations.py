@@ -1,6 +1,7 @@
 """Derivations in the queue: one at a time, none half done, and no name of a file that stands for two contents."""
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from time import time
@@ -106,7 +107,7 @@ async def test_a_derivation_takes_the_place_of_its_variants_in_one_step(world: W
     assert not await world.queue.finish(claim, FAILURE), "it ends once"
 
 
-async def test_an_upload_has_one_derivation_at_a_time(world: World) -> None:
+async def test_q25_an_upload_has_one_derivation_at_a_time(world: World) -> None:
     upload_id = await succeeded(world)
     assert await derive(world, upload_id) is Admission.RESERVED
     assert await derive(world, upload_id) is Admission.CONFLICT
@@ -183,7 +184,7 @@ async def test_a_derivation_that_fails_changes_nothing_and_its_retry_has_names_o
     assert (await record_of(world, claim.id)).done, "what has succeeded is not retried"
 
 
-async def test_a_lapsed_lease_goes_to_another_worker_with_the_same_revision(fleeting: World) -> None:
+async def test_q27_a_lapsed_lease_goes_to_another_worker_with_the_same_revision(fleeting: World) -> None:
     first = await begun(fleeting)
     second = await fleeting.lapsed("w2")
     assert (second.lapsed, second.revision, second.attempt) == (first.token, 2, 2)
@@ -210,7 +211,7 @@ async def test_a_derivation_that_kills_its_workers_is_given_up(fleeting: World) 
     assert await obsolete(fleeting)
 
 
-async def test_a_cancelled_derivation_leaves_the_upload_as_it_was(world: World) -> None:
+async def test_q25_a_cancelled_derivation_leaves_the_upload_as_it_was(world: World) -> None:
     claim = await begun(world)
     signals = world.queue.signals()
     assert await anext(signals) is None  # listening
@@ -246,7 +247,7 @@ async def test_what_a_derivation_may_have_stored_is_looked_for_until_nobody_can_
     assert over not in await obsolete(world)
 
 
-async def test_a_delete_wins_over_a_derivation(world: World) -> None:
+async def test_q25_a_delete_wins_over_a_derivation(world: World) -> None:
     claim = await begun(world)
     outcome = await made(world, claim)
     assert await world.queue.delete(claim.id)
@@ -258,7 +259,17 @@ async def test_a_delete_wins_over_a_derivation(world: World) -> None:
     assert (await world.queue.stats()).queued == 0
 
 
-async def test_an_expiry_wins_over_a_derivation(world: World) -> None:
+async def test_r9_an_upload_keeps_its_files_where_redis_has_lost_its_derivation(world: World) -> None:
+    claim = await begun(world)
+    outcome = await made(world, claim)
+    await world.redis.flushdb()
+    assert not await world.queue.finish(claim, outcome)
+    assert await world.queue.sweep(5) == []
+    assert await world.redis.zcard("imgsvc:sweep") == 0
+    assert await obsolete(world) == []
+
+
+async def test_q25_an_expiry_wins_over_a_derivation(world: World) -> None:
     upload_id = await succeeded(world, expires_in=60)
     await derive(world, upload_id)
     claim = await world.claimed()
@@ -273,7 +284,7 @@ async def test_an_expiry_wins_over_a_derivation(world: World) -> None:
     assert await world.queue.claim("w1", 5) == []
 
 
-async def test_what_was_swept_too_early_is_swept_again(world: World) -> None:
+async def test_q26_what_was_swept_too_early_is_swept_again(world: World) -> None:
     """By a sweeper of a version that knows no derivations, and does not stop them."""
     claim = await begun(world)
     await cast("Any", world.redis).hset(f"imgsvc:upload:{claim.id}", "expires_at", 1)
@@ -295,7 +306,7 @@ async def test_a_record_outlives_its_derivation(world: World) -> None:
     assert [record.id for record in page.records] == [upload_id]
 
 
-async def test_workers_of_versions_without_derivations_find_none(world: World) -> None:
+async def test_q26_workers_of_versions_without_derivations_find_none(world: World) -> None:
     claim = await begun(world)
     assert await world.redis.zrange("imgsvc:jobs", 0, -1) == []
     await world.queue.release(claim)
@@ -363,3 +374,91 @@ def test_a_record_says_which_files_are_whose() -> None:
     keys = [file.key("an-id", "my.2.photo.jpg") for file in (*OLD.files, *NEW.files)]
     assert keys[1:] == ["processed/an-id/my.2.photo_thumbnail.jpeg", "processed/an-id/my.2.photo_thumbnail.2.webp"]
     assert [revision_of(key) for key in keys] == [1, 1, 2]
+
+
+class Moves:
+    """One upload, to which anything happens in any order; what must hold is checked after each step."""
+
+    def __init__(self, world: World, upload_id: str, seed: int) -> None:
+        self._world = world
+        self._id = upload_id
+        self._random = random.Random(seed)
+        self._claims: list[Claim] = []
+        self._made: set[int] = {1}
+
+    async def step(self) -> None:
+        moves = [self._derive, self._claim, self._finish, self._fail, self._release, self._progress]
+        await self._random.choice([*moves, self._cancel, self._retry, self._lapse])()
+        await self._check()
+
+    async def _derive(self) -> None:
+        names = self._random.choice([("thumbnail",), ("resized_compressed", "thumbnail")])
+        await derive(self._world, self._id, names)
+
+    async def _claim(self) -> None:
+        self._claims += await self._world.queue.claim(f"w{self._random.randrange(3)}", 1)
+
+    async def _finish(self) -> None:
+        for claim in self._picked():
+            record = derived.under_way(await record_of(self._world, self._id), claim.revision or 0)
+            if record is None:
+                assert not await self._world.queue.finish(claim, Derived(OLD, ()))
+                continue
+            names = [variant.name for variant in record.options.variants]
+            files = tuple(File(name, 1, 1, 1, "ef", "jpeg", revision=claim.revision or 0) for name in names)
+            if await self._world.queue.finish(claim, derived.outcome(record, Success(4, 3, 1, files))):
+                assert claim.revision not in self._made, "no revision is made twice"
+                self._made.add(claim.revision or 0)
+
+    async def _fail(self) -> None:
+        for claim in self._picked():
+            await self._world.queue.finish(claim, FAILURE)
+
+    async def _release(self) -> None:
+        for claim in self._picked():
+            await self._world.queue.release(claim)
+
+    async def _progress(self) -> None:
+        for claim in self._picked():
+            await self._world.queue.progress(claim, self._random.randrange(101), "encode")
+
+    async def _cancel(self) -> None:
+        await self._world.queue.cancel(self._id)
+
+    async def _retry(self) -> None:
+        await self._world.queue.retry(self._id)
+
+    async def _lapse(self) -> None:
+        await self._world.redis.zadd("imgsvc:derivations", {self._id: 1}, xx=True)
+
+    def _picked(self) -> list[Claim]:
+        return self._random.sample(self._claims, 1) if self._claims else []
+
+    async def _check(self) -> None:
+        record = await record_of(self._world, self._id)
+        assert record.status == Status.SUCCESS
+        assert record.success
+        assert [file.variant for file in record.success.files] == ["resized_compressed", "thumbnail"]
+        assert {file.revision for file in record.success.files} <= self._made
+        to_be_removed = await obsolete(self._world)
+        assert not {*record.keys(record.success.files)} & {*to_be_removed}
+        dropped = {Obsolete(member).derivation[1] for member in to_be_removed if "/" not in member}
+        is_queued = await self._world.redis.zscore("imgsvc:derivations", self._id) is not None
+        derivation = record.derivation
+        assert is_queued is (derivation is not None and not derivation.done)
+        if is_queued and derivation:
+            assert derivation.revision not in dropped, "what is being made is not removed"
+        assert await self._world.redis.zcard("imgsvc:jobs") == 0
+        lasts = await self._world.redis.ttl(f"imgsvc:upload:{self._id}") > 0
+        assert lasts is not is_queued
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_q25_whatever_happens_in_whatever_order_the_upload_keeps_its_files(world: World, seed: int) -> None:
+    upload_id = await succeeded(world)
+    moves = Moves(world, upload_id, seed)
+    for _ in range(150):
+        await moves.step()
+    record = await record_of(world, upload_id)
+    assert record.derivation
+    assert record.derivation.revision > 5

@@ -1,6 +1,7 @@
 """What clients meet who have variants made anew of what they uploaded: `POST /upload/{id}/variants`."""
 
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -9,8 +10,10 @@ import orjson
 import pytest
 import pytest_asyncio
 from PIL import Image
+from redis import Redis
 
-from tests.support import images
+from tests.support import callers, images
+from tests.support.images import near, pixel
 from tests.support.peers import Receiver
 from tests.support.service import (
     Servers,
@@ -168,7 +171,21 @@ async def test_what_is_replaced_is_removed_when_its_time_is_over(servers: Server
         assert not any("obsolete" in key for key in leftovers(service.environment)["keys"])
 
 
-async def test_a_delete_during_a_derivation_wins_and_leaves_nothing(one: Service) -> None:
+async def test_q27_what_a_late_worker_stored_is_removed_unless_it_is_what_was_given_out(one: Service) -> None:
+    upload_id = await done(one)
+    for _ in range(2):  # the second one replaces files of the first
+        await derived(one, upload_id, variants=SMALLER)
+    given_out = {"sample_thumbnail.jpeg", "sample_thumbnail.2.png", "sample_thumbnail.3.png"}
+    settings = settings_of(one.environment)
+    with s3_client(one.environment) as s3:
+        for name in ("sample_card.2.webp", "sample_thumbnail.3.jpeg", "sample_card.4.png"):
+            s3.put_object(Bucket=settings.s3_bucket, Key=f"processed/{upload_id}/{name}", Body=b"late")
+    with closing(Redis.from_url(settings.redis_url)) as redis:
+        redis.zadd("imgsvc:obsolete", {f"{upload_id}:{revision}:1": 1 for revision in (2, 3, 4)})
+    await until(lambda: objects(one, upload_id) == given_out | {"sample_resized_compressed.jpeg"})
+
+
+async def test_q25_a_delete_during_a_derivation_wins_and_leaves_nothing(one: Service) -> None:
     upload_id = await done(one)
     await begun(one, upload_id, variants=CARD)
     assert (await one.client.delete(f"/upload/{upload_id}")).status_code == 204
@@ -178,7 +195,7 @@ async def test_a_delete_during_a_derivation_wins_and_leaves_nothing(one: Service
     assert not [key for key in leftovers(one.environment)["objects"] if upload_id in key]
 
 
-async def test_an_expiry_during_a_derivation_wins_and_leaves_no_object(one: Service) -> None:
+async def test_q25_an_expiry_during_a_derivation_wins_and_leaves_no_object(one: Service) -> None:
     upload_id = await done(one, expires_in="3")
     await begun(one, upload_id, variants=CARD)
 
@@ -214,6 +231,7 @@ async def test_a_receiver_hears_of_a_derivation(one: Service) -> None:
         ({"variants": {}}, "invalid_variants", "1 to"),
         ({"variants": {"card": {"width": True}}}, "invalid_variants", "card.width"),
         ({"variants": {"../card": {"width": 1}}}, "invalid_variants", "name"),
+        ({"variants": orjson.dumps(CARD).decode()}, "invalid_variants", "1 to"),
         ({"variants": CARD, "only": []}, "invalid_field", "'only'"),
         ({"variants": CARD, "only": "card"}, "invalid_field", "'only'"),
         ({"variants": CARD, "only": [{}]}, "invalid_field", "'only'"),
@@ -234,13 +252,11 @@ async def test_what_is_no_derivation_is_refused_with_the_reason(
 
 async def test_an_upload_has_so_many_files_and_no_more(one: Service) -> None:
     upload_id = await done(one)
-    for batch in range(4):
-        more = {f"v{batch}{number}": {"width": 8} for number in range(10)}
-        answer = await one.client.post(f"/upload/{upload_id}/variants", json={"variants": more})
-        assert answer.status_code == (202 if batch < 3 else 422), answer.text
-        if batch < 3:
-            await one.client.get(f"/upload/{upload_id}/status", params={"wait": "30"})
-    assert answer.json()["code"] == "invalid_variants"
+    batches = [{f"v{batch}{number}": {"width": 8} for number in range(10)} for batch in range(4)]
+    for more in batches[:3]:
+        await derived(one, upload_id, variants=more)
+    answer = await one.client.post(f"/upload/{upload_id}/variants", json={"variants": batches[3]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_variants")
     assert "40" in answer.json()["detail"]
 
 
@@ -261,3 +277,136 @@ async def test_a_repeated_upload_gets_the_same_answer_after_a_derivation(one: Se
     await derived(one, first.json()["id"], variants={"card": {"width": 9}})
     again = await one.client.post("/upload", files={"file": ("a.jpg", PHOTO)}, data=own, headers=key)
     assert (again.status_code, again.json()) == (202, first.json())
+
+
+FOCUSED = {
+    "square": {"width": 40, "height": 40, "fit": "cover", "gravity": "focus", "format": "png"},
+    "point": {"width": 40, "height": 40, "fit": "cover", "gravity": {"x": 0.9, "y": 0.5}, "format": "png"},
+    "whole": {"width": 40, "height": 40, "gravity": "focus", "format": "png"},
+}
+LEFT, RIGHT = {"x": 0.1, "y": 0.5}, {"x": 0.9, "y": 0.5}
+
+
+async def focused(service: Service, upload_id: str, point: object) -> dict[str, Any]:
+    """The status document when what a new focus asks for is made."""
+    answer = await service.client.patch(f"/upload/{upload_id}", json={"focus": point})
+    assert answer.status_code == 202, answer.text
+    return (await service.client.get(f"/upload/{upload_id}/status", params={"wait": "30"})).json()
+
+
+async def colour(service: Service, upload_id: str, variant: str) -> tuple[int, ...]:
+    return pixel(images.opened(await service.file(upload_id, variant)))
+
+
+def halves() -> bytes:
+    """Blue at the left, red at the right."""
+    image = Image.new("RGB", (400, 100), "blue")
+    image.paste("red", (200, 0, 400, 100))
+    return images.encoded(image, "PNG")
+
+
+async def test_another_focus_makes_anew_what_is_cut_by_it_and_nothing_else(one: Service) -> None:
+    upload_id = await one.upload(halves(), variants=orjson.dumps(FOCUSED).decode(), focus=orjson.dumps(LEFT).decode())
+    before = await one.result(upload_id)
+    assert near(await colour(one, upload_id, "square"), (0, 0, 255))
+    status = await focused(one, upload_id, RIGHT)
+    assert (status["focus"], status["derivation"]["variants"]) == (RIGHT, ["square"])
+    after = await one.result(upload_id)
+    assert near(await colour(one, upload_id, "square"), (255, 0, 0))
+    assert {name for name, path in after["result"].items() if path != before["result"][name]} == {"square"}
+    again = await one.client.patch(f"/upload/{upload_id}", json={"focus": RIGHT})
+    assert (again.status_code, again.json()) == (200, status), "it has that focus already"
+    status = await focused(one, upload_id, None)
+    assert (status["focus"], status["derivation"]["revision"]) == (None, 3)
+
+
+async def test_a_focus_that_cuts_nothing_is_only_noted(service: Service) -> None:
+    upload_id = await done(service)
+    answer = await service.client.patch(f"/upload/{upload_id}", json={"focus": LEFT})
+    assert (answer.status_code, answer.json()["focus"], answer.json()["derivation"]) == (200, LEFT, None)
+    later = {"square": FOCUSED["square"]}
+    assert (await derived(service, upload_id, variants=later))["focus"] == LEFT
+
+
+async def test_a_focus_counts_when_its_derivation_has_succeeded_and_may_be_sent_twice(one: Service) -> None:
+    upload_id = await one.upload(PHOTO, variants=orjson.dumps(FOCUSED).decode())
+    await one.ended(upload_id)
+    suspend_decoders(one.workers[0])
+    first, again, other, other_variants = [
+        await one.client.patch(f"/upload/{upload_id}", json={"focus": LEFT}),
+        await one.client.patch(f"/upload/{upload_id}", json={"focus": LEFT}),
+        await one.client.patch(f"/upload/{upload_id}", json={"focus": RIGHT}),
+        await one.client.post(f"/upload/{upload_id}/variants", json={"variants": CARD}),
+    ]
+    assert [answer.status_code for answer in (first, again, other, other_variants)] == [202, 202, 409, 409]
+    assert (again.json()["focus"], again.json()["derivation"]["revision"]) == (None, 2)
+    assert (await one.client.patch(f"/upload/{upload_id}", json={"focus": None})).status_code == 409
+    await one.client.post(f"/upload/{upload_id}/cancel")
+    assert (await one.status(upload_id))["focus"] is None
+    assert (await focused(one, upload_id, LEFT))["derivation"]["revision"] == 3
+
+
+async def test_a_focus_may_change_until_the_job_begins_and_again_when_it_has_failed(servers: Servers) -> None:
+    async with Service.start(servers.environment(), workers=0, decoders=1) as service:
+        key = {"idempotency-key": "the-key"}
+        own = {"variants": orjson.dumps(FOCUSED).decode()}
+        upload = await service.client.post("/upload", files={"file": ("a.png", halves())}, data=own, headers=key)
+        upload_id = upload.json()["id"]
+        answer = await service.client.patch(f"/upload/{upload_id}", json={"focus": LEFT})
+        assert (answer.status_code, answer.json()["status"], answer.json()["focus"]) == (200, "PENDING", LEFT)
+        again = await service.client.post("/upload", files={"file": ("a.png", halves())}, data=own, headers=key)
+        assert (again.status_code, again.json()) == (202, upload.json())
+        await service.client.post(f"/upload/{upload_id}/cancel")
+        answer = await service.client.patch(f"/upload/{upload_id}", json={"focus": RIGHT})
+        assert (answer.status_code, answer.json()["focus"]) == (200, RIGHT)
+        worker = await service.start_worker()
+        await service.until_ready(1)
+        suspend_decoders(worker)
+        await service.client.post(f"/upload/{upload_id}/retry")
+        await service.until_status(upload_id, "PROGRESS")
+        answer = await service.client.patch(f"/upload/{upload_id}", json={"focus": LEFT})
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+        resume_decoders(worker)
+        assert near(await colour(service, upload_id, "square"), (255, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        *(
+            (f'{{"focus": {point}}}', 422, "invalid_field")
+            for point in ('{"x": 0.5}', '{"x": 2, "y": 0}', '{"x": true, "y": 0}', '"center"', "[]", "0", "{}")
+        ),
+        ('{"focus": "{\\"x\\": 0.5, \\"y\\": 0.5}"}', 422, "invalid_field"),
+        ('{"focus": {"x": 0.5, "y": 0.5, "z": 0}}', 422, "invalid_field"),
+        ('{"focus": {"x": ' + "9" * 10_000 + ', "y": 0}}', 400, "malformed_body"),
+        ('{"focus": {"x": 1e999, "y": 0}}', 400, "malformed_body"),
+        ('{"focus": {"x": NaN, "y": 0}}', 400, "malformed_body"),
+        ('{"focus": null, "focus": null}', 400, "malformed_body"),
+        ("[" * 9000, 400, "malformed_body"),
+        ("{}", 422, "invalid_field"),
+        ("[]", 400, "malformed_body"),
+        ('{"focus": null, "preset": "default"}', 422, "unknown_field"),
+        ('{"focus": null, "status": "SUCCESS"}', 422, "unknown_field"),
+        (" " * 40_000, 413, "upload_too_large"),
+    ],
+)
+async def test_what_is_no_focus_is_refused_and_changes_nothing(
+    service: Service, body: str, status: int, code: str
+) -> None:
+    upload_id = await done(service)
+    before = await service.status(upload_id)
+    headers = {"content-type": "application/json"}
+    answer = await service.client.patch(f"/upload/{upload_id}", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert await service.status(upload_id) == before
+
+
+async def test_a_change_is_for_the_uploads_owner(keyed: Service) -> None:
+    upload_id = await keyed.upload(PHOTO)
+    other = callers.by(callers.BLOG)
+    for method, path, body in (
+        ("PATCH", f"/upload/{upload_id}", {"focus": LEFT}),
+        ("POST", f"/upload/{upload_id}/variants", {"variants": CARD}),
+    ):
+        assert (await keyed.client.request(method, path, json=body, headers=other)).status_code == 404

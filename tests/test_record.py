@@ -117,3 +117,11 @@ def test_the_time_limit_of_an_older_record_is_known() -> None:
     record = Record.from_hash("an-id", ROW | {b"created_at": b"1000", b"expires_at": b"61000"})
     assert record
     assert record.options.expires_in == 60
+
+
+def test_a_file_of_a_later_version_is_read() -> None:
+    file = ["thumbnail", 4, 3, 9, "ab", "jpeg", 80, True, None, 2, "more", 7]
+    record = Record.from_hash("an-id", ROW | {b"success": orjson.dumps([4, 3, 1, [file]])})
+    assert record
+    assert record.success
+    assert record.success.files[0].revision == 2

@@ -38,9 +38,10 @@ log = logging.getLogger(__name__)
 
 
 class Upload(HTTPEndpoint):
-    """One path for two calls, so that another method is answered with 405 and both in `Allow`."""
+    """One path for several calls, so that another method is answered with 405 and all of them in `Allow`."""
 
     get = staticmethod(show.show)
+    patch = staticmethod(derive.change)
     delete = staticmethod(actions.delete)
 
 

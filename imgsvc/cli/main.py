@@ -108,6 +108,20 @@ def _result(args: Namespace) -> int:
     return result(args.id, wait=args.wait, json=args.json, settings=_client_settings(args))
 
 
+def _derive(args: Namespace) -> int:
+    from imgsvc.cli.options import options_of
+    from imgsvc.cli.show import derive
+
+    asked = options_of(args)
+    if not asked:
+        return _misused("what is to be made? Give --preset, --variants or --focus")
+    if args.only and "focus" in asked:
+        return _misused("--only is for --preset and --variants: --focus makes anew what is cut by it")
+    if args.only:
+        asked["only"] = args.only
+    return derive(args.id, asked, wait=args.wait, json=args.json, settings=_client_settings(args))
+
+
 def _health(args: Namespace) -> int:
     from imgsvc.cli.health import health
 
@@ -136,6 +150,7 @@ _COMMANDS = {
     "upload": _upload,
     "status": _status,
     "result": _result,
+    "derive": _derive,
     "health": _health,
     "doctor": _doctor,
     "completion": _completion,

@@ -1,7 +1,7 @@
 """The options of an upload as arguments of a command: one for each row of domain/options.py."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ import orjson
 from imgsvc.domain.options import EXCLUSIVE, OPTIONS, Option
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(
+    command: argparse.ArgumentParser, names: Iterable[str] = OPTIONS, exclusive_names: Collection[str] = EXCLUSIVE
+) -> None:
     """Adds an argument for each option; its value is in the form in which a JSON body has it, or None."""
     exclusive = command.add_mutually_exclusive_group()
-    for name, option in OPTIONS.items():
-        (exclusive if name in EXCLUSIVE else command).add_argument(
+    for name in names:
+        option = OPTIONS[name]
+        (exclusive if name in exclusive_names else command).add_argument(
             f"--{name.replace('_', '-')}",
             type=_reader(option),
             action=_Merge if option.is_string_map else "store",
@@ -25,7 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the options that were given, by name."""
-    return {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    return {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
 
 
 def _reader(option: Option) -> Callable[[str], Any]:

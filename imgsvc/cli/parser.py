@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imgsvc.cli.options import add_options
+from imgsvc.domain.options import EXCLUSIVE
 from imgsvc.runtime.version import VERSION
 
 # exit codes
@@ -53,6 +54,7 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
         "imgsvc result 3f0c4f1e-8a57-4c0f-9d43-0b1c5f1c2a77 --json | jq -r '.result.thumbnail'",
         "Exit codes: 0 job succeeded, 1 it failed or goes on, 2 wrong usage, 3 server not reached, 130 interrupted.",
     )
+    _add_derive(commands)
     _add_health(commands)
     _add_doctor(commands)
     _add_completion(commands)
@@ -101,6 +103,29 @@ def _add_show(commands: Any, name: str, summary: str, example: str, notes: str) 
     show.add_argument("--wait", action="store_true", help="wait until its job has ended")
     show.add_argument("--json", action="store_true", help="print the JSON document of the service")
     _add_server(show)
+
+
+def _add_derive(commands: Any) -> None:
+    derive = _parser(
+        commands.add_parser,
+        "derive",
+        help="make variants of an earlier upload, or change its focus",
+        description="""
+            Has variants made anew, or for the first time, of the stored original of an upload. Those of the same names
+            are replaced when all are there. --focus makes anew what is cut by it.""",
+        examples="""
+            imgsvc derive 3f0c4f1e-8a57-4c0f-9d43-0b1c5f1c2a77 --preset shop --only card --wait
+            imgsvc derive 3f0c4f1e-8a57-4c0f-9d43-0b1c5f1c2a77 --focus '{"x": 0.31, "y": 0.4}'""",
+        notes="Exit codes: 0 it is queued or made, 1 it is refused or fails, 2 wrong usage, 3 server not reached, 130 "
+        "interrupted.",
+    )
+    derive.add_argument("id", metavar="ID", help="the upload's id")
+    names = (*EXCLUSIVE, "focus")
+    add_options(derive, names, names)
+    derive.add_argument("--only", action="append", metavar="VARIANT", help="make this one of them; may be repeated")
+    derive.add_argument("--wait", action="store_true", help="wait until they are made")
+    derive.add_argument("--json", action="store_true", help="print the status document of the service")
+    _add_server(derive)
 
 
 def _add_health(commands: Any) -> None:

@@ -1,8 +1,9 @@
-"""`imgsvc status` and `imgsvc result`: print the documents of one upload, for people or for programs."""
+"""`imgsvc status`, `imgsvc result` and `imgsvc derive`: print documents of one upload, for people or for programs."""
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
 
 import orjson
 
@@ -10,6 +11,7 @@ from imgsvc.cli.parser import FAILED, SUCCEEDED, UNREACHABLE
 from imgsvc.client.http import Client, ClientError, ServerUnreachableError
 from imgsvc.domain.documents import Ended, File, JobError, JobStatus, NotYet, Original, Success
 from imgsvc.domain.picture import all_files
+from imgsvc.domain.states import RETRYABLE
 from imgsvc.runtime.settings import ClientSettings
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -20,11 +22,30 @@ def status(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) 
 
     async def ask(client: Client) -> int:
         document = await (client.ended(upload_id) if wait else client.status(upload_id))
-        if json:
-            _print_json(document)
-        else:
-            _print_table(_status_rows(document))
+        _print_status(document, json)
         return SUCCEEDED
+
+    return _ask(ask, settings)
+
+
+def derive(upload_id: str, asked: Mapping[str, Any], *, wait: bool, json: bool, settings: ClientSettings) -> int:
+    """Has variants made anew, or the focus changed, and prints the status. Returns the exit code: 1 if it fails.
+
+    `asked` is the body of the call: `focus`, or what to make.
+    """
+
+    async def ask(client: Client) -> int:
+        if "focus" in asked:
+            document = await client.change_focus(upload_id, asked["focus"])
+        else:
+            document = await client.derive(upload_id, asked)
+        queued = document["derivation"]
+        if wait:
+            document = await client.ended(upload_id)
+        _print_status(document, json)
+        ended = document["derivation"]
+        has_failed = queued != ended and ended and ended["status"] in RETRYABLE
+        return FAILED if has_failed else SUCCEEDED
 
     return _ask(ask, settings)
 
@@ -76,11 +97,29 @@ def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> i
         return UNREACHABLE if isinstance(error, ServerUnreachableError) else FAILED
 
 
+def _print_status(document: JobStatus, json: bool) -> None:
+    if json:
+        _print_json(document)
+    else:
+        _print_table(_status_rows(document))
+
+
 def _status_rows(document: JobStatus) -> list[tuple[str, str]]:
-    shown = {name: value for name, value in document.items() if name not in {"task_id", "error", "metadata"}}
-    rows = [(name, str(value)) for name, value in shown.items() if value is not None]
-    rows += [(f"metadata.{name}", value) for name, value in document["metadata"].items()]
-    return rows + _error_rows(document["error"])
+    shown = {name: value for name, value in document.items() if name not in {"task_id", "error"}}
+    derivation = shown.pop("derivation", None)
+    return _rows(shown) + _error_rows(document["error"]) + (_rows({"derivation": derivation}) if derivation else [])
+
+
+def _rows(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Returns what a document has, with a row for each member of its objects."""
+    rows: list[tuple[str, str]] = []
+    for name, value in document.items():
+        if isinstance(value, dict):
+            rows += _rows(cast("dict[str, Any]", value), f"{prefix}{name}.")
+        elif value is not None:
+            listed = cast("list[str]", value) if isinstance(value, list) else [str(value)]
+            rows.append((prefix + name, ", ".join(listed)))
+    return rows
 
 
 def _result_rows(document: Success | Ended | NotYet, client: Client) -> list[tuple[str, str]]:

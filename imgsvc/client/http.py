@@ -131,6 +131,14 @@ class Client:
 
         return cast("Accepted", await self._with_retries(post))
 
+    async def derive(self, upload_id: str, asked: Mapping[str, Any]) -> JobStatus:
+        """Has variants made of a stored original. `asked` is the body of `POST /upload/{id}/variants`."""
+        return await self._change("POST", f"/upload/{quote(upload_id, safe='')}/variants", asked)
+
+    async def change_focus(self, upload_id: str, focus: Mapping[str, float] | None) -> JobStatus:
+        """Changes an upload's focus, and has made anew what is cut by it."""
+        return await self._change("PATCH", f"/upload/{quote(upload_id, safe='')}", {"focus": focus})
+
     async def status(self, upload_id: str, **query: str) -> JobStatus:
         return cast("JobStatus", await self._get(f"/upload/{quote(upload_id, safe='')}/status", **query))
 
@@ -139,14 +147,17 @@ class Client:
         return cast("Success | Ended | NotYet", document)
 
     async def ended(self, upload_id: str, on_status: Callable[[JobStatus], None] | None = None) -> JobStatus:
-        """Waits for the end of the job. Returns its status document; `on_status` receives each one before, too."""
+        """Waits for the end of the job, and of the newest derivation. Returns the status document.
+
+        `on_status` receives each one before, too.
+        """
         pause_s, most_s = _POLL_S
         while True:
             begin = monotonic()
             document = await self.status(upload_id, wait=str(_HOLD_S))
             if on_status:
                 on_status(document)
-            if document["status"] in TERMINAL:
+            if _has_ended(document):
                 return document
             # no pause if the server held the answer until the job changed
             await asyncio.sleep(max(0.0, begin + pause_s - monotonic()))
@@ -160,6 +171,15 @@ class Client:
                 yield chunk
         finally:
             answer.close()
+
+    async def _change(self, method: str, path: str, body: Mapping[str, Any]) -> JobStatus:
+        data, headers = orjson.dumps(body), {"content-type": "application/json"}
+
+        async def change() -> Json:
+            async with asyncio.timeout(SILENCE_S):
+                return await self._request(method, path, data=data, headers=headers)
+
+        return cast("JobStatus", await self._with_retries(change))
 
     async def _get(self, path: str, **query: str) -> Json:
         async def get() -> Json:
@@ -213,6 +233,11 @@ class Client:
     def _unreachable(self, error: BaseException) -> ServerUnreachableError:
         why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
         return ServerUnreachableError(f"cannot reach {self._server}: {why}")
+
+
+def _has_ended(document: JobStatus) -> bool:
+    derivation = document.get("derivation")  # not from a server of a version before derivations
+    return document["status"] in TERMINAL and (derivation is None or derivation["status"] in TERMINAL)
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

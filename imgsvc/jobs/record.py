@@ -15,7 +15,7 @@ The moves themselves are made in Redis, each by one Lua script beside this file.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Self
 
@@ -100,6 +100,9 @@ class File:
         name = self.variant if self.set_width is None else f"{self.variant}-{self.set_width}"
         revision = f".{self.revision}" if self.revision > 1 else ""
         return f"{files_prefix(upload_id)}{stem}_{name}{revision}.{FORMATS[self.format].extension}"
+
+
+_FILE_FIELDS = len(fields(File))  # a later version's files may have more
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +362,8 @@ def _success(value: str | None) -> Success | None:
     placeholder = Placeholder(*more[0]) if more and more[0] else None  # older records have none
     warnings = tuple(code for code in more[1] if code in WARNINGS) if len(more) > 1 else ()
     facts = _facts(*more[2]) if len(more) > 2 else NOT_KNOWN
-    return Success(width, height, frames, tuple(File(*file) for file in files), placeholder, warnings, facts)
+    kept = tuple(File(*file[:_FILE_FIELDS]) for file in files)
+    return Success(width, height, frames, kept, placeholder, warnings, facts)
 
 
 def _facts(

@@ -119,8 +119,17 @@ async def _derivations(service: Service, good: str, bad: str) -> None:
         *((upload_id, {"preset": "default", "only": ["thumbnail"]}) for upload_id in (bad, str(uuid4()), good)),
     ):
         await post(f"/upload/{upload_id}/variants", json=body)
+    patch = service.client.patch
+    for upload_id, point in ((good, {"x": 2}), (bad, {"x": 0.5, "y": 0.3}), (str(uuid4()), None)):
+        await patch(f"/upload/{upload_id}", json={"focus": point})
     for path in ("/status?wait=30", "/result", ""):
         await service.client.get(f"/upload/{good}{path}")
+    square = {"width": 9, "height": 9, "fit": "cover", "gravity": "focus"}
+    await post(f"/upload/{good}/variants", json={"variants": {"square": square}})
+    await service.client.get(f"/upload/{good}/status?wait=30")
+    await patch(f"/upload/{good}", json={"focus": {"x": 0.5, "y": 0.3}})
+    await patch(f"/upload/{good}", json={"focus": None, "other": 1})
+    await patch(f"/upload/{good}", content=b"{}")
     await post(f"/upload/{good}/variants", json={"preset": "default", "other": 1})
     await post(f"/upload/{good}/variants", content=b"{}", headers={"content-type": "text/plain"})
     await post(f"/upload/{good}/variants", json={"preset": "x" * 40_000})

@@ -14,7 +14,7 @@ _WAITED = ("Preference-Applied",)
 def paths() -> Json:
     one = {"parameters": [parameter("Id")]}
     return {
-        "/upload/{id}": {**one, "get": _upload(), "delete": _delete()},
+        "/upload/{id}": {**one, "get": _upload(), "patch": _change(), "delete": _delete()},
         "/upload/{id}/status": {**one, "get": _status()},
         "/upload/{id}/result": {**one, "get": _result()},
         "/upload/{id}/events": {**one, "get": _events()},
@@ -131,7 +131,10 @@ def _retry() -> Json:
     )
 
 
-_REFUSED_DERIVATIONS = ("conflict", "rate_limited", "quota_exceeded", *_LOST)
+_REFUSED_DERIVATIONS = (
+    *("malformed_body", "upload_too_large", "unsupported_media_type", "unknown_field", "invalid_field"),
+    *("conflict", "rate_limited", "quota_exceeded", *_LOST),
+)
 
 
 def _derive() -> Json:
@@ -139,22 +142,34 @@ def _derive() -> Json:
         _TAG,
         "derive_variants",
         "Make variants of a stored original",
-        "Variants are made anew, or for the first time. The upload stays in SUCCESS, and its files are served until all "
-        "new ones are there; then they take the place of those of the same names in one step, and the other variants "
-        "stay. The status tells how far it is (`derivation`), and `wait` and events follow it. One that fails changes "
-        "nothing. Counts as an upload of these bytes.\n\n"
+        "Variants are made anew, or for the first time. The upload stays in SUCCESS, and its files are served until "
+        "all new ones are there; then they take the place of those of the same names in one step, and the other "
+        "variants stay. The status tells how far it is (`derivation`), and `wait` and events follow it. One that fails "
+        "changes nothing. Counts as an upload of these bytes.\n\n"
         "The names of its files have its revision, so that a name never stands for another content. What was replaced "
         "is still served for a day, unless the operator has set another time.",
         body={"required": True, "content": json("Derive")},
         answers={202: answer("It is queued.", json("JobStatus"))},
         refusals=(
-            "malformed_body",
-            "upload_too_large",
-            "unsupported_media_type",
-            "unknown_field",
-            "invalid_field",
             "invalid_preset",
             "invalid_variants",
             *_REFUSED_DERIVATIONS,
         ),
+    )
+
+
+def _change() -> Json:
+    return operation(
+        _TAG,
+        "change_upload",
+        "Change an upload's focus",
+        "Variants with `fit: cover` and `gravity: focus` are made anew, as by `derive_variants`; the upload has the "
+        "new focus once that has succeeded. Where there are none, or nothing was made yet, the focus is only noted. A "
+        "job or a derivation that has begun must end first.",
+        body={"required": True, "content": json("Change")},
+        answers={
+            200: answer("It is changed, and nothing has to be made.", json("JobStatus")),
+            202: answer("A derivation is queued.", json("JobStatus")),
+        },
+        refusals=_REFUSED_DERIVATIONS,
     )

@@ -52,6 +52,12 @@ def _inputs(presets: Collection[str]) -> Json:
         "Preset": _text(
             "A named set of variants; `GET /presets` has them in full.", enum=list(presets), default=DEFAULT
         ),
+        "Change": _object(
+            "What can be changed of an upload.",
+            {"focus": {"oneOf": [OPTION_SCHEMAS["focus"], {"type": "null", "description": "None any more."}]}},
+            additionalProperties=False,
+            examples=[{"focus": {"x": 0.31, "y": 0.4}}],
+        ),
         "Derive": _object(
             "Variants to make of a stored original: those of a preset, or these.",
             {

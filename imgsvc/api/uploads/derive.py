@@ -1,9 +1,10 @@
-"""`POST /upload/{id}/variants`: variants made anew, or for the first time, of the stored original."""
+"""`POST /upload/{id}/variants` and `PATCH /upload/{id}`: variants made anew, or for the first time, of an original."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +14,8 @@ from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.json_body import check_members, json_object, texts_of
 from imgsvc.api.receive.options import options_of
 from imgsvc.api.uploads.show import find, unknown_upload
-from imgsvc.domain.options import Options
+from imgsvc.domain.model import Point, Variant
+from imgsvc.domain.options import OPTIONS, Options, read_options
 from imgsvc.domain.presets import Preset, PresetError, check_files
 from imgsvc.domain.states import Status
 from imgsvc.jobs.record import Record
@@ -21,31 +23,50 @@ from imgsvc.jobs.types import Admission
 
 _TRIES = 3
 _MEMBERS = {"preset", "variants", "only"}
-_EXAMPLE = '{"preset": "default"}'
 
-Wanted = Callable[[Options], tuple[Options, Collection[str]]]
+Wanted = Callable[[Record], tuple[Options, Collection[str]]]
 """Returns what an upload's options shall be, and the names of the variants to make for that."""
 
 
 async def variants(request: Request) -> Response:
     """Queues a derivation. Its variants take the place of those of the same names; the upload's others stay."""
-    document = await json_object(request, _EXAMPLE)
+    document = await json_object(request, '{"preset": "default"}')
     asked = await _asked(document, services_of(request))
 
-    def wanted(options: Options) -> tuple[Options, Collection[str]]:
+    def wanted(record: Record) -> tuple[Options, Collection[str]]:
         made = {variant.name: variant for variant in asked}
-        whole = {variant.name: variant for variant in options.variants} | made
-        return replace(options, variants=_checked(tuple(whole.values()))), made
+        whole = {variant.name: variant for variant in record.options.variants} | made
+        return replace(record.options, variants=_checked(tuple(whole.values()))), made
 
-    return await derive(request, wanted)
+    return await _changed(request, wanted)
 
 
-async def derive(request: Request, wanted: Wanted) -> Response:
+async def change(request: Request) -> Response:
+    """Changes the focus. What is cut by it is derived anew, and the focus is the new one once that has succeeded."""
+    document = await json_object(request, '{"focus": {"x": 0.5, "y": 0.3}}')
+    check_members(document, {"focus"}, "an upload that can be changed")
+    if "focus" not in document:
+        raise ProblemError("invalid_field", "Send 'focus': a point, or null for none.")
+    focus: Point | None = read_options(_texts(document))["focus"] if document["focus"] is not None else None
+
+    def wanted(record: Record) -> tuple[Options, Collection[str]]:
+        options = replace(record.options, focus=focus)
+        has_files = record.status is Status.SUCCESS and options != record.options
+        return options, [variant.name for variant in options.variants if has_files and _is_cut_by_focus(variant)]
+
+    return await _changed(request, wanted)
+
+
+def _is_cut_by_focus(variant: Variant) -> bool:
+    return variant.fit == "cover" and variant.gravity == "focus"
+
+
+async def _changed(request: Request, wanted: Wanted) -> Response:
     """Answers 202 when the derivation is queued, or 200 where nothing has to be made."""
     services = services_of(request)
     for _ in range(_TRIES):
         record = await find(request)
-        options, names = wanted(record.options)
+        options, names = wanted(record)
         admission = await _queued(services, record, options, names)
         if admission is not Admission.CHANGED:
             break
@@ -57,9 +78,14 @@ async def derive(request: Request, wanted: Wanted) -> Response:
 
 
 async def _queued(services: Services, record: Record, options: Options, names: Collection[str]) -> Admission:
+    derivation = record.derivation
+    if derivation and not derivation.done:
+        # a client may ask again, whose answer was lost
+        is_same = derivation.options == options and {variant.name for variant in derivation.variants} == {*names}
+        return Admission.RESERVED if is_same else Admission.CONFLICT
+    if not names and options == record.options:
+        return Admission.RESERVED
     if not names:
-        if options == record.options:
-            return Admission.RESERVED
         admission = await services.queue.change(record, options)
     else:
         reservation = await services.queue.derive(record, options, names)
@@ -73,7 +99,7 @@ async def _queued(services: Services, record: Record, options: Options, names: C
 
 def _conflict(record: Record) -> ProblemError:
     if record.status is not Status.SUCCESS:
-        return ProblemError("conflict", f"The job is in {record.status}. Wait until it has succeeded.")
+        return ProblemError("conflict", f"The job is in {record.status}. Wait until it has ended successfully.")
     return ProblemError("conflict", "A derivation of this upload has not ended. Wait for it, or cancel it.")
 
 
@@ -83,13 +109,19 @@ async def _asked(document: dict[str, Any], services: Services) -> Preset:
     only = document.pop("only", None)
     if not document:
         raise ProblemError("invalid_variants", "Send 'preset' or 'variants': what to make.")
-    found = (await options_of(texts_of(document), services)).variants
+    found = (await options_of(_texts(document), services)).variants
     if only is None:
         return found
     names = [variant.name for variant in found]
     if not isinstance(only, list) or not only or not all(name in names for name in only):
         raise ProblemError("invalid_field", f"'only' must be a list of names, of {', '.join(names)}.")
     return tuple(variant for variant in found if variant.name in only)
+
+
+def _texts(document: dict[str, Any]) -> dict[str, str]:
+    """Returns the members as texts; a string does not stand for an object."""
+    objects = {name: orjson.dumps(value).decode() for name, value in document.items() if not OPTIONS[name].is_text}
+    return texts_of(document) | objects
 
 
 def _checked(preset: Sequence[Any]) -> Preset:

@@ -230,11 +230,15 @@ local function fence(id, token)
   local status, newest, derivation =
     unpack(redis.call('HMGET', record(id), 'status', 'derivation', 'derivation_status'))
   if has_ended(id) then unqueue(id) end
-  -- an unknown upload, too: it was deleted, or Redis was emptied; an expiring record outlives late writers by days
-  if not is_visible(status) or status == 'CANCELLED' then settle(id) end
   local revision = token:match(':r(%d+):%d+$')
-  local is_over = revision ~= newest or RETRYABLE[derivation]
-  if revision and is_visible(status) and is_over then discard(id, revision) end
+  if not revision then
+    -- an unknown upload, too: it was deleted, or Redis was emptied; an expiring record outlives late writers by days
+    if not is_visible(status) or status == 'CANCELLED' then settle(id) end
+  elseif is_visible(status) then
+    if revision ~= newest or RETRYABLE[derivation] then discard(id, revision) end
+  elseif redis.call('EXISTS', tombstone(id)) == 1 then
+    settle(id)  -- but not where Redis was emptied: the upload has files that clients know
+  end
   return 0
 end
 
