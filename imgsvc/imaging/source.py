@@ -46,6 +46,7 @@ class Picture:
 class ImageSource:
     """An opened image within its limits, not decoded yet: picture `number` of a file that may have several."""
 
+    data: bytes
     opened: Opened
     original: Original
     orientation: int
@@ -129,7 +130,7 @@ def open_source(source: bytes, limits: Limits, number: int = 0) -> ImageSource:
         opened.notes.add("frame_missing")
         number = opened.frames - 1
     width, height = turned(opened.size, orientation)
-    return ImageSource(opened, Original(width, height, fmt.name, opened.frames), orientation, limits, number)
+    return ImageSource(source, opened, Original(width, height, fmt.name, opened.frames), orientation, limits, number)
 
 
 def decode(source: ImageSource, need: Size) -> Picture:
