@@ -63,8 +63,8 @@ def is_readable(profile: bytes, mode: str) -> bool:
 
 def is_srgb(profile: bytes, mode: str) -> bool:
     """Whether an ICC profile says of pixels of this mode what viewers assume of them without it."""
-    way = _way(profile, mode.removesuffix("A"))
-    return way.works and way.transform is None
+    found = way(profile, mode.removesuffix("A"))
+    return found.works and found.transform is None
 
 
 @dataclass(frozen=True, slots=True)
