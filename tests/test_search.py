@@ -172,7 +172,7 @@ def test_max_bytes_never_raises_the_quality() -> None:
 
 
 @pytest.mark.parametrize("fmt", OUTPUTS)
-def test_d82_what_cannot_fit_is_the_smallest_file_and_says_so(
+def test_d92_what_cannot_fit_is_the_smallest_file_and_says_so(
     fmt: FileFormat, encodings: list[tuple[int, int]]
 ) -> None:
     for quality in (None, 70, "auto") if fmt in WITH_QUALITY else (None,):
@@ -185,7 +185,7 @@ def test_d82_what_cannot_fit_is_the_smallest_file_and_says_so(
         assert images.opened(rendition.data).size == PHOTO.size
 
 
-def test_d82_an_animation_that_cannot_fit_is_encoded_three_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_d92_an_animation_that_cannot_fit_is_encoded_three_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     films: list[int] = []
 
     def counted(*given: object) -> bytes:
@@ -207,13 +207,13 @@ def test_a_png_that_is_too_large_is_packed_harder() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (3, 5), (8, 8)])
 @pytest.mark.parametrize("fmt", WITH_QUALITY)
-def test_d82_a_picture_of_any_size_is_searched(fmt: FileFormat, size: tuple[int, int]) -> None:
+def test_d92_a_picture_of_any_size_is_searched(fmt: FileFormat, size: tuple[int, int]) -> None:
     for mode in ("L", "RGB", "LA", "RGBA"):
         result = one(PHOTO.resize(size).convert(mode), format=fmt, quality="auto", max_bytes=600)
         assert (result.width, result.height) == size
 
 
-def test_d82_a_long_strip_is_searched() -> None:
+def test_d92_a_long_strip_is_searched() -> None:
     for size in ((16_000, 40), (40, 16_000)):
         assert one(PHOTO.resize(size), quality="auto").quality
 
