@@ -157,6 +157,17 @@ class File(TypedDict):
     bytes: Annotated[int, _number("Size.", 9399, 1)]
     content_type: Annotated[str, Described(example="image/jpeg", enum=_OUTPUT_TYPES)]
     sha256: Sha256
+    quality: Annotated[
+        int | None,
+        _number(
+            "What its encoder was given; null for formats without qualities, and for the original's own pixels where "
+            "they are the smaller file.",
+            85,
+            1,
+            maximum=100,
+        ),
+    ]
+    fits: Annotated[bool, Described("Whether it is as small as the variant's `max_bytes` asks for.", True)]
 
 
 @final

@@ -144,8 +144,8 @@ class Variant:
     quality: Annotated[
         int | Automatic | None,
         either(whole(1, 100), one_of(Automatic)),
-        "Quality of the encoder; by default that of the format. `auto` is the lowest that looks like the original, by "
-        "the service's own target.",
+        "Quality of the encoder; by default that of the format. `auto` is the lowest that still looks like the "
+        "original: see `IMGSVC_AUTO_QUALITY`.",
     ] = None
     background: Annotated[
         str | None,
@@ -260,7 +260,8 @@ class Limits:
 
     `max_frames` and `max_animation_pixels` (of all frames together) apply if a variant asks for all frames;
     `frames_over` says whether a longer animation is refused or cut. `truncated` says whether a file that ends too early
-    is accepted. `max_bytes` is the memory that an image with its variants may need.
+    is accepted. `max_bytes` is the memory that an image with its variants may need. `auto_quality` is the score that a
+    variant of automatic quality reaches, on the scale of SSIMULACRA2.
     """
 
     max_pixels: int
@@ -270,6 +271,7 @@ class Limits:
     frames_over: OverFrames = "refuse"
     truncated: Truncated = "accept"
     max_bytes: int = 1 << 30
+    auto_quality: float = 80.0
 
 
 @dataclass(frozen=True, slots=True)

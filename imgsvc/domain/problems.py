@@ -74,6 +74,7 @@ WARNINGS: dict[str, str] = {
     "frames_cut": "The animation has more frames than this service accepts; the last ones were left out.",
     "frame_missing": "The file has fewer pages or frames than the variant asks for; its last one was taken.",
     "crop_clipped": "A variant's crop reaches over the edge of the image; the part inside was used.",
+    "max_bytes_exceeded": "A variant is larger than its max_bytes allow, and this is the smallest that it can be.",
     "animation_dropped": "All frames were asked for in a format that has only one; the first was taken.",
 }
 

@@ -61,6 +61,12 @@ def is_readable(profile: bytes, mode: str) -> bool:
     return way(profile, mode.removesuffix("A")).works
 
 
+def is_srgb(profile: bytes, mode: str) -> bool:
+    """Whether an ICC profile says of pixels of this mode what viewers assume of them without it."""
+    found = way(profile, mode.removesuffix("A"))
+    return found.works and found.transform is None
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """From a profile to sRGB. One that works without a transform is sRGB already."""

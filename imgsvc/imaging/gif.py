@@ -1,8 +1,8 @@
 """GIF, block by block: where its frames are, and each of them as a GIF of its own."""
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -32,6 +32,7 @@ class Gif:
     """The frames of a GIF. `plays` is how often it is shown, 0 for ever; it is not `whole` without its last byte."""
 
     size: tuple[int, int]
+    palette: memoryview
     frames: list[_Frame] = field(default_factory=list[_Frame])
     plays: int = 1
     whole: bool = False
@@ -65,11 +66,67 @@ def _maker(frame: _Frame) -> Callable[[], bytes]:
 
 def _file(frame: _Frame) -> bytes:
     """A frame as a GIF of its own, opaque."""
-    colours = len(frame.palette) // 3
-    flags = 0x80 | (colours.bit_length() - 2) if colours else 0
-    head = _SCREEN.pack(b"GIF89a", *frame.size, flags, 0, 0)
+    head = _SCREEN.pack(b"GIF89a", *frame.size, _palette_flags(frame.palette), 0, 0)
     image = bytes((_IMAGE,)) + _FRAME.pack(0, 0, *frame.size, 0x40 if frame.interlaced else 0)
     return b"".join((head, frame.palette, image, frame.data, b"\x00;"))
+
+
+def bare(data: bytes) -> bytes:
+    """The file of the very same frames, with what it takes to show them and nothing else.
+
+    Raises:
+        ValueError: it is not whole.
+    """
+    gif = parse(data)
+    if not gif.whole:
+        raise ValueError("no end")
+    shared = gif.palette
+    blocks: list[memoryview | bytes] = [_SCREEN.pack(b"GIF89a", *gif.size, _palette_flags(shared), 0, 0), shared]
+    if gif.plays != 1:
+        repeats = struct.pack("<H", max(0, gif.plays - 1))
+        blocks.append(bytes((_EXTENSION, _APPLICATION, 11)) + b"NETSCAPE2.0\x03\x01" + repeats + b"\x00")
+    for frame in gif.frames:
+        own = frame.palette if frame.palette is not shared else shared[:0]
+        flags = _palette_flags(own) | (0x40 if frame.interlaced else 0)
+        blocks += [_control(frame), bytes((_IMAGE,)) + _FRAME.pack(*frame.offset, *frame.size, flags), own]
+        blocks += [frame.data[:1], *_sub_blocks(_payload(frame))]
+    return b"".join((*blocks, b";"))
+
+
+def without_tails(file: bytes, size: int) -> Generator[bytes]:
+    """Each frame of a file as one of its own that lacks the last `size` bytes of its codes."""
+    for frame in parse(file).frames:
+        payload = _payload(frame)
+        if len(payload) > 2 * size:
+            cut = b"".join((frame.data[:1], *_sub_blocks(payload[:-size])))
+            yield _file(replace(frame, data=memoryview(cut)))
+
+
+def _control(frame: _Frame) -> bytes:
+    flags = frame.disposal << 2 | (frame.transparent is not None)
+    return struct.pack("<BBBBHBB", _EXTENSION, _CONTROL, 4, flags, frame.duration_ms // 10, frame.transparent or 0, 0)
+
+
+def _payload(frame: _Frame) -> bytes:
+    """The codes of a frame, without the lengths of their blocks."""
+    parts: list[memoryview] = []
+    at = 1
+    while at < len(frame.data) and (length := frame.data[at]):
+        parts.append(frame.data[at + 1 : at + 1 + length])
+        at += 1 + length
+    return b"".join(parts)
+
+
+def _sub_blocks(payload: bytes) -> Generator[bytes]:
+    for at in range(0, len(payload), 255):
+        part = payload[at : at + 255]
+        yield bytes((len(part),)) + part
+    yield b"\x00"
+
+
+def _palette_flags(palette: memoryview) -> int:
+    colours = len(palette) // 3
+    return 0x80 | (colours.bit_length() - 2) if colours else 0
 
 
 def parse(data: bytes) -> Gif:
@@ -83,7 +140,7 @@ def parse(data: bytes) -> Gif:
     at = _SCREEN.size
     common = _palette(view, at, flags)
     at += len(common)
-    gif = Gif((width, height))
+    gif = Gif((width, height), common)
     control: memoryview | None = None
     blocks = 0
     while at < len(data) and len(gif.frames) < _MAX_FRAMES:

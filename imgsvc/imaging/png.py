@@ -22,7 +22,10 @@ _HEAD = struct.Struct("!I4s")
 _HEADER = struct.Struct("!IIBBBBB")
 _FRAME = struct.Struct("!IIIIIHHBB")
 _MAX_CHUNKS = 1_000_000
-_GREY, _RGB = 0, 2
+_GREY, _RGB, _PALETTE = 0, 2, 3
+_BANDS = {_GREY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_SLICE = 64 * 1024
 _XMP = b"XML:com.adobe.xmp\x00\x00"  # a text that is not packed
 
 Part = memoryview | bytes
@@ -197,6 +200,56 @@ def _begin_frame(png: Png, body: memoryview) -> None:
         return
     duration = 1000 * numerator / (denominator or 100)
     png.frames.append(_Frame((width, height), (left, top), duration, disposal, blend == 1))
+
+
+def bare(data: bytes, exif: bytes | None = None) -> bytes:
+    """The file of the very same pixels, with what it takes to decode them and nothing else but `exif`.
+
+    Raises:
+        ValueError: it is not whole, is an animation, or has a transparent colour, which not all programs read alike.
+    """
+    png = parse(data)
+    if not png.whole or png.plays is not None or (png.transparency and png.header[3] != _PALETTE):
+        raise ValueError("not a plain PNG")
+    chunks: list[Part] = [SIGNATURE, chunk(b"IHDR", _HEADER.pack(*png.header))]
+    if png.header[3] == _PALETTE:
+        chunks.append(chunk(b"PLTE", png.palette))
+    if png.transparency:
+        chunks.append(chunk(b"tRNS", png.transparency))
+    if exif:
+        chunks.append(chunk(b"eXIf", exif.removeprefix(b"Exif\x00\x00")))
+    return b"".join((*chunks, chunk(b"IDAT", b"".join(png.parts)), chunk(b"IEND", b"")))
+
+
+def is_exact(data: bytes) -> bool:
+    """Whether what is packed in the file is its pixels, all of them, and nothing after them."""
+    png = parse(data)
+    inflate, unpacked, wanted = zlib.decompressobj(), 0, _unpacked_bytes(png)
+    packed = memoryview(b"".join(png.parts))
+    try:
+        for at in range(0, len(packed), _SLICE):
+            piece: Part = packed[at : at + _SLICE]
+            while piece:
+                if inflate.eof or unpacked > wanted:
+                    return False
+                unpacked += len(inflate.decompress(piece, _SLICE))
+                piece = inflate.unconsumed_tail
+        unpacked += len(inflate.flush())
+    except zlib.error:
+        return False
+    return inflate.eof and not inflate.unused_data and unpacked == wanted
+
+
+def _unpacked_bytes(png: Png) -> int:
+    """The bytes of all rows, each with the number of its filter."""
+    width, height, depth, kind, _, _, interlaced = png.header
+    bits = depth * _BANDS.get(kind, 0)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        total += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
+    return total
 
 
 def unpacked_profile(packed: Part) -> bytes | None:

@@ -38,7 +38,9 @@ from imgsvc.imaging.sets import members
 from imgsvc.imaging.shades import shades
 from imgsvc.imaging.source import ImageSource, Picture, decode, frames, open_source
 from imgsvc.imaging.steps import FINISHING, SCALING, Plan, Step
+from imgsvc.imaging.strip import checking_bytes, own_file
 from imgsvc.imaging.trim import around, content
+from imgsvc.imaging.write import Written, write
 
 OnStep = Callable[[str, int, int], None]
 """Called as a step begins: its name, and how many of how many steps are done."""
@@ -202,7 +204,7 @@ def _frames(source: ImageSource, pixels: int) -> int:
 def _memory(source: ImageSource, plans: Sequence[Plan]) -> int:
     """About how many bytes a picture, the largest of its variants and all files made of it take."""
     files = min(MAX_RESULTS_BYTES, sum(file_bytes(_at_most(source, plan)) for plan in plans))
-    largest = max((output_bytes(_at_most(source, plan)) for plan in plans), default=0)
+    largest = max((output_bytes(_at_most(source, plan)) + checking_bytes(source, plan) for plan in plans), default=0)
     return source.decoding_bytes(_need(source, plans)) + largest + files
 
 
@@ -281,10 +283,19 @@ class _Studio:
         plan = self._focused(plan)
         if plan.overlay:
             plan = replace(plan, overlay=plan.overlay.anew())
-        data = self._animation(plan) if plan.frames > 1 else self._still(plan)
+        written = self._animation(plan) if plan.frames > 1 else self._still(plan)
+        own = own_file(self.source, plan, self.made[0], self._exif(plan), len(written.data))
+        if own is not None:
+            most = plan.variant.max_bytes
+            written = Written(own, None, most is None or len(own) <= most)
+        if not written.fits:
+            self.source.notes.add("max_bytes_exceeded")
         width, height = plan.place.canvas
         set_width = width if is_set(plan.variant) else None
-        return Rendition(plan.variant.name, width, height, plan.format, data, set_width=set_width)
+        return Rendition(
+            *(plan.variant.name, width, height, plan.format, written.data),
+            *(written.quality, written.fits, set_width),
+        )
 
     def glance(self, region: Box = WHOLE) -> Image.Image:
         """A small picture of a region."""
@@ -296,18 +307,25 @@ class _Studio:
             self.glances[region] = _through(SCALING, self._start(plan), plan).pixels
         return self.glances[region]
 
-    def _still(self, plan: Plan) -> bytes:
-        picture = self._finished(plan)
-        return encode(picture.pixels, plan.format, Tuning.of(plan.variant), self._exif(plan), picture.profile)
+    def _still(self, plan: Plan) -> Written:
+        picture, exif = self._finished(plan), self._exif(plan)
 
-    def _animation(self, plan: Plan) -> bytes:
+        def encoded(tuning: Tuning) -> bytes:
+            return encode(picture.pixels, plan.format, tuning, exif, picture.profile)
+
+        return write(plan, lambda: picture.pixels, encoded, self.source.limits.auto_quality)
+
+    def _animation(self, plan: Plan) -> Written:
         def shots() -> Generator[Frame]:
             for picture, duration in frames(self.source, plan.frames):
                 shown = _through((*SCALING, *FINISHING), picture, plan)
                 yield Frame(shown.pixels, duration, shown.profile)
 
-        tuning = Tuning.of(plan.variant)
-        return encode_animation(shots(), plan.frames, self.source.plays, plan.format, tuning, self._exif(plan))
+        def encoded(tuning: Tuning) -> bytes:
+            plays, exif = self.source.plays, self._exif(plan)
+            return encode_animation(shots(), plan.frames, plays, plan.format, tuning, exif)
+
+        return write(plan, lambda: next(shots()).pixels, encoded, self.source.limits.auto_quality)
 
     def _exif(self, plan: Plan) -> bytes | None:
         return None if plan.variant.strip else self.exif

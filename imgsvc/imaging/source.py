@@ -50,6 +50,7 @@ class ImageSource:
     `xmp` is its XMP packet, empty where there is none.
     """
 
+    data: bytes
     opened: Opened
     original: Original
     exif: Exif
@@ -139,7 +140,7 @@ def open_source(source: bytes, limits: Limits, number: int = 0) -> ImageSource:
         number = opened.frames - 1
     width, height = turned(opened.size, orientation)
     original = Original(width, height, fmt.name, opened.frames)
-    return ImageSource(opened, original, exif, xmp, orientation, limits, number)
+    return ImageSource(source, opened, original, exif, xmp, orientation, limits, number)
 
 
 def decode(source: ImageSource, need: Size) -> Picture:

@@ -10,6 +10,7 @@ from imgsvc.domain.model import Crop, Limits, Variant
 from imgsvc.domain.overlays import Overlay
 from imgsvc.imaging.encode import OUTPUTS
 from imgsvc.imaging.render import render
+from imgsvc.imaging.search import CURVES
 
 _LATE_IMPORTS = (
     *("BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin", "MpoImagePlugin", "PngImagePlugin"),
@@ -26,6 +27,7 @@ _VARIANTS = (
     Variant("geometry", 8, 4, fit="cover", gravity="attention", crop=Crop(1, 1, 60, 50), trim=5, rotate=90, padding=1),
     *(Variant(f"wide_{fmt}", 2, 2, format=fmt, gamut="keep") for fmt in ("png", "jpeg")),
     Variant("small", 2, 2, overlay=Overlay("warm", opacity=0.5, tile=True, sha256=_OVERLAY)),
+    *(Variant(f"searched_{fmt}", 32, 32, format=fmt, quality="auto", max_bytes=1) for fmt in CURVES),
     Variant("set", 4, 3, fit="cover", widths=(2, 4), formats=("webp", "jpeg")),
 )
 

@@ -343,6 +343,8 @@ class Record:
             "bytes": file.bytes,
             "content_type": file.content_type,
             "sha256": file.sha256,
+            "quality": file.quality,
+            "fits": file.fits,
         }
 
     def _error(self) -> documents.JobError | None:

@@ -265,6 +265,9 @@ class Settings(LocalSettings):
     frames_over: OverFrames = Field("refuse", description="`refuse` an animation with more frames, or `cut` it.")
     max_animation_pixels: PositiveInt = Field(200_000_000, description="Most pixels of all its frames together.")
     truncated: Truncated = Field("accept", description="`accept` or `refuse` files that lack up to 45 % of the image.")
+    auto_quality: Annotated[float, Field(ge=30, le=95)] = Field(
+        80.0, description="Score of variants of quality `auto`: 90 is like the original, 70 good (SSIMULACRA2's scale)."
+    )
 
     lease_s: PositiveFloat = Field(4.0, description="Seconds until another worker gets the job of a silent worker.")
     drain_s: PositiveFloat = Field(25.0, description="Seconds that a stopping process waits for its work.")
@@ -371,6 +374,7 @@ class Settings(LocalSettings):
             frames_over=self.frames_over,
             truncated=self.truncated,
             max_bytes=self.decoder_memory_bytes,
+            auto_quality=self.auto_quality,
         )
 
     @property
