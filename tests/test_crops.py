@@ -259,7 +259,7 @@ def test_every_frame_of_an_animation_is_cropped_and_turned(fmt: str) -> None:
 
 
 def test_a_page_is_cropped_as_a_picture_is() -> None:
-    pages = images.encoded(images.plain("red"), "TIFF", save_all=True, append_images=[images.scene()])
+    pages = images.encoded(images.plain("red"), "TIFF", save_all=True, append_images=[images.scene().copy()])
     result = one(pages, replace(PNG, page=1, crop=Crop(0, 0, 0.5, 0.5)))
     assert distance(result, images.scene().crop((0, 0, 240, 160))) < 2
 

@@ -13,6 +13,10 @@ from tests.support.service import Service
 VARIANTS = {
     "mine": {"width": 40, "height": 40, "fit": "cover", "gravity": "focus", "format": "png"},
     "turned": {"width": 40, "height": 40, "fit": "cover", "gravity": "focus", "format": "png", "rotate": 90},
+    "framed": {
+        **{"width": 40, "height": 40, "crop": {"x": 0, "y": 0, "width": 200, "height": 100}, "trim": 5, "flip": "v"},
+        **{"padding": 10, "background": "#00ff00", "format": "png"},
+    },
     "middle": {"width": 40, "height": 40, "fit": "cover", "format": "png"},
 }
 FOCUS = {"x": 0.15, "y": 0.5}
@@ -39,6 +43,9 @@ async def test_crops_keep_the_focus_of_their_upload(service: Service, way: str) 
     assert (await service.ended(upload_id))["focus"] == FOCUS
     for name, wanted in (("mine", (0x40, 0x60, 0xA0)), ("turned", (0x40, 0x60, 0xA0)), ("middle", (0xC0, 0xC0, 0xC0))):
         assert near(pixel(images.opened(await service.file(upload_id, name))), wanted), name
+    framed = images.opened(await service.file(upload_id, "framed"))
+    assert near(pixel(framed), (0x40, 0x60, 0xA0))
+    assert near(pixel(framed, 0.1), (0, 255, 0))
 
 
 async def test_without_a_focus_crops_keep_what_draws_attention(service: Service) -> None:

@@ -40,7 +40,7 @@ def _example(hint: Any) -> Any:
     return None if hint is NoneType else ...
 
 
-VARIANT = {"width": 640, "height": 480, "fit": "cover", "gravity": "entropy", "format": "webp", "quality": 80}
+VARIANT = {"width": 640, "height": 480, "fit": "cover", "gravity": "attention", "format": "webp", "quality": 80}
 UPLOAD_URL = {
     "url": "https://example.com/photo.jpg",
     "preset": "default",
