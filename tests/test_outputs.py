@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
@@ -10,7 +12,7 @@ from PIL import Image, ImageFile
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import FileFormat, Limits, Variant
 from imgsvc.domain.problems import JobError
-from imgsvc.imaging.encode import OUTPUTS, Frame, encode, encode_animation
+from imgsvc.imaging.encode import OUTPUTS, Frame, Tuning, encode, encode_animation
 from imgsvc.imaging.render import render
 from tests.support import images
 from tests.support.decoders import GIB
@@ -42,6 +44,16 @@ def test_d42_a_file_of_any_size_is_written_or_a_typed_failure(
         assert images.opened(encode(Image.new(mode, size), fmt)).size == size
     except JobError as error:
         assert (error.code, fmt, max(size)) == ("encode_failed", "webp", 16_384)  # noqa: PT017
+
+
+@pytest.mark.parametrize("side", [64, 600])
+@pytest.mark.parametrize("quality", [50, 94, 100])
+@pytest.mark.parametrize("fields", [{}, {"progressive": True}, {"effort": 5}, {"effort": 10}])
+def test_d42_a_jpeg_of_the_worst_noise_is_written(side: int, quality: int, fields: dict[str, Any]) -> None:
+    noise = Random(side).randbytes(3 * side * side).translate(bytes(255 * (level & 1) for level in range(256)))
+    picture = Image.frombytes("RGB", (side, side), noise)
+    written = encode(picture, "jpeg", Tuning(quality=quality, chroma="4:4:4", **fields))
+    assert images.opened(written).size == (side, side)
 
 
 @pytest.mark.parametrize("fmt", ["gif", "webp", "png", "avif"])

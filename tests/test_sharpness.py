@@ -7,13 +7,17 @@ the tests try too: none of the bounds is one that anything would meet. Levels ar
 from collections.abc import Callable
 from functools import cache
 from math import cos, pi
+from typing import Any
 
 import pytest
-from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageStat
+from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageStat, JpegImagePlugin
 
-from imgsvc.domain.model import Variant
+from imgsvc.domain.model import OutputFormat, Variant
+from imgsvc.imaging.encode import encode
 from imgsvc.imaging.geometry import Box, Size
 from imgsvc.imaging.resize import HAS_SIMD, resize
+from tests.bench.drawings import DRAWINGS
+from tests.bench.photos import photo
 from tests.support import images
 from tests.support.pixels import rendered
 
@@ -144,7 +148,7 @@ def halo(small: Image.Image, background: str) -> int:
     wanted = Image.alpha_composite(Image.new("RGBA", whole.size, background), whole).convert("RGB")
     shown = Image.alpha_composite(Image.new("RGBA", small.size, background), small.convert("RGBA")).convert("RGB")
     difference = ImageChops.difference(shown, lanczos(wanted, small.size, (0, 0, *whole.size)))
-    return max(most for _, most in difference.getextrema() if isinstance(most, int))
+    return max(int(most) for _, most in ImageStat.Stat(difference).extrema)
 
 
 @pytest.mark.parametrize("background", ["white", "black"])
@@ -163,13 +167,34 @@ def red_text() -> Image.Image:
     return picture
 
 
-def smeared(quality: int) -> float:
-    """How much a JPEG's red letters on white differ from the pixels that were encoded."""
+def smeared(fmt: OutputFormat, **fields: Any) -> float:
+    """How much a file's red letters on white differ from the pixels that were encoded."""
     wanted = lanczos(red_text(), (600, 300), (0, 0, 1200, 600))
-    file = rendered(images.encoded(red_text(), "PNG"), Variant("made", 600, 300, format="jpeg", quality=quality))
+    file = rendered(images.encoded(red_text(), "PNG"), Variant("made", 600, 300, format=fmt, **fields))
     return max(ImageStat.Stat(ImageChops.difference(images.opened(file.renditions[0].data), wanted)).rms)
 
 
-def test_red_letters_are_not_smeared_at_a_quality_that_would_show_it() -> None:
-    assert smeared(90) < 6
-    assert smeared(85) > 10
+@pytest.mark.parametrize("fmt", ["jpeg", "avif"])
+def test_red_letters_are_not_smeared(fmt: OutputFormat) -> None:
+    assert smeared(fmt) < 6
+    assert smeared(fmt, chroma="4:2:0") > 10
+
+
+@pytest.mark.parametrize(
+    ("picture", "full"),
+    [
+        (lambda: photo(600, 400), False),
+        (lambda: photo(200, 150), False),
+        (red_text, True),
+        (lambda: images.plain("red"), True),
+        (lambda: DRAWINGS["form"](), True),
+        (lambda: DRAWINGS["lines"](), True),
+    ],
+    ids=["photograph", "small photograph", "letters", "one colour", "screen", "chart"],
+)
+def test_drawings_keep_the_resolution_of_their_colours_and_photographs_half(
+    picture: Callable[[], Image.Image], full: bool
+) -> None:
+    jpeg = images.opened(encode(picture(), "jpeg"))
+    assert isinstance(jpeg, JpegImagePlugin.JpegImageFile)
+    assert JpegImagePlugin.get_sampling(jpeg) == (0 if full else 2), "4:4:4 or 4:2:0"

@@ -199,8 +199,8 @@ class Variant:
     chroma: Annotated[
         Chroma,
         one_of(Chroma),
-        "Resolution of the colours (`jpeg` and `avif`): `4:4:4` is all of it, `4:2:0` a quarter. `auto` is the "
-        "encoder's choice.",
+        "Resolution of the colours (`jpeg` and `avif`): `4:4:4` is all of it, `4:2:0` a quarter. `auto` is "
+        "`4:4:4` for pictures of few colours, such as text and charts, and for a `jpeg` of quality 90 and more.",
     ] = "auto"
     lossless: Annotated[
         bool,

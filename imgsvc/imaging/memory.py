@@ -1,7 +1,7 @@
 """How much memory a variant takes: its pixels, the steps that they go through, and the encoder that writes them."""
 
 from imgsvc.domain.model import FileFormat
-from imgsvc.imaging.encode import LARGE_WEBP_PIXELS
+from imgsvc.imaging.encode import HELD_JPEG_BYTES, LARGE_WEBP_PIXELS, Tuning, may_hold_jpeg
 from imgsvc.imaging.steps import Plan
 
 BASE_BYTES = 160 * 1024 * 1024
@@ -11,11 +11,12 @@ _PIXEL_BYTES = 4  # of Pillow's pixels in colour, with alpha or without
 _STEP_COPIES = 2  # what a step is given, and what it makes of it
 
 # bytes a pixel that an encoder takes for itself: of noise, its worst, on 4096 x 4096; and at 8192 x 8192 of one colour
-_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 1, "png": 1, "gif": 13, "webp": 22, "avif": 33}
+_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 2.5, "png": 1, "gif": 13, "webp": 22, "avif": 39}
 _LEAST_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 0, "png": 0, "gif": 5, "webp": 6, "avif": 28}
 _LEAST_ALPHA_BYTES: dict[FileFormat, float] = {"webp": 10}
 
 _LARGE_WEBP_BYTES = 12
+_HELD_JPEG_BYTES = 6 + HELD_JPEG_BYTES  # its coefficients at 4:4:4, and room for the file
 
 # bytes a pixel of a file of a detailed photograph; all of them are held until the last is made
 _FILE_BYTES: dict[FileFormat, float] = {"jpeg": 0.5, "png": 3, "gif": 1, "webp": 0.4, "avif": 0.3}
@@ -24,8 +25,11 @@ _FILE_BYTES: dict[FileFormat, float] = {"jpeg": 0.5, "png": 3, "gif": 1, "webp":
 def output_bytes(plan: Plan) -> int:
     """About how much it takes to make a variant of pixels that are decoded."""
     pixels = _pixels(plan)
-    large_webp = plan.format == "webp" and pixels >= LARGE_WEBP_PIXELS
-    encoder = _LARGE_WEBP_BYTES if large_webp else _ENCODER_BYTES[plan.format]
+    encoder = _ENCODER_BYTES[plan.format]
+    if plan.format == "webp" and pixels >= LARGE_WEBP_PIXELS:
+        encoder = _LARGE_WEBP_BYTES
+    elif plan.format == "jpeg" and may_hold_jpeg(pixels, Tuning.of(plan.variant)):
+        encoder = _HELD_JPEG_BYTES
     overlay = plan.overlay.size_bytes(plan.place.size) if plan.overlay else 0
     return round(pixels * (_PIXEL_BYTES * _STEP_COPIES + encoder)) + overlay
 
