@@ -23,7 +23,7 @@ from imgsvc.imaging.readers import OPENERS, OUR_FAULT, Notes, Opened, check_size
 _BYTES_A_PIXEL = 4  # of Pillow's pixels in colour; less is used for other modes
 _JPEG_COEFFICIENT_BYTES = 6  # a pixel, of a progressive file at 4:4:4: all of it is held until the last scan
 _COPIES = 2  # the decoded picture, and one on its way to another mode
-_CODEC_COPIES = {"webp": 1}  # its decoder has a canvas of its own
+_CODEC_COPIES = {"webp": 1, "jxl": 5}  # their decoders have canvases of their own
 _FILM_COPIES = 2  # the canvas, and what it was before
 
 
@@ -183,8 +183,8 @@ def _picture(source: ImageSource, image: Image.Image, extent: tuple[float, float
 
 def _orientation(image: ImageFile.ImageFile) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
-    if image.format == "TIFF":
-        return 1  # Pillow turns TIFF itself when it decodes, and reports the upright size
+    if image.format in {"TIFF", "JXL"}:
+        return 1  # turned by their decoders; their sizes here are the upright ones
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except OUR_FAULT:
