@@ -20,6 +20,7 @@ from tests.support import images, odd_images
 from tests.support.heif import box
 from tests.support.images import distance, encoded, near, opened, pixel, scene
 from tests.support.pixels import code_of, decoded, rendered
+from tests.support.service import Service
 from tests.test_gamut import seen
 from tests.test_hdr import check_patches, png_of_patches
 
@@ -256,3 +257,19 @@ def test_d63_a_damaged_one_ends_with_a_code() -> None:
                 rendered(changed)
             except JobError as error:
                 assert error.code in {"decode_failed", "unsupported_format", "image_too_large"}  # noqa: PT017 (or none)
+
+
+# --- all the way
+
+
+async def test_an_upload_in_it_and_one_from_a_phone_come_out_in_it_and_are_served_as_such(service: Service) -> None:
+    variants = '{"small": {"width": 64, "format": "jxl"}, "old": {"width": 64}}'
+    for fmt, media_type in (("JXL", "image/jxl"), ("HEIF", "image/heic")):
+        upload_id = await service.upload(encoded(scene(), fmt), variants=variants)
+        result = await service.result(upload_id)
+        assert result["original"]["content_type"] == media_type
+        assert result["result"]["small"].endswith("_small.jxl")
+        assert result["variants"]["small"]["content_type"] == "image/jxl"
+        answer = await service.client.get(result["result"]["small"])
+        assert answer.headers["content-type"] == "image/jxl"
+        assert near(pixel(opened(answer.content)), pixel(opened(await service.file(upload_id, "old")))[:3], by=8)  # pyright: ignore[reportArgumentType] (three levels)
