@@ -1,4 +1,4 @@
-"""What is shipped is locked: in requirements.txt, and what `local` adds to it in requirements-extras.txt."""
+"""What is shipped is locked: in requirements.txt, and what `local` and `jxl` add in requirements-extras.txt."""
 
 import re
 import tomllib
@@ -95,7 +95,7 @@ def test_phones_photos_are_read_in_the_image_and_on_one_machine_without_another_
 
 def test_the_extras_are_locked_beside_it_and_nothing_that_nobody_needs() -> None:
     versions = locked(SHIPPED, EXTRAS)
-    found = needed("imgsvc[local]", versions)
+    found = needed("imgsvc[local,jxl]", versions)
     assert not locked(SHIPPED).keys() & locked(EXTRAS).keys()
     if other := [name for name, version in versions.items() if distribution(name).version != version]:
         pytest.skip(f"installed is another version than is locked, which may need something else: {other}")

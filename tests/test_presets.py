@@ -116,14 +116,20 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"width": 10, "effort": -1}, ".effort must be a whole number from 0 to 10"),
     ({"width": 10, "effort": False}, ".effort must be a whole number from 0 to 10"),
     ({"width": 10, "effort": {"level": 3}}, ".effort must be a whole number from 0 to 10"),
-    ({"width": 10, "lossless": True}, ".lossless can be given only if format is webp or png or keep"),
-    ({"width": 10, "lossless": True, "format": "avif"}, ".lossless can be given only if format is webp or png or keep"),
+    ({"width": 10, "lossless": True}, ".lossless can be given only if format is webp or png or jxl or keep"),
+    (
+        {"width": 10, "lossless": True, "format": "avif"},
+        ".lossless can be given only if format is webp or png or jxl or keep",
+    ),
     ({"width": 10, "progressive": False, "format": "png"}, ".progressive can be given only if format is jpeg or keep"),
     ({"width": 10, "chroma": "4:4:4", "format": "webp"}, ".chroma can be given only if format is jpeg or avif or keep"),
     ({"width": 10, "effort": 3, "format": "gif"}, ".effort can be given only if format is jpeg or webp or avif or png"),
     ({"width": 10, "fit": "crop"}, ".fit must be one of inside, cover, contain, fill"),
     ({"width": 10, "gravity": "centre"}, ".gravity must be one of center, top, bottom, left, right, entropy"),
-    ({"width": 10, "format": "jpg"}, ".format must be one of jpeg, webp, avif, png, gif, keep"),
+    (
+        {"width": 10, "format": "jpg"},
+        ".format must be one of jpeg, webp, avif, png, gif, jxl (with the extra `jxl`), keep",
+    ),
     ({"width": 10, "format": ["png"]}, ".format must be one of"),
     ({"width": 10, "frames": 1}, ".frames must be one of first, all"),
     ({"width": 10, "background": "#12345"}, ".background must be a colour: #rgb, #rrggbb or one of aqua, black"),
@@ -187,11 +193,11 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"widths": [320], "height": 9}, ".width must be given: with widths, width and height are an aspect ratio"),
     ({"widths": [320], "fit": "cover"}, ".width must be given: fit cover needs both"),
     ({"widths": [4000], "width": 1, "height": 3}, ".widths must not make the box higher than 8192 pixels, and 12000"),
-    ({"width": 10, "formats": []}, ".formats must be a list of 1 to 5 different values, each one of jpeg, webp"),
-    ({"width": 10, "formats": "webp"}, ".formats must be a list of 1 to 5 different values"),
-    ({"width": 10, "formats": ["webp", "webp"]}, ".formats must be a list of 1 to 5 different values"),
-    ({"width": 10, "formats": ["webp", ["jpeg"]]}, ".formats must be a list of 1 to 5 different values"),
-    ({"width": 10, "formats": ["tiff"]}, ".formats must be a list of 1 to 5 different values"),
+    ({"width": 10, "formats": []}, ".formats must be a list of 1 to 6 different values, each one of jpeg, webp"),
+    ({"width": 10, "formats": "webp"}, ".formats must be a list of 1 to 6 different values"),
+    ({"width": 10, "formats": ["webp", "webp"]}, ".formats must be a list of 1 to 6 different values"),
+    ({"width": 10, "formats": ["webp", ["jpeg"]]}, ".formats must be a list of 1 to 6 different values"),
+    ({"width": 10, "formats": ["tiff"]}, ".formats must be a list of 1 to 6 different values"),
     ({"width": 10, "formats": ["webp", "avif"], "frames": "all"}, ".frames can be all only if format is webp, gif"),
     ({"width": 10, "formats": ["webp", "avif"], "progressive": True}, ".progressive can be given only if format is"),
     ({"formats": ["webp"]}, ".width must be given, or height, or both, or widths"),
@@ -332,7 +338,7 @@ async def test_a_wrong_preset_is_said_in_one_line_before_anything_starts(tmp_pat
     assert process.returncode == 1
     assert output.decode() == (
         f"imgsvc cannot start:\nIMGSVC_PRESETS_FILE is wrong: {file}: "
-        "shop.card.format must be one of jpeg, webp, avif, png, gif, keep\n"
+        "shop.card.format must be one of jpeg, webp, avif, png, gif, jxl (with the extra `jxl`), keep\n"
     )
     assert not data.exists(), "nothing was started"
 

@@ -112,7 +112,7 @@ def test_contain_lays_the_image_on_its_canvas() -> None:
     assert on_nothing.convert("RGBA").getpixel((50, 5)) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("fmt", ["jpeg", "webp", "avif", "png", "gif"])
+@pytest.mark.parametrize("fmt", ["jpeg", "webp", "avif", "png", "gif", "jxl"])
 def test_every_format_is_written(fmt: FileFormat) -> None:
     rendition = rendered(images.photo(), replace(BOX, format=fmt)).renditions[0]
     image = images.opened(rendition.data)
@@ -120,7 +120,7 @@ def test_every_format_is_written(fmt: FileFormat) -> None:
     assert distance(image, images.scene().resize((100, 67))) < 8
 
 
-@pytest.mark.parametrize("fmt", ["webp", "avif", "png", "gif"])
+@pytest.mark.parametrize("fmt", ["webp", "avif", "png", "gif", "jxl"])
 def test_transparency_stays_where_the_format_has_it(fmt: FileFormat) -> None:
     image = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (100, 0, 200, 200))
@@ -136,7 +136,7 @@ def test_transparency_stays_where_the_format_has_it(fmt: FileFormat) -> None:
     [
         *(("JPEG", "RGB", "jpeg"), ("PNG", "RGBA", "png"), ("GIF", "P", "gif"), ("WEBP", "RGB", "webp")),
         *(("AVIF", "RGB", "avif"), ("TIFF", "RGB", "jpeg"), ("TIFF", "RGBA", "png"), ("BMP", "RGB", "jpeg")),
-        *(("HEIF", "RGB", "jpeg"), ("JPEG", "CMYK", "jpeg")),
+        *(("HEIF", "RGB", "jpeg"), ("JXL", "RGB", "jxl"), ("JPEG", "CMYK", "jpeg")),
     ],
 )
 def test_keep_is_the_format_that_came_or_the_nearest_that_browsers_show(
@@ -149,7 +149,7 @@ def test_keep_is_the_format_that_came_or_the_nearest_that_browsers_show(
         assert (images.opened(rendition.data).format or "").lower() == wanted
 
 
-@pytest.mark.parametrize("fmt", ["jpeg", "webp", "avif"])
+@pytest.mark.parametrize("fmt", ["jpeg", "webp", "avif", "jxl"])
 def test_quality_is_what_it_costs(fmt: FileFormat) -> None:
     variants = [replace(BOX, name=f"q{quality}", format=fmt, quality=quality) for quality in (20, 60, 95)]
     sizes = [len(rendition.data) for rendition in rendered(images.photo(), *variants).renditions]

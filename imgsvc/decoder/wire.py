@@ -30,7 +30,7 @@ from typing import Any, cast
 import orjson
 
 from imgsvc.domain import facts
-from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.formats import KNOWN
 from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Original, Placeholder, Variant, variant_of
 from imgsvc.domain.problems import WARNINGS
 from imgsvc.domain.sets import is_set, largest_box, max_files
@@ -305,7 +305,7 @@ def _original(body: Header, request: Request) -> Original:
     return Original(
         width=_whole(body.get("width"), 1, side),
         height=_whole(body.get("height"), 1, side),
-        format=_one_of(body.get("format"), FORMATS.keys()),
+        format=_one_of(body.get("format"), KNOWN.keys()),
         frames=_whole(body.get("frames"), 1, side),
         facts=told,
     )
@@ -319,7 +319,7 @@ def _result(body: Header, variants: Mapping[str, Variant], frames: int) -> Resul
     # no encoder makes a file larger than its raw pixels and some headers
     most = width * height * 4 * (frames if variant.frames == "all" else 1) + _ENCODER_OVERHEAD_BYTES
     size_bytes = _whole(body.get("size_bytes"), 1, min(most, MAX_RESULTS_BYTES))
-    fmt = _one_of(body.get("format"), FORMATS.keys())
+    fmt = _one_of(body.get("format"), KNOWN.keys())
     quality = _optional(body.get("quality"), 1, 100)
     fits = _flag(body.get("fits", True))
     set_width = _optional(body.get("set_width"), width, width)

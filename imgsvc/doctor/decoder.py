@@ -5,11 +5,15 @@ from typing import get_args
 
 from imgsvc.decoder.pool import DecoderError, DecoderPool, DecoderStartError
 from imgsvc.doctor.finding import Finding, fail, ok, warn
-from imgsvc.domain.formats import FORMATS, HEIF
+from imgsvc.domain.formats import FORMATS, HEIF, JXL, LACKING
 from imgsvc.domain.model import FileFormat, Variant
 from imgsvc.runtime.settings import Settings
 
-_WRITTEN: tuple[FileFormat, ...] = get_args(FileFormat)
+_WRITTEN: tuple[FileFormat, ...] = tuple(name for name in get_args(FileFormat) if name not in LACKING)
+_EXTRAS = {
+    HEIF.name: "HEIC needs the package pillow-heif (the extra `heif`)",
+    JXL.name: "JPEG XL needs the package pillow-jxl-plugin (the extra `jxl`)",
+}
 _PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # a GIF
 
 
@@ -41,7 +45,7 @@ def _sandbox(sandbox_status: str) -> Finding:
 
 
 def _read() -> Finding:
-    lacks = "" if HEIF.name in FORMATS else "; HEIC needs the package pillow-heif (the extra `heif`)"
+    lacks = "".join(f"; {needs}" for name, needs in _EXTRAS.items() if name in LACKING)
     return ok("formats read", ", ".join(FORMATS) + lacks)
 
 

@@ -12,7 +12,7 @@ from imgsvc.domain import facts_document
 from imgsvc.domain.addresses import MAX_URL_BYTES
 from imgsvc.domain.described import Described
 from imgsvc.domain.filenames import MAX_NAME_BYTES
-from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.formats import KNOWN
 from imgsvc.domain.model import FileFormat
 from imgsvc.domain.presets import CUSTOM, PRESETS, document
 from imgsvc.domain.problems import HTTP_PROBLEMS, JOB_FAILURES, WARNINGS
@@ -29,7 +29,7 @@ UPLOAD_ID = "3f0c4e52-6a3b-4b0e-9d53-0a2c1f7be001"
 _PATH = f"/upload/{UPLOAD_ID}"
 _FILE = f"/files/processed/{UPLOAD_ID}/sample_thumbnail.jpeg"
 _SET_FILE = f"/files/processed/{UPLOAD_ID}/sample_hero-320.avif"
-_OUTPUT_TYPES = [FORMATS[name].media_type for name in get_args(FileFormat)]
+_OUTPUT_TYPES = [KNOWN[name].media_type for name in get_args(FileFormat)]
 _CODE = "For programs. Codes are stable."
 
 
@@ -203,7 +203,7 @@ class Original(facts_document.Facts):
     width: Annotated[int, _number("Pixels.", 2725, 1)]
     height: Annotated[int, _number("Pixels.", 2225, 1)]
     bytes: Annotated[int, _number("Size.", 829_183, 1)]
-    content_type: Annotated[str, Described(example="image/jpeg", enum=[fmt.media_type for fmt in FORMATS.values()])]
+    content_type: Annotated[str, Described(example="image/jpeg", enum=[fmt.media_type for fmt in KNOWN.values()])]
     sha256: Sha256
     frames: Annotated[int, _number("More than one for an animation.", 1, 1)]
 

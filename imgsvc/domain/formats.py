@@ -26,11 +26,22 @@ TIFF = Format("tiff", "image/tiff", "tiff")
 BMP = Format("bmp", "image/bmp", "bmp")
 HEIF = Format("heif", "image/heic", "heic")  # phones' photos
 
+JXL = Format("jxl", "image/jxl", "jxl")
+
 HEIF_READER = "pillow_heif"
 """The package that reads HEIF, of the extra `heif`, which `local` and the container image include."""
+JXL_CODEC = "pillow_jxl"
+"""The package that reads and writes JPEG XL, of the extra `jxl`."""
 
-_BUILT_IN = (JPEG, PNG, GIF, WEBP, AVIF, TIFF, BMP)
-FORMATS: dict[str, Format] = {f.name: f for f in (*_BUILT_IN, *((HEIF,) if find_spec(HEIF_READER) else ()))}
+_NEEDS: dict[str, str] = {HEIF.name: HEIF_READER, JXL.name: JXL_CODEC}
+
+KNOWN: dict[str, Format] = {f.name: f for f in (JPEG, PNG, GIF, WEBP, AVIF, TIFF, BMP, HEIF, JXL)}
+"""All that files of this service may be, by name: other processes of it may have packages that this one lacks."""
+
+LACKING: frozenset[str] = frozenset(name for name, package in _NEEDS.items() if find_spec(package) is None)
+"""The names of those that can be neither read nor written here."""
+
+FORMATS: dict[str, Format] = {name: fmt for name, fmt in KNOWN.items() if name not in LACKING}
 """What can be read here, by name."""
 
 _PREFIXES: tuple[tuple[bytes, Format], ...] = (
@@ -42,6 +53,8 @@ _PREFIXES: tuple[tuple[bytes, Format], ...] = (
     (b"MM\x00*", TIFF),
     (b"II+\x00\x08\x00\x00\x00", TIFF),  # BigTIFF
     (b"MM\x00+\x00\x08\x00\x00", TIFF),
+    (b"\xff\x0a", JXL),  # bare
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", JXL),  # in boxes
 )
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis"}
@@ -54,7 +67,7 @@ def sniff(head: bytes) -> Format | None:
     """
     for prefix, fmt in _PREFIXES:
         if head.startswith(prefix):
-            return fmt
+            return FORMATS.get(fmt.name)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
     # BM alone begins many texts: a real header has zeros in its reserved field

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from imgsvc.domain.facts import NOT_KNOWN, Facts
+from imgsvc.domain.formats import JXL, LACKING
 from imgsvc.domain.overlays import OVERLAY, Overlay
 from imgsvc.domain.rules import Rule, colour, either, flag, number, one_of, record, several, whole
 
@@ -16,7 +17,7 @@ Fit = Literal["inside", "cover", "contain", "fill"]
 Gravity = Literal["center", "top", "bottom", "left", "right", "entropy", "attention", "focus"]
 Rotation = Literal[0, 90, 180, 270]
 Flip = Literal["h", "v"]
-FileFormat = Literal["jpeg", "webp", "avif", "png", "gif"]
+FileFormat = Literal["jpeg", "webp", "avif", "png", "gif", "jxl"]
 OutputFormat = Literal[FileFormat, "keep"]
 Chroma = Literal["auto", "4:2:0", "4:4:4"]
 Automatic = Literal["auto"]
@@ -36,6 +37,7 @@ MAX_RESULTS_BYTES = 256 * 1024 * 1024
 MAX_SIDE = 8192
 _SIDE = whole(1, MAX_SIDE)
 _PAGE = whole(0, 65_535)
+_FORMAT = one_of(OutputFormat, extras={JXL.name: "jxl"}, lacking=LACKING)
 _MAX_OFFSET = 65_535
 _MIN_SHARE = 0.0001  # of a side: less than a pixel of most images
 
@@ -140,7 +142,7 @@ class Variant:
         "Space around the image inside of its box, filled with `background`: pixels, or a fraction of the shorter side "
         "of the box.",
     ] = 0.0
-    format: Annotated[OutputFormat, one_of(OutputFormat), "File format; `keep` is the format of the original."] = "jpeg"
+    format: Annotated[OutputFormat, _FORMAT, "File format; `keep` is the format of the original."] = "jpeg"
     quality: Annotated[
         int | Automatic | None,
         either(whole(1, 100), one_of(Automatic)),
@@ -171,7 +173,7 @@ class Variant:
         Gamut,
         one_of(Gamut),
         "`srgb`: colours as every viewer shows them. `keep`: colours beyond sRGB are kept, and the file has a colour "
-        "profile (not `gif`).",
+        "profile (not `gif` and `jxl`).",
     ] = "srgb"
     frames: Annotated[
         Frames,
@@ -205,7 +207,7 @@ class Variant:
     lossless: Annotated[
         bool,
         flag(),
-        "Whether every pixel is kept as it is (`webp`; `png` always does). `quality` then has no effect.",
+        "Whether every pixel is kept as it is (`webp` and `jxl`; `png` always does). `quality` then has no effect.",
     ] = False
     effort: Annotated[
         int | None,
@@ -220,7 +222,7 @@ class Variant:
     ] = None
     formats: Annotated[
         tuple[OutputFormat, ...] | None,
-        several(one_of(OutputFormat), len(get_args(FileFormat))),
+        several(_FORMAT, len(get_args(FileFormat))),
         "File formats that are made instead of `format`: a responsive set.",
     ] = None
 

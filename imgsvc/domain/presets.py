@@ -52,8 +52,8 @@ _ANIMATED = {"webp", "gif", "keep"}
 _FORMATS_OF: Mapping[str, tuple[OutputFormat, ...]] = {
     "progressive": ("jpeg", "keep"),
     "chroma": ("jpeg", "avif", "keep"),
-    "lossless": ("webp", "png", "keep"),
-    "effort": ("jpeg", "webp", "avif", "png", "keep"),
+    "lossless": ("webp", "png", "jxl", "keep"),
+    "effort": ("jpeg", "webp", "avif", "png", "jxl", "keep"),
 }
 """Fields that mean something in some formats only. What is kept may come in any, and a set in several: where they mean
 nothing, they are ignored.

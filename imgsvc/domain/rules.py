@@ -1,7 +1,7 @@
 """Rules for values that clients and operators write: what is allowed, as words, as JSON Schema and as a function."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, cast, get_args
 
@@ -48,16 +48,22 @@ def number(low: float, high: float) -> Rule:
     return Rule(f"a number from {low:g} to {high:g}", schema, read)
 
 
-def one_of(literal: object) -> Rule:
-    """One of the strings or of the whole numbers of a `Literal` type."""
+def one_of(literal: object, *, extras: Mapping[str, str] | None = None, lacking: Set[str] = frozenset()) -> Rule:
+    """One of the strings or of the whole numbers of a `Literal` type.
+
+    Some need an extra of this package, which messages name; those that are `lacking` here are not allowed.
+    """
     choices: Sequence[str | int] = get_args(literal)
     kind = type(choices[0])
     schema = {"type": "integer" if kind is int else "string", "enum": list(choices)}
 
     def read(value: object) -> object:
-        return value if type(value) is kind and value in choices else None  # False equals 0, but is no number
+        is_one = type(value) is kind and value in choices  # False equals 0, but is no number
+        return value if is_one and value not in lacking else None
 
-    listed = ", ".join(map(str, choices))
+    needed = extras or {}
+    named = [f"{each} (with the extra `{needed[each]}`)" if each in needed else str(each) for each in choices]
+    listed = ", ".join(named)
     allowed = f"one of {listed}" if len(choices) > 1 else listed
     return Rule(allowed, schema, read)
 

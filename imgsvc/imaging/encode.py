@@ -136,12 +136,21 @@ def _chroma(tuning: Tuning, usual: str) -> str:
     return usual if tuning.chroma == "auto" else tuning.chroma
 
 
+def _jxl(_pixels: Image.Image, quality: int, tuning: Tuning) -> Options:
+    effort = _JXL_EFFORT if tuning.effort is None else 1 + round(0.6 * tuning.effort)  # the two slowest take minutes
+    return {"quality": quality, "effort": effort, "lossless": tuning.lossless, "num_threads": 0}
+
+
+_JXL_EFFORT = 4
+
+
 OUTPUTS: dict[FileFormat, Encoder] = {
     "jpeg": Encoder(85, _jpeg),
     "webp": Encoder(80, _webp),
     "avif": Encoder(60, _avif),
     "png": Encoder(None, _png),
     "gif": Encoder(None, _gif),
+    "jxl": Encoder(80, _jxl),
 }
 
 _MOST_PLAYS = 65_535  # GIF and WebP count them in 16 bits
@@ -165,7 +174,7 @@ def encode(
 
     `exif` and the colour `profile` (ICC) are the only metadata in it.
     """
-    return _saved(_fit_for(fmt, pixels, dithered=True), fmt, tuning, _metadata(exif, profile))
+    return _saved(_fit_for(fmt, pixels, dithered=True), fmt, tuning, _metadata(fmt, exif, profile))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +207,7 @@ def encode_animation(
         with _failures_are_typed():
             return apng.written(shown, plays, _png_level(tuning), exif, first.profile)
     film = _Film(frames, count, fmt)
-    options: Options = {"save_all": True, "duration": film.durations, **_metadata(exif, first.profile)}
+    options: Options = {"save_all": True, "duration": film.durations, **_metadata(fmt, exif, first.profile)}
     if fmt == "gif":
         if plays != 1:  # a GIF's number counts the repeats
             options["loop"] = min(_MOST_PLAYS, max(0, plays - 1))
@@ -210,7 +219,9 @@ def encode_animation(
     return with_clear_canvas(data) if fmt == "webp" and film.transparent else data
 
 
-def _metadata(exif: bytes | None, profile: bytes | None) -> Options:
+def _metadata(fmt: FileFormat, exif: bytes | None, profile: bytes | None) -> Options:
+    if fmt == "jxl" and exif:  # its box begins with where the block begins, which its writer leaves out
+        exif = bytes(4) + exif.removeprefix(b"Exif\x00\x00")
     return {name: value for name, value in (("exif", exif), ("icc_profile", profile)) if value}
 
 

@@ -40,6 +40,12 @@ def curve(levels: Sequence[int]) -> bytes:
     return b"curv" + bytes(4) + struct.pack(f"!I{len(levels)}H", len(levels), *levels)
 
 
+def code_points(profile: bytes) -> tuple[int, int] | None:
+    """Primaries and transfer of ITU-T H.273, where a profile says them besides."""
+    tag = _tags(profile).get(b"cicp", b"")
+    return (tag[8], tag[9]) if len(tag) >= 12 else None
+
+
 def colorants(profile: bytes) -> list[tuple[float, float, float]] | None:
     """Red, green and blue of a profile of three primaries in XYZ of D50; None for a profile of another kind."""
     tags = _three_primaries(profile)
@@ -70,8 +76,18 @@ def rebuilt(profile: bytes) -> bytes | None:
 
 def _three_primaries(profile: bytes) -> dict[bytes, bytes] | None:
     """The tags of a profile that is described by three primaries and their curves, and by no table besides."""
-    if len(profile) < _HEAD + 4 or profile[16:24] != b"RGB XYZ ":
+    if profile[16:24] != b"RGB XYZ ":
         return None
+    tags = _tags(profile)
+    if not _TABLES.isdisjoint(tags) or not tags.keys() >= {*COLORANTS, *CURVES}:
+        return None
+    whole = all(tags[name][:4] == b"XYZ " and len(tags[name]) >= 20 for name in COLORANTS)
+    return tags if whole and all(len(tags[name]) >= 12 for name in CURVES) else None
+
+
+def _tags(profile: bytes) -> dict[bytes, bytes]:
+    if len(profile) < _HEAD + 4:
+        return {}
     (count,) = struct.unpack_from("!I", profile, _HEAD)
     tags: dict[bytes, bytes] = {}
     for number in range(min(count, _MAX_TAGS)):
@@ -79,10 +95,7 @@ def _three_primaries(profile: bytes) -> dict[bytes, bytes] | None:
         if len(entry) == 12:
             name, at, size = struct.unpack("!4sII", entry)
             tags[name] = profile[at : at + size]
-    if not _TABLES.isdisjoint(tags) or not tags.keys() >= {*COLORANTS, *CURVES}:
-        return None
-    whole = all(tags[name][:4] == b"XYZ " and len(tags[name]) >= 20 for name in COLORANTS)
-    return tags if whole and all(len(tags[name]) >= 12 for name in CURVES) else None
+    return tags
 
 
 def _curve_of(tag: bytes) -> bytes | None:

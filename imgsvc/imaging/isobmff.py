@@ -28,7 +28,7 @@ def facts(data: bytes) -> Facts:
 
 
 def _facts(view: memoryview) -> Facts:
-    meta = next((body for kind, body in _boxes(view) if kind == b"meta"), None)
+    meta = next((body for kind, body in boxes(view) if kind == b"meta"), None)
     properties = _of_item(meta[_FULL:]) if meta is not None else []
     if not properties:
         properties = _of_track(view)
@@ -43,7 +43,8 @@ def _facts(view: memoryview) -> Facts:
     return Facts(points, aperture)
 
 
-def _boxes(view: memoryview) -> Generator[tuple[bytes, memoryview]]:
+def boxes(view: memoryview) -> Generator[tuple[bytes, memoryview]]:
+    """The boxes of a file, or those in a box: what kind each is, and what is in it."""
     at = 0
     for _ in range(_MAX_BOXES):
         if at + 8 > len(view):
@@ -63,18 +64,18 @@ def _boxes(view: memoryview) -> Generator[tuple[bytes, memoryview]]:
 
 def _of_item(meta: memoryview) -> list[tuple[bytes, memoryview]]:
     """The properties of the primary item."""
-    boxes = dict(_boxes(meta))
-    if b"pitm" not in boxes or b"iprp" not in boxes:
+    found = dict(boxes(meta))
+    if b"pitm" not in found or b"iprp" not in found:
         return []
-    pitm = boxes[b"pitm"]
+    pitm = found[b"pitm"]
     primary = int.from_bytes(pitm[4:6] if pitm[0] == 0 else pitm[4:8], "big")
-    inner = list(_boxes(boxes[b"iprp"]))
-    every = [prop for kind, body in inner if kind == b"ipco" for prop in _boxes(body)]
-    found: list[tuple[bytes, memoryview]] = []
+    inner = list(boxes(found[b"iprp"]))
+    every = [prop for kind, body in inner if kind == b"ipco" for prop in boxes(body)]
+    own: list[tuple[bytes, memoryview]] = []
     for kind, body in inner:
         if kind == b"ipma":
-            found += [every[index - 1] for index in _associated(body, primary) if 0 < index <= len(every)]
-    return found
+            own += [every[index - 1] for index in _associated(body, primary) if 0 < index <= len(every)]
+    return own
 
 
 def _associated(body: memoryview, item: int) -> list[int]:
@@ -102,16 +103,16 @@ def _of_track(view: memoryview) -> list[tuple[bytes, memoryview]]:
         if kind == b"av01" and len(entry) > _VISUAL_ENTRY_BYTES:
             width, height = struct.unpack_from("!HH", entry, 24)
             size = memoryview(struct.pack("!III", 0, width, height))
-            return [(b"ispe", size), *_boxes(entry[_VISUAL_ENTRY_BYTES:])]
+            return [(b"ispe", size), *boxes(entry[_VISUAL_ENTRY_BYTES:])]
     return []
 
 
 def _sample_entries(view: memoryview, depth: int) -> Generator[tuple[bytes, memoryview]]:
-    for kind, body in _boxes(view):
+    for kind, body in boxes(view):
         if kind in _HOLDERS and depth < len(_HOLDERS):
             yield from _sample_entries(body, depth + 1)
         elif kind == b"stsd":
-            yield from _boxes(body[8:])
+            yield from boxes(body[8:])
 
 
 def _aperture(body: memoryview, size: tuple[int, ...]) -> tuple[int, int, int, int] | None:

@@ -11,15 +11,15 @@ _PIXEL_BYTES = 4  # of Pillow's pixels in colour, with alpha or without
 _STEP_COPIES = 2  # what a step is given, and what it makes of it
 
 # bytes a pixel that an encoder takes for itself: of noise, its worst, on 4096 x 4096; and at 8192 x 8192 of one colour
-_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 2.5, "png": 1, "gif": 13, "webp": 22, "avif": 39}
-_LEAST_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 0, "png": 0, "gif": 5, "webp": 6, "avif": 28}
+_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 2.5, "png": 1, "gif": 13, "webp": 22, "avif": 39, "jxl": 84}
+_LEAST_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 0, "png": 0, "gif": 5, "webp": 6, "avif": 28, "jxl": 13}
 _LEAST_ALPHA_BYTES: dict[FileFormat, float] = {"webp": 10}
 
 _LARGE_WEBP_BYTES = 12
 _HELD_JPEG_BYTES = 6 + HELD_JPEG_BYTES  # its coefficients at 4:4:4, and room for the file
 
 # bytes a pixel of a file of a detailed photograph; all of them are held until the last is made
-_FILE_BYTES: dict[FileFormat, float] = {"jpeg": 0.5, "png": 3, "gif": 1, "webp": 0.4, "avif": 0.3}
+_FILE_BYTES: dict[FileFormat, float] = {"jpeg": 0.5, "png": 3, "gif": 1, "webp": 0.4, "avif": 0.3, "jxl": 0.3}
 
 
 def output_bytes(plan: Plan) -> int:

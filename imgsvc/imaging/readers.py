@@ -13,7 +13,7 @@ from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, TiffImagePlug
 
 from imgsvc.domain.model import Limits
 from imgsvc.domain.problems import JobError
-from imgsvc.imaging import damage, gif, isobmff, jpeg, png, spaces, tiff, webp
+from imgsvc.imaging import damage, gif, icc, isobmff, jpeg, jxl, png, spaces, tiff, webp
 from imgsvc.imaging.film import Shot, composed
 from imgsvc.imaging.geometry import Size
 
@@ -252,6 +252,27 @@ def _open_isobmff(fmt: str, data: bytes, limits: Limits) -> Opened:
     return opened
 
 
+def _open_jxl(data: bytes, limits: Limits) -> Opened:
+    image, notes = jxl.opened(data), Notes()
+    if image.header.clipped:
+        notes.add("colour_assumed")
+    opened = Opened(image, image.size, lambda: image, image.has_transparency_data, notes=notes)
+
+    def load() -> Image.Image:
+        image.load()
+        opened.profile = image.info.get("icc_profile")
+        opened.levels = (0.0, 1.0) if image.mode == "F" else None
+        points = icc.code_points(opened.profile) if opened.profile else None
+        space = spaces.of_code_points(*points, grey=image.mode in _GREY_MODES) if points else None
+        if space is not None and not space.exact:  # more light than white, which the profile itself squeezes otherwise
+            opened.profile = space.profile
+            notes.add("colour_assumed")
+        return image
+
+    opened.load = load
+    return opened
+
+
 def _open_tiff(data: bytes, limits: Limits) -> Opened:
     if tiff.is_raw(data):
         raise JobError("unsupported_format")
@@ -331,6 +352,7 @@ OPENERS: dict[str, Callable[[bytes, Limits], Opened]] = {
     "webp": _open_webp,
     "avif": partial(_open_isobmff, "AVIF"),
     "heif": partial(_open_isobmff, "HEIF"),
+    "jxl": _open_jxl,
     "tiff": _open_tiff,
     "bmp": _open_bmp,
 }

@@ -12,6 +12,7 @@ from math import ceil
 
 from PIL import Image
 
+from imgsvc.domain.formats import LACKING
 from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Original, Placeholder, Point, Rendered, Rendition, Variant
 from imgsvc.domain.problems import JobError
 from imgsvc.domain.sets import is_set, max_files
@@ -175,6 +176,8 @@ def _plan(source: ImageSource, variant: Variant, region: Box) -> Plan:
     if is_too_large and variant.trim is None:  # or it is known only when the border is
         raise JobError("image_too_large")
     fmt = actual_format(variant.format, source.original.format, transparent=source.opened.transparent)
+    if fmt in LACKING:  # asked for where there is an encoder, and made where there is none
+        raise JobError("encode_failed")
     if variant.gamut == "keep" and gamut.is_reduced(source.opened.profile, source.image.mode, fmt):
         source.notes.add("gamut_reduced")
     if variant.frames != "all" or not source.is_animated:
@@ -354,7 +357,7 @@ class _Studio:
         """
         width, height = plan.place.scaled
         for picture in reversed(self.made):
-            if plan.keeps_gamut and picture.profile is None:
+            if plan.keeps_gamut and picture.profile is None and self.made[0].profile is not None:
                 continue
             has = turned(picture.pixels.size, picture.orientation)
             if has == (width, height) or (has[0] >= 2 * width - 1 and has[1] >= 2 * height - 1):  # sides are rounded

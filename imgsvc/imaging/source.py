@@ -12,7 +12,7 @@ from math import ceil
 
 from PIL import Image, ImageFile
 
-from imgsvc.domain.formats import SNIFF_BYTES, TIFF, sniff
+from imgsvc.domain.formats import JXL, SNIFF_BYTES, TIFF, sniff
 from imgsvc.domain.model import Limits, Original
 from imgsvc.domain.problems import JobError
 from imgsvc.imaging import damage, metadata, tiff
@@ -24,7 +24,7 @@ from imgsvc.imaging.readers import OPENERS, OUR_FAULT, PACKET, Notes, Opened, ch
 _BYTES_A_PIXEL = 4  # of Pillow's pixels in colour; less is used for other modes
 _JPEG_COEFFICIENT_BYTES = 6  # a pixel, of a progressive file at 4:4:4: all of it is held until the last scan
 _COPIES = 2  # the decoded picture, and one on its way to another mode
-_CODEC_COPIES = {"webp": 1}  # its decoder has a canvas of its own
+_CODEC_COPIES = {"webp": 1, "jxl": 5}  # their decoders have canvases of their own
 _FILM_COPIES = 2  # the canvas, and what it was before
 
 
@@ -133,8 +133,8 @@ def open_source(source: bytes, limits: Limits, number: int = 0) -> ImageSource:
         check_size(opened.size, limits)
         exif = metadata.read(source if fmt is TIFF else opened.image.info.get("exif") or b"")
         xmp = bytes(opened.image.info.get(PACKET) or b"")
-        # Pillow turns TIFF itself when it decodes, and reports the upright size
-        orientation = 1 if fmt is TIFF else exif.orientation
+        # turned by their decoders, which report the upright size
+        orientation = 1 if fmt in {TIFF, JXL} else exif.orientation
     if not found or number >= opened.frames:
         opened.notes.add("frame_missing")
         number = opened.frames - 1

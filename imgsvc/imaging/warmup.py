@@ -5,7 +5,7 @@ from io import BytesIO
 
 from PIL import AvifImagePlugin, Image, ImageCms
 
-from imgsvc.domain.formats import FORMATS, HEIF, HEIF_READER
+from imgsvc.domain.formats import FORMATS, HEIF, HEIF_READER, JXL, JXL_CODEC
 from imgsvc.domain.model import Crop, Limits, Variant
 from imgsvc.domain.overlays import Overlay
 from imgsvc.imaging.encode import OUTPUTS
@@ -22,7 +22,7 @@ _OVERLAY = "of this warm-up"
 _SIDE = 64  # the least that every codec takes
 _LIMITS = Limits(max_pixels=_SIDE**2, max_side=_SIDE, max_frames=2, max_animation_pixels=2 * _SIDE**2)
 _VARIANTS = (
-    *(Variant(f"whole_{fmt}", _SIDE, _SIDE, format=fmt, frames="all") for fmt in OUTPUTS),
+    *(Variant(f"whole_{fmt}", _SIDE, _SIDE, format=fmt, frames="all") for fmt in OUTPUTS if fmt in FORMATS),
     Variant("all_steps", 4, 8, fit="cover", gravity="entropy", blur=1, sharpen=1, grayscale=True, strip=False),
     Variant("geometry", 8, 4, fit="cover", gravity="attention", crop=Crop(1, 1, 60, 50), trim=5, rotate=90, padding=1),
     *(Variant(f"wide_{fmt}", 2, 2, format=fmt, gamut="keep") for fmt in ("png", "jpeg")),
@@ -40,6 +40,8 @@ def warm_up() -> None:
         importlib.import_module(f"PIL.{name}")
     if HEIF.name in FORMATS:
         importlib.import_module(HEIF_READER).register_heif_opener(**_HEIF_OPTIONS)
+    if JXL.name in FORMATS:
+        importlib.import_module(JXL_CODEC)  # makes itself known to Pillow
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     for name in FORMATS:
         _render(_sample(name, icc_profile=profile))

@@ -25,7 +25,7 @@ from imgsvc.domain import documents
 from imgsvc.domain.facts import NOT_KNOWN, Facts, Position
 from imgsvc.domain.facts_document import Facts as FactsDocument
 from imgsvc.domain.file_urls import FileUrls
-from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.formats import KNOWN
 from imgsvc.domain.model import Placeholder
 from imgsvc.domain.options import Options, unpack
 from imgsvc.domain.picture import backdrop, file_set, main_file
@@ -45,7 +45,7 @@ _VERSION = ("status", "derivation", "derivation_status", "changed")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The original as it was uploaded; `format` names one of formats.FORMATS."""
+    """The original as it was uploaded; `format` names one of formats.KNOWN."""
 
     bytes: int
     sha256: str
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def content_type(self) -> str:
-        return FORMATS[self.format].media_type
+        return KNOWN[self.format].media_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,14 @@ class File:
 
     @property
     def content_type(self) -> str:
-        return FORMATS[self.format].media_type
+        return KNOWN[self.format].media_type
 
     def key(self, upload_id: str, filename: str) -> str:
         """Where it is stored: under the upload's id, by the name that its client gave the original."""
         stem = _UNSAFE.sub("_", PurePosixPath(filename).stem)
         name = self.variant if self.set_width is None else f"{self.variant}-{self.set_width}"
         revision = f".{self.revision}" if self.revision > 1 else ""
-        return f"{files_prefix(upload_id)}{stem}_{name}{revision}.{FORMATS[self.format].extension}"
+        return f"{files_prefix(upload_id)}{stem}_{name}{revision}.{KNOWN[self.format].extension}"
 
 
 _FILE_FIELDS = len(fields(File))  # a later version's files may have more

@@ -158,6 +158,7 @@ async def test_d17_the_same_input_gives_the_same_bytes_whatever_the_child_and_th
     variants = (
         *DEFAULT,
         *(Variant(fmt, 300, 300, format=fmt, frames="all") for fmt in ("webp", "avif", "png", "gif")),
+        Variant("jxl", 300, 300, format="jxl"),
         Variant("crop", 200, 200, fit="cover", gravity="entropy", blur=2, sharpen=1),
     )
     sources = [images.photo(1200, 800), images.animation(5), images.encoded(images.scene().convert("RGBA"), "PNG")]

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from io import BytesIO
 
 import pillow_heif
@@ -12,6 +13,7 @@ from PIL import Image, ImageChops, ImageCms, ImageStat
 from imgsvc.domain.model import Limits
 
 pillow_heif.register_heif_opener()
+import_module("pillow_jxl")  # makes itself known
 
 LIMITS = Limits(max_pixels=50_000_000, max_side=16_384, max_frames=300, max_animation_pixels=200_000_000)
 """What the settings allow where nobody says otherwise."""
@@ -221,6 +223,8 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "deflated TIFF": lambda: encoded(scene(), "TIFF", compression="tiff_adobe_deflate"),
     "large 4:4:4 AVIF": lambda: encoded(scene(1600, 1200), "AVIF", speed=9, quality=90, subsampling="4:4:4"),
     "16-bit PNG": grey_16_bit,
+    "JPEG XL": lambda: encoded(scene(), "JXL"),
+    "lossless JPEG XL with alpha": lambda: encoded(scene().convert("RGBA"), "JXL", lossless=True, use_container=True),
     "HEIC": lambda: encoded(scene(), "HEIF", exif=exif(6)),
     "HEIC in tiles with alpha": lambda: encoded(scene().convert("RGBA"), "HEIF", tile_size=128),
     "HDR PNG": lambda: _with_chunk(b"cICP", b"\x09\x10\x00\x01"),

@@ -5,11 +5,11 @@ from typing import get_args
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import Json, answer, binary, parameter
-from imgsvc.domain.formats import FORMATS
+from imgsvc.domain.formats import KNOWN
 from imgsvc.domain.model import FileFormat
 
 _TAG = "Files"
-_BYTES = binary(*(FORMATS[name].media_type for name in get_args(FileFormat)))
+_BYTES = binary(*(KNOWN[name].media_type for name in get_args(FileFormat)))
 _EMBEDDING = (
     "ETag",
     "Last-Modified",

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from unittest.mock import patch
 
@@ -29,10 +29,12 @@ async def dies_claiming(processor: Processor, claim: Claim) -> Any:
     return await perform(processor, claim)
 
 
-async def dies_rendering(processor: Processor, source: bytes, record: Record, report: Report) -> Any:
+async def dies_rendering(
+    processor: Processor, source: bytes, overlays: Mapping[str, bytes], record: Record, report: Report
+) -> Any:
     if record.derivation:
         die()
-    return await render(processor, source, record, report)
+    return await render(processor, source, overlays, record, report)
 
 
 async def dies_storing(processor: Processor, record: Record, rendered: Rendered, revision: int) -> Any:
