@@ -265,8 +265,8 @@ class _Studio:
 
     def rendition(self, plan: Plan) -> Rendition:
         plan = self._focused(plan)
-        if plan.overlay:
-            plan = replace(plan, overlay=plan.overlay.anew())
+        if plan.overlay and plan.frames > 1:
+            plan = replace(plan, overlay=plan.overlay.for_frames())
         data = self._animation(plan) if plan.frames > 1 else self._still(plan)
         width, height = plan.place.canvas
         set_width = width if is_set(plan.variant) else None
