@@ -221,6 +221,14 @@ def test_on_a_picture_that_keeps_its_gamut_an_overlay_has_the_colours_of_its_fil
     assert near((*images.pixel(shown, 0.9, 0.9), 255), (234, 51, 35)), "sRGB's red in Display P3"
 
 
+def test_a_variant_that_is_all_of_its_original_has_its_overlay_all_the_same() -> None:
+    """Whose file is larger than the original's, which must not stand in for it."""
+    small = encoded(images.scene(400, 200), "JPEG", quality=5)
+    for fmt, quality in (("keep", None), ("jpeg", 95), ("keep", "auto")):
+        variant = replace(WHOLE, width=400, height=200, format=fmt, quality=quality)  # pyright: ignore[reportArgumentType] (each is one)
+        assert box_of(made(replace(BARE, scale=0.5), variant, picture=small)), (fmt, quality)
+
+
 def test_of_an_animation_the_first_frame_is_laid_on() -> None:
     film = encoded(
         images.plain(RED, size=(40, 20)), "GIF", save_all=True, append_images=[images.plain(GREEN, size=(40, 20))]
@@ -254,6 +262,22 @@ def test_an_overlay_over_more_pixels_than_an_upload_may_have_is_blended_all_the_
         shown = made(replace(BARE, scale=1, tile=tile, position="center"), variant, picture=clear, limits=limits)
         assert shown.size == (1000, 1000)
         assert box_of(shown) == ((0, 0, 1000, 1000) if tile else (0, 250, 1000, 750))
+
+
+@pytest.mark.parametrize(("scale", "is_refused"), [(1, True), (0.1, False)])
+def test_d81_an_overlay_that_takes_more_memory_than_there_is_is_refused_before_decoding(
+    scale: float, is_refused: bool
+) -> None:
+    overlay = replace(BARE, scale=scale, tile=True)
+    variant = replace(WHOLE, width=8192, height=8192, enlarge=True, format="jpeg", overlay=overlay)
+    square = encoded(images.plain(BLUE, size=(64, 64)), "PNG")
+
+    def admit(_bytes: int) -> None:
+        raise EOFError("there was room for it")
+
+    with pytest.raises(JobError if is_refused else EOFError) as caught:
+        render(square, [variant], LIMITS, lambda _step, _done, _total: None, admit, {BARE.sha256: square})
+    assert not isinstance(caught.value, JobError) or caught.value.code == "image_too_large"
 
 
 def test_the_memory_of_an_overlay_is_asked_for_before_any_pixel_is_decoded() -> None:
