@@ -3,11 +3,13 @@
 import asyncio
 import random
 from contextlib import closing, suppress
+from time import time
 from typing import Any
 
 import httpx
 from redis import Redis
 
+from imgsvc.jobs.record import Record
 from tests.support import images
 from tests.support.chaos_s3 import behind_proxy
 from tests.support.fault_proxy import NONE, Fault, Proxy
@@ -18,7 +20,8 @@ AT_ONCE = 24
 QUIET_S = 120.0
 PHOTO = images.photo(320, 240)
 DAMAGED = PHOTO[: len(PHOTO) // 2]
-EMPTY = {"jobs", "queue", "sweep", "settling", "webhooks"}
+EMPTY = {"jobs", "derivations", "queue", "sweep", "settling", "obsolete", "webhooks", "derivation-webhooks"}
+VARIANTS = {"thumbnail": {"width": 50}, "card": {"width": 60, "height": 40, "fit": "cover", "format": "webp"}}
 ENDED = {"SUCCESS", "FAILURE", "CANCELLED"}
 
 
@@ -29,6 +32,7 @@ class Clients:
         self._client = client
         self._chance = chance
         self.known: set[str] = set()
+        self.derivations = 0
 
     async def run(self) -> None:
         lives = iter(range(UPLOADS))
@@ -48,6 +52,8 @@ class Clients:
             return
         path = f"/upload/{answer.json()['id']}"
         self.known.add(path)
+        if self._chance.random() < 0.3:  # there is something to derive from
+            await self._client.get(f"{path}/status", params={"wait": "20"})
         for _ in range(self._chance.randint(0, 4)):
             await asyncio.sleep(self._chance.uniform(0, 0.4))
             await self._move(path)
@@ -65,12 +71,14 @@ class Clients:
         return None
 
     async def _move(self, path: str) -> None:
-        move = self._chance.choice(["cancel", "cancel", "retry", "delete", "status"])
+        move = self._chance.choice(["cancel", "cancel", "retry", "variants", "variants", "delete", "status"])
         method, called = {"delete": ("DELETE", path), "status": ("GET", f"{path}/status")}.get(
             move, ("POST", f"{path}/{move}")
         )
-        answer = await self._client.request(method, called)
+        body = {"variants": VARIANTS} if move == "variants" else None
+        answer = await self._client.request(method, called, json=body)
         assert answer.status_code < 500 or answer.status_code == 503, (move, answer.text)
+        self.derivations += move == "variants" and answer.status_code == 202
 
 
 async def storms(s3: Proxy, chance: random.Random) -> None:
@@ -82,11 +90,19 @@ async def storms(s3: Proxy, chance: random.Random) -> None:
 
 async def test_q22_after_all_moves_at_once_nothing_is_stuck_and_nothing_is_left(servers: Servers) -> None:
     chance = random.Random(22)
-    limits = {"rate_limit": 10**6, "quota_bytes": 2**40, "tombstone_ttl_s": 3, "s3_timeout_s": 2, "lease_s": 2}
+    limits = {
+        "rate_limit": 10**6,
+        "quota_bytes": 2**40,
+        "tombstone_ttl_s": 3,
+        "replaced_ttl_s": 2,
+        "s3_timeout_s": 2,
+        "lease_s": 2,
+    }
     async with behind_proxy(servers, workers=2, decoders=1, reservation_ttl_s=5, **limits) as (ledger, s3):
         clients = Clients(ledger.service.client, chance)
         storm = asyncio.create_task(storms(s3, chance))
         await clients.run()
+        assert clients.derivations > 50
         storm.cancel()
         s3.fault = NONE
         wrong: list[str] = []
@@ -101,7 +117,7 @@ async def test_q22_after_all_moves_at_once_nothing_is_stuck_and_nothing_is_left(
             seconds = await until(is_right, QUIET_S)
         except AssertionError as error:
             raise AssertionError(f"{len(wrong)}: {wrong[:10]}") from error
-        print(f"{len(clients.known)} uploads, quiet after {seconds:.0f} s")
+        print(f"{len(clients.known)} uploads, {clients.derivations} derivations, quiet after {seconds:.0f} s")
 
 
 def what_is_wrong(environment: dict[str, str]) -> list[str]:
@@ -130,4 +146,16 @@ def what_is_wrong(environment: dict[str, str]) -> list[str]:
             wrong.append(f"{key} belongs to nobody")
         elif kind == "processed" and status[name] == "CANCELLED":
             wrong.append(f"{key} is of a cancelled upload")
-    return wrong
+    return wrong + wrong_files(records, {key for key in left["objects"] if key.startswith("processed/")})
+
+
+def wrong_files(records: dict[str, Any], stored: set[str]) -> list[str]:
+    """Of uploads that have succeeded: files that their records have and storage has not, or the other way round."""
+    found = (Record.from_hash(name, record) for name, record in records.items() if record)
+    kept = [record for record in found if record and record.success and not record.has_expired(time() * 1000)]
+    named = {key for record in kept if record.success for key in record.keys(record.success.files)}
+    ids = {record.id for record in kept}
+    return [
+        *(f"{key} is missing" for key in named - stored),
+        *(f"{key} is not in its record" for key in stored - named if key.split("/")[1] in ids),
+    ]
