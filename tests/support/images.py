@@ -46,6 +46,7 @@ def scene(width: int = 480, height: int = 320) -> Image.Image:
 def encoded(image: Image.Image, fmt: str, **options: object) -> bytes:
     file = BytesIO()
     image.save(file, fmt, **options)
+    vars(image).pop("encoderconfig", None)  # Pillow would give it to the next format that it is a further frame of
     return file.getvalue()
 
 
