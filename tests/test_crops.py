@@ -310,6 +310,22 @@ def test_g4_the_smallest_and_thinnest_pictures_go_through_every_step(size: tuple
         assert rendition.height <= 48
 
 
+@pytest.mark.parametrize("looks", [{}, {"rotate": 90}, {"crop": Crop(0.1, 0.2, 0.7, 0.6)}, {"trim": 3}])
+def test_small_files_of_a_cut_set_show_what_the_large_ones_show(looks: dict[str, Any]) -> None:
+    """They are made from the large ones."""
+    scene = Image.new("RGB", (1200, 900), "white")
+    scene.paste(images.scene(900, 600), (150, 150))
+    variant = replace(Variant("set", widths=(40, 100, 250, 600), format="png"), **looks)
+    others = Variant("other", 300, 300, crop=Crop(0, 0, 0.5, 0.5)), Variant("whole", 300, 300)
+    *made, _, _ = rendered(png(scene), variant, *others).renditions
+    largest = images.opened(made[-1].data)
+    for each in made:
+        file = images.opened(each.data)
+        alone = one(png(scene), replace(variant, widths=None, width=each.width))
+        assert distance(file, largest.resize(file.size, Image.Resampling.LANCZOS)) < 1.5
+        assert distance(file, alone) < 1.5
+
+
 def test_a_responsive_set_is_cut_turned_and_trimmed_alike() -> None:
     variant = Variant("set", widths=(40, 80, 400), formats=("png",), trim=2, rotate=90)
     result = rendered(png(FRAME), variant).renditions

@@ -127,6 +127,15 @@ def stored(box: Box, orientation: int) -> Box:
     return left, top, right, bottom
 
 
+def inside(region: Box, box: Box) -> Box:
+    """A `box` of the whole image as one of a region that it lies in."""
+    if region == WHOLE:
+        return box
+    left, top, right, bottom = region
+    width, height = right - left, bottom - top
+    return (box[0] - left) / width, (box[1] - top) / height, (box[2] - left) / width, (box[3] - top) / height
+
+
 def seen(box: Box, orientation: int) -> Box:
     """A `box` of pixels that are stored with an EXIF `orientation` as a viewer sees it: the reverse of `stored`."""
     return stored(box, _UNDONE_BY.get(orientation, orientation))

@@ -29,7 +29,7 @@ from imgsvc.imaging.encode import (
     has_alpha,
 )
 from imgsvc.imaging.facts import facts, position
-from imgsvc.imaging.geometry import WHOLE, Box, Size, cropped, place, turned, turned_size
+from imgsvc.imaging.geometry import WHOLE, Box, Size, cropped, place, turned_size
 from imgsvc.imaging.memory import BASE_BYTES, file_bytes, least_output_bytes, output_bytes
 from imgsvc.imaging.metadata import safe_exif
 from imgsvc.imaging.overlay import FileLayer
@@ -254,13 +254,15 @@ class _Studio:
     """One image, and the pictures made of it so far, from the decoded one down.
 
     Each is at most half as wide as the one before it, or else the latest: whatever is made, they take little more
-    memory than the first two. `latest` is the last one that was scaled, with what became of it by the steps after: for
-    formats with transparency (True) and without.
+    memory than the first two. `cut` are such pictures of the latest region that variants were cut from. `latest` is the
+    last one that was scaled, with what became of it by the steps after: for formats with transparency (True) and
+    without.
     """
 
     source: ImageSource
     exif: bytes | None
     made: list[Picture]
+    cut: list[Picture] = field(default_factory=list[Picture])
     latest: "_Shot | None" = None
     glances: dict[Box, Image.Image] = field(default_factory=dict[Box, Image.Image])
     foci: dict[str, Point] = field(default_factory=dict[str, Point])
@@ -342,24 +344,31 @@ class _Studio:
 
     def _scaled(self, plan: Plan) -> Picture:
         picture = _through(SCALING, self._start(plan), plan)
-        if plan.place.box == WHOLE and plan.variant.fit != "fill":
+        if plan.place.box == plan.place.region and plan.variant.fit != "fill":
             self._keep(picture)
         return picture
 
     def _keep(self, picture: Picture) -> None:
-        if len(self.made) > 1 and 2 * max(self.made[-1].pixels.size) > max(self.made[-2].pixels.size):
-            self.made.pop()
-        self.made.append(picture)
+        if picture.shows != WHOLE and not self._is_cut(picture.shows):
+            self.cut.clear()
+        kept = self.made if picture.shows == WHOLE else self.cut
+        line = kept if picture.shows == WHOLE else [self.made[0], *self.cut]
+        if len(line) > 1 and 2 * line[-1].scaled[0] > line[-2].scaled[0]:
+            kept.pop()
+        kept.append(picture)
+
+    def _is_cut(self, region: Box) -> bool:
+        return bool(self.cut) and self.cut[0].shows == region
 
     def _start(self, plan: Plan) -> Picture:
         """The smallest picture to make it from without a loss: of that very scale, or at least twice it, and not
         converted to sRGB already where other colours are to be kept.
         """
         width, height = plan.place.scaled
-        for picture in reversed(self.made):
+        for picture in reversed([*self.made, *(self.cut if self._is_cut(plan.place.region) else ())]):
             if plan.keeps_gamut and picture.profile is None and self.made[0].profile is not None:
                 continue
-            has = turned(picture.pixels.size, picture.orientation)
+            has = picture.scaled
             if has == (width, height) or (has[0] >= 2 * width - 1 and has[1] >= 2 * height - 1):  # sides are rounded
                 return picture
         return self.made[0]

@@ -18,7 +18,7 @@ from imgsvc.domain.problems import JobError
 from imgsvc.imaging import damage, metadata, tiff
 from imgsvc.imaging.colour import eight_bits, is_readable
 from imgsvc.imaging.exif import Exif
-from imgsvc.imaging.geometry import Size, turned
+from imgsvc.imaging.geometry import WHOLE, Box, Size, turned
 from imgsvc.imaging.readers import OPENERS, OUR_FAULT, PACKET, Notes, Opened, check_size
 
 _BYTES_A_PIXEL = 4  # of Pillow's pixels in colour; less is used for other modes
@@ -32,8 +32,8 @@ _FILM_COPIES = 2  # the canvas, and what it was before
 class Picture:
     """Pixels of 8 bits a channel (L, LA, RGB, RGBA or CMYK), and what is still to be done to them.
 
-    They show all of the original, whose size is `whole` as an upright viewer sees it, at whatever scale. It covers
-    `extent` of them, in pixels: a JPEG decoded at half its odd width ends in the middle of its last column.
+    They show the part `shows` of the original, whose size is `whole` as an upright viewer sees it, at whatever scale.
+    It covers `extent` of them, in pixels: a JPEG decoded at half its odd width ends in the middle of its last column.
     """
 
     pixels: Image.Image
@@ -41,6 +41,14 @@ class Picture:
     extent: tuple[float, float]
     orientation: int = 1
     profile: bytes | None = None
+    shows: Box = WHOLE
+
+    @property
+    def scaled(self) -> tuple[float, float]:
+        """The sides that the whole upright original has at this scale."""
+        width, height = turned(self.pixels.size, self.orientation)
+        left, top, right, bottom = self.shows
+        return width / (right - left), height / (bottom - top)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from imgsvc.domain.model import FileFormat, Variant
 from imgsvc.imaging import colour, gamut, geometry
 from imgsvc.imaging.encode import has_alpha
-from imgsvc.imaging.geometry import WHOLE, Placement, Size, turned
+from imgsvc.imaging.geometry import Placement, Size, turned
 from imgsvc.imaging.resize import resize
 from imgsvc.imaging.source import Picture
 
@@ -70,16 +70,16 @@ def scale(picture: Picture, plan: Plan) -> Picture:
     """Cut out what is shown, and bring it to its size."""
     pixels = picture.pixels
     size = turned(plan.place.size_before_turn, picture.orientation)
-    if size == pixels.size and plan.place.box == WHOLE:
+    if size == pixels.size and plan.place.box == picture.shows:
         return picture
     left, top, right, bottom = _in_pixels(picture, plan.place.box)
-    if plan.place.region != WHOLE:  # or what lies beside it would shine through
+    if plan.place.region != picture.shows:  # or what lies beside it would shine through
         region = _in_pixels(picture, plan.place.region)
         x, y = floor(region[0] + _ALMOST), floor(region[1] + _ALMOST)
         pixels = pixels.crop((x, y, ceil(region[2] - _ALMOST), ceil(region[3] - _ALMOST)))
         left, top, right, bottom = left - x, top - y, right - x, bottom - y
     scaled = _premultiplied(pixels, lambda pixels: resize(pixels, size, (left, top, right, bottom)))
-    return replace(picture, pixels=scaled, extent=scaled.size)
+    return replace(picture, pixels=scaled, extent=scaled.size, shows=plan.place.box)
 
 
 def upright(picture: Picture, _plan: Plan) -> Picture:
@@ -151,7 +151,8 @@ FINISHING: tuple[Step, ...] = (turn, grayscale, blur, sharpen, overlay, backgrou
 
 def _in_pixels(picture: Picture, box: geometry.Box) -> geometry.Box:
     width, height = picture.extent
-    left, top, right, bottom = geometry.stored(box, picture.orientation)
+    inner = geometry.inside(picture.shows, box)
+    left, top, right, bottom = geometry.stored(inner, picture.orientation)
     return left * width, top * height, right * width, bottom * height
 
 
