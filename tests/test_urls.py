@@ -252,6 +252,8 @@ async def test_h19_a_repeat_with_its_idempotency_key_is_the_same_upload(fetching
         (b'{"url": "http://127.0.0.1/", "preset": "none"}', "application/json", (422, "invalid_preset")),
         (b'{"url": "http://127.0.0.1/", "metadata": {"n": 1}}', "application/json", (422, "invalid_field")),
         (b'{"url": "http://127.0.0.1/", "expires_in": -1}', "application/json", (422, "invalid_field")),
+        (b'{"url": "http://127.0.0.1/", "keep_location": 1}', "application/json", (422, "invalid_field")),
+        (b'{"url": "http://127.0.0.1/", "keep_location": "true"}', "application/json", (422, "invalid_field")),
         (b'{"url": "http://127.0.0.1/", "focus": {"x": 2, "y": 0}}', "application/json", (422, "invalid_field")),
         (
             b'{"url": "http://127.0.0.1/", "expires_in": true}',
