@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from imgsvc.domain.facts import NOT_KNOWN
 from imgsvc.jobs.record import Derived, Record, Success
 
 
@@ -37,4 +38,6 @@ def _after(before: Success, made: Success) -> Success:
     stay = [file for file in before.files if file.variant not in anew]
     files = sorted((*stay, *made.files), key=lambda file: names.index(file.variant))
     warnings = tuple(dict.fromkeys((*before.warnings, *made.warnings)))
-    return replace(made, files=tuple(files), placeholder=before.placeholder or made.placeholder, warnings=warnings)
+    facts = made.facts if before.facts == NOT_KNOWN else before.facts
+    stand_in = before.placeholder or made.placeholder
+    return replace(made, files=tuple(files), placeholder=stand_in, warnings=warnings, facts=facts)

@@ -102,7 +102,7 @@ class File:
         return f"{files_prefix(upload_id)}{stem}_{name}{revision}.{KNOWN[self.format].extension}"
 
 
-_FILE_FIELDS = len(fields(File))  # a later version's files may have more
+_FILE_FIELDS, _FACTS = len(fields(File)), len(fields(Facts))  # those of a later version may have more
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +363,7 @@ def _success(value: str | None) -> Success | None:
     width, height, frames, files, *more = orjson.loads(value)
     placeholder = Placeholder(*more[0]) if more and more[0] else None  # older records have none
     warnings = tuple(code for code in more[1] if code in WARNINGS) if len(more) > 1 else ()
-    facts = _facts(*more[2]) if len(more) > 2 else NOT_KNOWN
+    facts = _facts(*more[2][:_FACTS]) if len(more) > 2 else NOT_KNOWN
     kept = tuple(File(*file[:_FILE_FIELDS]) for file in files)
     return Success(width, height, frames, kept, placeholder, warnings, facts)
 
