@@ -101,14 +101,17 @@ async def test_an_image_is_fetched_stored_and_processed(fetching: Service) -> No
         assert (document["filename"], document["task_id"]) == ("gr\u00fcn.jpg", document["id"])
         assert answer.headers["location"] == document["status_url"]
         result = await fetching.result(document["id"])
-    assert result["original"].items() >= {
-        "width": 480,
-        "height": 320,
-        "bytes": len(PHOTO),
-        "content_type": "image/jpeg",
-        "sha256": sha256(PHOTO),
-        "frames": 1,
-    }.items()
+    assert (
+        result["original"].items()
+        >= {
+            "width": 480,
+            "height": 320,
+            "bytes": len(PHOTO),
+            "content_type": "image/jpeg",
+            "sha256": sha256(PHOTO),
+            "frames": 1,
+        }.items()
+    )
     ended = await fetching.status(document["id"])
     assert (ended["metadata"], ended["attempt"]) == ({"order": "7"}, 1)
     assert ended["expires_at"]
