@@ -11,6 +11,7 @@ from PIL import ExifTags
 
 from imgsvc.domain.model import Rendition, Variant
 from imgsvc.imaging.encode import OUTPUTS
+from imgsvc.imaging.isobmff import boxes
 from imgsvc.imaging.render import render
 from tests.support import carriers
 from tests.support.carriers import CARRIERS, LATITUDE, LONGITUDE, SECRET, TAGGED
@@ -89,6 +90,8 @@ def parts(rendition: Rendition) -> set[bytes]:
                 (length,) = struct.unpack_from("<I", data, at + 4)
                 kinds.add(data[at : at + 4])
                 at += 8 + length + length % 2
+        case "jxl":
+            kinds = {kind for kind, _ in boxes(memoryview(data))} if data[:2] != b"\xff\x0a" else set[bytes]()
         case "avif":
             kinds = set(re.findall(rb"mime|uri |uuid|Exif|free|skip|udta", data[: data.index(b"mdat")]))
         case _:
@@ -96,13 +99,14 @@ def parts(rendition: Rendition) -> set[bytes]:
     return kinds
 
 
-EXIF_PARTS = {"jpeg": b"\xe1", "png": b"eXIf", "webp": b"EXIF", "avif": b"Exif"}
+EXIF_PARTS = {"jpeg": b"\xe1", "png": b"eXIf", "webp": b"EXIF", "avif": b"Exif", "jxl": b"Exif"}
 PARTS = {
     "jpeg": {b"\xe0", b"\xdb", b"\xc0", b"\xc2", b"\xc4", b"\xdd"},
     "png": {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"},
     "webp": {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"},
     "avif": set[bytes](),
     "gif": {b"!\xff\x0bNETSCAPE"},
+    "jxl": {b"JXL ", b"ftyp", b"jxlc", b"jxlp"},
 }
 
 

@@ -138,7 +138,8 @@ def _chroma(tuning: Tuning, usual: str) -> str:
 
 def _jxl(_pixels: Image.Image, quality: int, tuning: Tuning) -> Options:
     effort = _JXL_EFFORT if tuning.effort is None else 1 + round(0.6 * tuning.effort)  # the two slowest take minutes
-    return {"quality": quality, "effort": effort, "lossless": tuning.lossless, "num_threads": 0}
+    # 100 would be without loss, which its writer refuses in the space that it makes of losses
+    return {"quality": min(quality, 99), "effort": effort, "lossless": tuning.lossless, "num_threads": 0}
 
 
 _JXL_EFFORT = 4
