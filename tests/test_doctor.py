@@ -1,5 +1,6 @@
 """`imgsvc doctor`, as a process of its own: it finds what is wrong, and says what to do."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from imgsvc.local.ports import free_port
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.settings import Settings
 from imgsvc.storage import StorageError
+from tests.support import images
 from tests.support.doctor import examined
 from tests.support.service import Servers, Service, leftovers
 
@@ -46,6 +48,23 @@ async def test_a_healthy_service_passes_every_check_and_nothing_is_left_of_it(se
         *("s3", "s3 objects", "s3 clock", "s3 multipart", "s3 clearing"),
         *("sandbox", "formats read", "formats written"),
     }
+
+
+async def test_an_overlay_that_no_decoder_can_read_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "presets.toml"
+    logo, bomb = images.encoded(images.plain("red"), "PNG"), images.png_header_bomb()
+    for overlays, level, said in (
+        ({"logo": logo, "bomb": bomb}, "fail", "not decoded: bomb"),
+        ({"logo": logo}, "ok", "logo"),
+    ):
+        tables: list[str] = []
+        for name, data in overlays.items():
+            (tmp_path / name).write_bytes(data)
+            tables.append(f'[overlays.{name}]\nfile = "{name}"\nsha256 = "{hashlib.sha256(data).hexdigest()}"\n')
+        file.write_text("".join(tables))
+        environment = {"IMGSVC_DATA_DIR": str(tmp_path / "data"), "IMGSVC_PRESETS_FILE": str(file)}
+        _, found = await examined(tmp_path, environment)
+        assert (found["overlays"]["level"], found["overlays"]["detail"]) == (level, said)
 
 
 async def test_credentials_that_s3_refuses_are_found(servers: Servers, tmp_path: Path) -> None:

@@ -221,6 +221,14 @@ def test_on_a_picture_that_keeps_its_gamut_an_overlay_has_the_colours_of_its_fil
     assert near((*images.pixel(shown, 0.9, 0.9), 255), (234, 51, 35)), "sRGB's red in Display P3"
 
 
+def test_a_variant_that_is_all_of_its_original_has_its_overlay_all_the_same() -> None:
+    """Whose file is larger than the original's, which must not stand in for it."""
+    small = encoded(images.scene(400, 200), "JPEG", quality=5)
+    for fmt, quality in (("keep", None), ("jpeg", 95), ("keep", "auto")):
+        variant = replace(WHOLE, width=400, height=200, format=fmt, quality=quality)  # pyright: ignore[reportArgumentType] (each is one)
+        assert box_of(made(replace(BARE, scale=0.5), variant, picture=small)), (fmt, quality)
+
+
 def test_of_an_animation_the_first_frame_is_laid_on() -> None:
     film = encoded(
         images.plain(RED, size=(40, 20)), "GIF", save_all=True, append_images=[images.plain(GREEN, size=(40, 20))]

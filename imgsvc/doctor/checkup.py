@@ -17,8 +17,8 @@ DEADLINE_S = 45.0
 
 Check = Callable[[Settings], Awaitable[list[Finding]]]
 
-_APART: tuple[Check, ...] = (check_redis, check_s3, check_decoder)
-_LOCAL: tuple[Check, ...] = (check_programs, check_folder, check_port, check_decoder)
+_APART: tuple[Check, ...] = (check_redis, check_s3)
+_LOCAL: tuple[Check, ...] = (check_programs, check_folder, check_port)
 _OF_ITS_OWN = {"redis_url": "redis://127.0.0.1"}  # the one-machine mode sets it later, to where its Valkey is
 
 
@@ -35,15 +35,16 @@ async def checkup() -> list[Finding]:
         ]
     mode = "API and worker apart" if apart else "everything on this machine"
     first = ok("settings", f"for {mode}; presets: {', '.join(catalogue.presets)}")
-    found = await asyncio.gather(*(_within_deadline(check, settings) for check in (_APART if apart else _LOCAL)))
+    checks = {check.__name__.removeprefix("check_"): check(settings) for check in (_APART if apart else _LOCAL)}
+    checks["decoder"] = check_decoder(settings, catalogue.overlays)
+    found = await asyncio.gather(*(_within_deadline(about, check) for about, check in checks.items()))
     return [first, *(finding for findings in found for finding in findings)]
 
 
-async def _within_deadline(check: Check, settings: Settings) -> list[Finding]:
-    about = check.__name__.removeprefix("check_")
+async def _within_deadline(about: str, check: Awaitable[list[Finding]]) -> list[Finding]:
     try:
         async with asyncio.timeout(DEADLINE_S):
-            return await check(settings)
+            return await check
     except TimeoutError:
         return [
             fail(about, f"not answered within {DEADLINE_S:g} s", "See whether the machine or the network is stuck.")

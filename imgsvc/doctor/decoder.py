@@ -7,13 +7,14 @@ from imgsvc.decoder.pool import DecoderError, DecoderPool, DecoderStartError
 from imgsvc.doctor.finding import Finding, fail, ok, warn
 from imgsvc.domain.formats import FORMATS, HEIF
 from imgsvc.domain.model import FileFormat, Variant
+from imgsvc.domain.overlays import Overlay, OverlayFile, Overlays
 from imgsvc.runtime.settings import Settings
 
 _WRITTEN: tuple[FileFormat, ...] = get_args(FileFormat)
 _PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # a GIF
 
 
-async def check_decoder(settings: Settings) -> list[Finding]:
+async def check_decoder(settings: Settings, overlays: Overlays) -> list[Finding]:
     pool = DecoderPool(
         processes=1,
         timeout_s=settings.decode_timeout_s,
@@ -24,7 +25,7 @@ async def check_decoder(settings: Settings) -> list[Finding]:
     )
     try:
         async with pool:
-            return [_sandbox(pool.sandbox_status), _read(), await _written(pool)]
+            return [_sandbox(pool.sandbox_status), _read(), await _written(pool), *await _overlays(pool, overlays)]
     except DecoderStartError as error:
         return [fail("sandbox", str(error), "Workers cannot start like this: mend what it names.")]
 
@@ -52,6 +53,24 @@ async def _written(pool: DecoderPool) -> Finding:
             "formats written", f"not {', '.join(failed)}", "Install Pillow from its wheels, which have them all."
         )
     return ok("formats written", ", ".join(_WRITTEN))
+
+
+async def _overlays(pool: DecoderPool, overlays: Overlays) -> list[Finding]:
+    """Which of the overlays can be decoded; nothing where there are none."""
+    failed = [name for name, file in overlays.items() if not await _lays(pool, name, file)]
+    if failed:
+        advice = "Use images that are whole and have no more than 16 megapixels, nor more than IMGSVC_MAX_PIXELS."
+        return [fail("overlays", f"not decoded: {', '.join(failed)}", advice)]
+    return [ok("overlays", ", ".join(overlays))] if overlays else []
+
+
+async def _lays(pool: DecoderPool, name: str, file: OverlayFile) -> bool:
+    probe = Variant("probe", 64, 64, enlarge=True, overlay=Overlay(name, sha256=file.sha256))
+    try:
+        await pool.render(_PIXEL, [probe], overlays={file.sha256: file.data})
+    except DecoderError:
+        return False
+    return True
 
 
 async def _writes(pool: DecoderPool, name: FileFormat) -> bool:
