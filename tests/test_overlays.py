@@ -264,6 +264,22 @@ def test_an_overlay_over_more_pixels_than_an_upload_may_have_is_blended_all_the_
         assert box_of(shown) == ((0, 0, 1000, 1000) if tile else (0, 250, 1000, 750))
 
 
+@pytest.mark.parametrize(("scale", "is_refused"), [(1, True), (0.1, False)])
+def test_d81_an_overlay_that_takes_more_memory_than_there_is_is_refused_before_decoding(
+    scale: float, is_refused: bool
+) -> None:
+    overlay = replace(BARE, scale=scale, tile=True)
+    variant = replace(WHOLE, width=8192, height=8192, enlarge=True, format="jpeg", overlay=overlay)
+    square = encoded(images.plain(BLUE, size=(64, 64)), "PNG")
+
+    def admit(_bytes: int) -> None:
+        raise EOFError("there was room for it")
+
+    with pytest.raises(JobError if is_refused else EOFError) as caught:
+        render(square, [variant], LIMITS, lambda _step, _done, _total: None, admit, {BARE.sha256: square})
+    assert not isinstance(caught.value, JobError) or caught.value.code == "image_too_large"
+
+
 def test_the_memory_of_an_overlay_is_asked_for_before_any_pixel_is_decoded() -> None:
     large = encoded(images.plain(RED, size=(4096, 4096)), "PNG")
     asked: list[int] = []

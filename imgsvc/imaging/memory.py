@@ -37,7 +37,9 @@ def output_bytes(plan: Plan) -> int:
 def least_output_bytes(plan: Plan, *, transparent: bool) -> int:
     """What it takes at the very least, of the plainest picture."""
     alpha = _LEAST_ALPHA_BYTES.get(plan.format, 0) if transparent and plan.variant.background is None else 0
-    return round(_pixels(plan) * (_PIXEL_BYTES + _LEAST_ENCODER_BYTES[plan.format] + alpha))
+    encoder = _pixels(plan) * (_LEAST_ENCODER_BYTES[plan.format] + alpha)
+    overlay = plan.overlay.least_bytes(plan.place.size) if plan.overlay else 0
+    return round(_pixels(plan) * _PIXEL_BYTES + max(encoder, overlay))  # one after the other
 
 
 def file_bytes(plan: Plan) -> int:

@@ -1,8 +1,9 @@
 """Overlays: a file of the operator, decoded with the care that any file is, and brought to the size of its picture."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from typing import Self
 
 from PIL import Image
@@ -27,7 +28,7 @@ _OVERSAMPLING = 2  # as that of pictures
 
 
 class FileLayer:
-    """An overlay that can be laid on pictures of any size; what it is on the latest one is kept for the next frame.
+    """An overlay that can be laid on pictures of any size.
 
     Raises:
         JobError: overlay_invalid; all methods that decode it, too.
@@ -37,20 +38,17 @@ class FileLayer:
         self._overlay = overlay
         self._file = files[overlay.sha256]
         self._limits = replace(limits, truncated="refuse")
-        self._stamp: tuple[tuple[Size, bytes | None], Stamp] | None = None
         self._source = self._opened()  # of which only the header is ever looked at
+        self._kept: Callable[[Size, bytes | None], Stamp] | None = None
 
     def on(self, pixels: Image.Image, profile: bytes | None = None) -> Image.Image:
         """A copy of `pixels`, whose colours are those of `profile` or else sRGB, with the overlay on it."""
-        kind = pixels.size, profile
-        if self._stamp is None or self._stamp[0] != kind:
-            self._stamp = kind, self._made(*kind)
-        return lay(pixels, self._stamp[1])
+        return lay(pixels, (self._kept or self._stamped)(pixels.size, profile))
 
-    def anew(self) -> Self:
-        """The same for another file, so that what is kept for its frames goes with it."""
+    def for_frames(self) -> Self:
+        """The same for the frames of one animation: what it is on one of them is kept for the next."""
         other = copy(self)
-        other._stamp = None
+        other._kept = lru_cache(maxsize=1)(self._stamped)
         return other
 
     def size_bytes(self, picture: Size) -> int:
@@ -61,7 +59,14 @@ class FileLayer:
         pixels = _COPIES * width * height + across * down + _BANDS * picture[0] * min(BAND_HEIGHT, picture[1])
         return len(self._file) + self._source.decoding_bytes(_need(where.size)) + _PIXEL_BYTES * pixels
 
-    def _made(self, picture: Size, profile: bytes | None) -> Stamp:
+    def least_bytes(self, picture: Size) -> int:
+        """What it takes at the very least: the overlay as it is scaled, its stamp, and the rows of tiles."""
+        where = layout(self._source.whole, self._overlay, picture)
+        width, height = where.size
+        across, down = where.block if where.period else (0, 0)
+        return _PIXEL_BYTES * (2 * width * height + across * down)
+
+    def _stamped(self, picture: Size, profile: bytes | None) -> Stamp:
         source = self._opened()
         where = layout(source.whole, self._overlay, picture)
         box = Variant("overlay", *where.size, fit="fill", enlarge=True)

@@ -281,8 +281,8 @@ class _Studio:
 
     def rendition(self, plan: Plan) -> Rendition:
         plan = self._focused(plan)
-        if plan.overlay:
-            plan = replace(plan, overlay=plan.overlay.anew())
+        if plan.overlay and plan.frames > 1:
+            plan = replace(plan, overlay=plan.overlay.for_frames())
         written = self._animation(plan) if plan.frames > 1 else self._still(plan)
         own = own_file(self.source, plan, self.made[0], self._exif(plan), len(written.data))
         if own is not None:

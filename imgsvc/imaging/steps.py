@@ -35,12 +35,16 @@ class Layer(Protocol):
         """A copy of `pixels`, whose colours are those of `profile` or else sRGB, with it."""
         ...
 
-    def anew(self) -> Self:
-        """The same, with nothing kept from earlier pictures."""
+    def for_frames(self) -> Self:
+        """The same for the frames of one animation, which it need not be made for anew."""
         ...
 
     def size_bytes(self, picture: Size) -> int:
         """About how much memory that takes, besides the pixels."""
+        ...
+
+    def least_bytes(self, picture: Size) -> int:
+        """How much of that it takes at the very least."""
         ...
 
 
