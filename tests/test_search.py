@@ -36,6 +36,7 @@ def nature(width: int, height: int) -> Image.Image:
 
 
 PHOTO = nature(320, 240)
+DRAWING = images.scene(320, 240)
 SMOOTH = Image.merge("RGB", [Image.linear_gradient("L").resize((320, 240))] * 3)
 
 
@@ -200,9 +201,9 @@ def test_d92_an_animation_that_cannot_fit_is_encoded_three_times_at_most(monkeyp
 
 
 def test_a_png_that_is_too_large_is_packed_harder() -> None:
-    usual, harder = one(PHOTO, format="png"), one(PHOTO, format="png", effort=10)
+    usual, harder = one(DRAWING, format="png"), one(DRAWING, format="png", effort=10)
     assert len(harder.data) < len(usual.data)
-    assert one(PHOTO, format="png", max_bytes=len(harder.data)).fits
+    assert one(DRAWING, format="png", max_bytes=len(harder.data)).fits
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (3, 5), (8, 8)])
@@ -279,7 +280,8 @@ def test_lossless_keeps_every_pixel() -> None:
 
 @pytest.mark.parametrize("fmt", ["jpeg", "webp", "avif", "png"])
 def test_more_effort_makes_a_smaller_file(fmt: FileFormat) -> None:
-    assert len(one(PHOTO, format=fmt, effort=8).data) < len(one(PHOTO, format=fmt, effort=0).data)
+    image = DRAWING if fmt == "png" else PHOTO
+    assert len(one(image, format=fmt, effort=8).data) < len(one(image, format=fmt, effort=0).data)
 
 
 @pytest.mark.parametrize("fmt", OUTPUTS)
