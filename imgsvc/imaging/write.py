@@ -7,6 +7,7 @@ from io import BytesIO
 from PIL import Image
 
 from imgsvc.domain.model import FileFormat
+from imgsvc.imaging import jxl
 from imgsvc.imaging.drawing import is_drawing
 from imgsvc.imaging.encode import OUTPUTS, Tuning, encode
 from imgsvc.imaging.search import CURVES, Goal, Try, best
@@ -24,7 +25,14 @@ WHOLE_PIXELS = _MAX_TILES * _TILE**2
 
 _HEADROOM = 0.93  # what a sample may weigh of its share of the bytes: the whole may weigh more
 _COARSE_MARGIN: dict[FileFormat, float] = {"jpeg": 12, "avif": 6, "webp": 4}
-"""How much better a picture must be that lost its colours' resolution alone, for that to be the cheaper way."""
+"""How much better a picture must be that lost its colours' resolution alone, for that to be the cheaper way; for the
+formats that can lose it.
+"""
+
+_FULL_COLOUR: frozenset[FileFormat] = frozenset({"jpeg", "avif"})
+"""Those that need not lose it."""
+
+_LOSSLESS: frozenset[FileFormat] = frozenset({"webp", "jxl"})
 
 _MOST_EFFORT, _SOME_EFFORT = 10, 4
 _QUICK_PIXELS = 4 * 1024 * 1024  # what is packed with most effort within seconds
@@ -51,7 +59,7 @@ def write(plan: Plan, first_frame: Callable[[], Image.Image], encoded: Encode, t
     """
     variant, fmt, is_film = plan.variant, plan.format, plan.frames > 1
     tuning, usual = Tuning.of(variant), OUTPUTS[fmt].quality
-    if usual is None or (tuning.lossless and fmt == "webp"):
+    if usual is None or (tuning.lossless and fmt in _LOSSLESS):
         return _packed(plan, tuning, encoded)
     goal, tries = Goal(tuning.quality or usual, None, variant.max_bytes), MAX_TRIES
     if variant.quality == "auto":
@@ -91,6 +99,10 @@ def _searched(
 
 
 def _decoded(data: bytes, fmt: FileFormat) -> Image.Image:
+    if fmt == "jxl":
+        image = jxl.opened(data)
+        image.load()
+        return image
     return Image.open(BytesIO(data), formats=[fmt.upper()])
 
 
@@ -105,21 +117,22 @@ class _Look:
         self._target: float | None = target
         self._first = CURVES[fmt].first(target)
         self.tuning = tuning
-        if tuning.chroma == "auto" and fmt != "webp" and is_drawing(picture):
-            self.tuning = replace(tuning, chroma="4:4:4")
-        elif self._sample.mode not in {"L", "LA"} and tuning.chroma != "4:4:4":
-            self._judge_coarse_colours(target)
+        if fmt in _COARSE_MARGIN and self._sample.mode not in {"L", "LA"}:
+            self._judge_coarse_colours(target, drawn=is_drawing(picture))
 
-    def _judge_coarse_colours(self, target: float) -> None:
+    def _judge_coarse_colours(self, target: float, *, drawn: bool) -> None:
         """Text and drawings in colours reach no target without all of the colours' resolution.
 
         Where a format lacks it, they get the quality of photographs.
         """
-        most = self.reference.score(_with_coarse_colours(self._sample)) - _COARSE_MARGIN[self._fmt]
-        if target > most and self.tuning.chroma == "auto" and self._fmt in {"jpeg", "avif"}:
+        if self._fmt in _FULL_COLOUR and (self.tuning.chroma == "4:4:4" or (self.tuning.chroma == "auto" and drawn)):
             self.tuning = replace(self.tuning, chroma="4:4:4")
-        elif self._fmt == "webp" or self.tuning.chroma == "4:2:0":
-            self._target = None if target > most else target
+            return
+        most = self.reference.score(_with_coarse_colours(self._sample)) - _COARSE_MARGIN[self._fmt]
+        if target > most and self._fmt in _FULL_COLOUR and self.tuning.chroma == "auto":
+            self.tuning = replace(self.tuning, chroma="4:4:4")
+        elif target > most and (self._fmt == "webp" or self.tuning.chroma == "4:2:0"):
+            self._target = None
 
     def goal(self, max_bytes: float | None) -> Goal:
         return Goal(self._first, self._target, max_bytes)
