@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image, ImageChops, ImageDraw, JpegImagePlugin
 
+from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import FileFormat, Rendered, Rendition, Variant
 from imgsvc.imaging import encode as encoders
 from imgsvc.imaging import render as rendering
@@ -19,7 +20,8 @@ from tests.support.images import LIMITS
 from tests.support.pixels import rendered
 
 TARGET = 80.0
-WITH_QUALITY: tuple[FileFormat, ...] = ("jpeg", "webp", "avif")
+WRITTEN = [fmt for fmt in OUTPUTS if fmt in FORMATS]
+WITH_QUALITY = [fmt for fmt in CURVES if fmt in FORMATS]
 
 
 def nature(width: int, height: int) -> Image.Image:
@@ -36,6 +38,7 @@ def nature(width: int, height: int) -> Image.Image:
 
 
 PHOTO = nature(320, 240)
+DRAWING = images.scene(320, 240)
 SMOOTH = Image.merge("RGB", [Image.linear_gradient("L").resize((320, 240))] * 3)
 
 
@@ -171,7 +174,7 @@ def test_max_bytes_never_raises_the_quality() -> None:
     assert one(PHOTO, quality="auto", max_bytes=4000).fits
 
 
-@pytest.mark.parametrize("fmt", OUTPUTS)
+@pytest.mark.parametrize("fmt", WRITTEN)
 def test_d92_what_cannot_fit_is_the_smallest_file_and_says_so(
     fmt: FileFormat, encodings: list[tuple[int, int]]
 ) -> None:
@@ -200,9 +203,9 @@ def test_d92_an_animation_that_cannot_fit_is_encoded_three_times_at_most(monkeyp
 
 
 def test_a_png_that_is_too_large_is_packed_harder() -> None:
-    usual, harder = one(PHOTO, format="png"), one(PHOTO, format="png", effort=10)
+    usual, harder = one(DRAWING, format="png"), one(DRAWING, format="png", effort=10)
     assert len(harder.data) < len(usual.data)
-    assert one(PHOTO, format="png", max_bytes=len(harder.data)).fits
+    assert one(DRAWING, format="png", max_bytes=len(harder.data)).fits
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (3, 5), (8, 8)])
@@ -279,10 +282,11 @@ def test_lossless_keeps_every_pixel() -> None:
 
 @pytest.mark.parametrize("fmt", ["jpeg", "webp", "avif", "png"])
 def test_more_effort_makes_a_smaller_file(fmt: FileFormat) -> None:
-    assert len(one(PHOTO, format=fmt, effort=8).data) < len(one(PHOTO, format=fmt, effort=0).data)
+    image = DRAWING if fmt == "png" else PHOTO
+    assert len(one(image, format=fmt, effort=8).data) < len(one(image, format=fmt, effort=0).data)
 
 
-@pytest.mark.parametrize("fmt", OUTPUTS)
+@pytest.mark.parametrize("fmt", WRITTEN)
 def test_what_a_kept_format_does_not_have_is_ignored(fmt: FileFormat) -> None:
     source = images.encoded(PHOTO, fmt.upper())
     everything = Variant(

@@ -29,6 +29,9 @@ _OPAQUE: FileFormat = "jpeg"  # the one format without transparency
 HELD_JPEG_BYTES = 5
 """Bytes a pixel of the file of a JPEG that is written at its end, at most."""
 
+_SLOW_PIXELS = 2 * 1024 * 1024
+"""Beyond it the slowest ways to encode AVIF and PNG would take longer than a decoder has, for 2 % of the bytes."""
+
 LARGE_WEBP_PIXELS = 16 * 1024 * 1024
 """From here on a WebP is written in one pass, in a third of the memory."""
 
@@ -109,7 +112,9 @@ def _avif(pixels: Image.Image, quality: int, tuning: Tuning) -> Options:
     # Speed 9 takes a quarter of speed 8's time, for 6 % more bytes of photographs, but 35 % of drawings. On drawings
     # half the colour resolution costs as much as in a JPEG, and all of it takes 5 % more bytes.
     drawing = is_drawing(pixels)
-    speed = (8 if drawing else 9) if tuning.effort is None else 10 - round(0.8 * tuning.effort)  # 0 and 1 take minutes
+    speed = (8 if drawing else 9) if tuning.effort is None else 10 - round(0.6 * tuning.effort)
+    if pixels.width * pixels.height > _SLOW_PIXELS:
+        speed = max(6, speed)
     options: Options = {"quality": quality, "speed": speed, "max_threads": 1}
     if pixels.mode == "L":
         return options
@@ -120,12 +125,14 @@ def _png(pixels: Image.Image, _quality: int, tuning: Tuning) -> Options:
     # Of a photograph's filtered pixels zlib finds hardly more than runs: looking for no others takes 3/4 of the time,
     # for 3 % less bytes. In drawings it finds whole letters and lines.
     runs_only = tuning.effort is None and not is_drawing(pixels)
-    return {"compress_level": _png_level(tuning), "compress_type": zlib.Z_RLE if runs_only else zlib.Z_DEFAULT_STRATEGY}
+    level = _png_level(tuning, pixels.width * pixels.height)
+    return {"compress_level": level, "compress_type": zlib.Z_RLE if runs_only else zlib.Z_DEFAULT_STRATEGY}
 
 
-def _png_level(tuning: Tuning) -> int:
-    # of a photograph, level 2 takes a fifth of level 6's time, for 14 % more bytes
-    return 2 if tuning.effort is None else max(1, round(0.9 * tuning.effort))
+def _png_level(tuning: Tuning, pixels: int) -> int:
+    if tuning.effort is None:
+        return 2  # of a photograph, it takes a fifth of level 6's time, for 14 % more bytes
+    return max(1, min(round(0.9 * tuning.effort), 9 if pixels <= _SLOW_PIXELS else 6))
 
 
 def _gif(_pixels: Image.Image, _quality: int, _tuning: Tuning) -> Options:
@@ -206,7 +213,7 @@ def encode_animation(
     if fmt == "png":
         shown = ((frame.pixels, frame.duration_ms) for frame in frames)
         with _failures_are_typed():
-            return apng.written(shown, plays, _png_level(tuning), exif, first.profile)
+            return apng.written(shown, plays, _png_level(tuning, _SLOW_PIXELS + 1), exif, first.profile)
     film = _Film(frames, count, fmt)
     options: Options = {"save_all": True, "duration": film.durations, **_metadata(fmt, exif, first.profile)}
     if fmt == "gif":

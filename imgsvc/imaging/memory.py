@@ -3,6 +3,7 @@
 from imgsvc.domain.model import FileFormat
 from imgsvc.imaging.encode import HELD_JPEG_BYTES, LARGE_WEBP_PIXELS, Tuning, may_hold_jpeg
 from imgsvc.imaging.steps import Plan
+from imgsvc.imaging.write import MAX_TRIES, WHOLE_PIXELS
 
 BASE_BYTES = 160 * 1024 * 1024
 """Address space that a decoder takes before its first image."""
@@ -16,6 +17,7 @@ _LEAST_ENCODER_BYTES: dict[FileFormat, float] = {"jpeg": 0, "png": 0, "gif": 5, 
 _LEAST_ALPHA_BYTES: dict[FileFormat, float] = {"webp": 10}
 
 _LARGE_WEBP_BYTES = 12
+_COMPARED_BYTES = 72  # a pixel, of all that similarity.py makes of two pictures
 _HELD_JPEG_BYTES = 6 + HELD_JPEG_BYTES  # its coefficients at 4:4:4, and room for the file
 
 # bytes a pixel of a file of a detailed photograph; all of them are held until the last is made
@@ -31,7 +33,15 @@ def output_bytes(plan: Plan) -> int:
     elif plan.format == "jpeg" and may_hold_jpeg(pixels, Tuning.of(plan.variant)):
         encoder = _HELD_JPEG_BYTES
     overlay = plan.overlay.size_bytes(plan.place.size) if plan.overlay else 0
-    return round(pixels * (_PIXEL_BYTES * _STEP_COPIES + encoder)) + overlay
+    return round(pixels * (_PIXEL_BYTES * _STEP_COPIES + encoder)) + overlay + _search_bytes(plan)
+
+
+def _search_bytes(plan: Plan) -> int:
+    """What a search holds besides its last file: what it compares with, and the files that it has tried."""
+    variant = plan.variant
+    compared = min(_pixels(plan), WHOLE_PIXELS) * _COMPARED_BYTES if variant.quality == "auto" else 0
+    is_searched = variant.quality == "auto" or variant.max_bytes is not None
+    return compared + (MAX_TRIES - 1) * file_bytes(plan) if is_searched else 0
 
 
 def least_output_bytes(plan: Plan, *, transparent: bool) -> int:

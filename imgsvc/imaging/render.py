@@ -25,7 +25,7 @@ from imgsvc.imaging.saliency import CHOSEN, choose
 from imgsvc.imaging.shades import shades
 from imgsvc.imaging.source import ImageSource, Picture, decode, frames, open_source
 from imgsvc.imaging.steps import FINISHING, SCALING, Plan, Step
-from imgsvc.imaging.strip import own_file
+from imgsvc.imaging.strip import smaller
 from imgsvc.imaging.trim import around, content
 from imgsvc.imaging.write import Written, write
 
@@ -161,12 +161,7 @@ class _Studio:
         if plan.overlay and plan.frames > 1:
             plan = replace(plan, overlay=plan.overlay.for_frames())
         written = self._animation(plan) if plan.frames > 1 else self._still(plan)
-        own = own_file(self.source, plan, self.made[0], self._exif(plan), len(written.data))
-        if own is not None:
-            most = plan.variant.max_bytes
-            written = Written(own, None, most is None or len(own) <= most)
-        if not written.fits:
-            self.source.notes.add("max_bytes_exceeded")
+        written = smaller(self.source, plan, self.made[0], self._exif(plan), written)
         width, height = plan.place.canvas
         set_width = width if is_set(plan.variant) else None
         return Rendition(

@@ -17,6 +17,7 @@ from imgsvc.imaging.geometry import WHOLE
 from imgsvc.imaging.readers import OUR_FAULT
 from imgsvc.imaging.source import ImageSource, Picture
 from imgsvc.imaging.steps import Plan
+from imgsvc.imaging.write import Written
 
 _TAIL_BYTES = 16
 """What no decoder misses may be so long at most."""
@@ -37,6 +38,17 @@ _HARMLESS = frozenset({"profile_dropped", "animation_dropped", "crop_clipped", "
 
 _STRIP = 256
 _CHECKED_BYTES = 10  # a pixel: a second picture, and the coefficients of a progressive JPEG
+
+
+def smaller(source: ImageSource, plan: Plan, decoded: Picture, exif: bytes | None, written: Written) -> Written:
+    """A variant's file, or the original's own pixels where that is less; noted if neither is as small as asked."""
+    own = own_file(source, plan, decoded, exif, len(written.data))
+    if own is not None:
+        most = plan.variant.max_bytes
+        written = Written(own, None, most is None or len(own) <= most)
+    if not written.fits:
+        source.notes.add("max_bytes_exceeded")
+    return written
 
 
 def own_file(source: ImageSource, plan: Plan, decoded: Picture, exif: bytes | None, most: int) -> bytes | None:

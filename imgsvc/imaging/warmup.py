@@ -27,7 +27,7 @@ _VARIANTS = (
     Variant("geometry", 8, 4, fit="cover", gravity="attention", crop=Crop(1, 1, 60, 50), trim=5, rotate=90, padding=1),
     *(Variant(f"wide_{fmt}", 2, 2, format=fmt, gamut="keep") for fmt in ("png", "jpeg")),
     Variant("small", 2, 2, overlay=Overlay("warm", opacity=0.5, tile=True, sha256=_OVERLAY)),
-    *(Variant(f"searched_{fmt}", 32, 32, format=fmt, quality="auto", max_bytes=1) for fmt in CURVES),
+    *(Variant(f"searched_{fmt}", 32, 32, format=fmt, quality="auto", max_bytes=1) for fmt in CURVES if fmt in FORMATS),
     Variant("set", 4, 3, fit="cover", widths=(2, 4), formats=("webp", "jpeg")),
 )
 

@@ -7,6 +7,8 @@ from io import BytesIO
 from PIL import Image
 
 from imgsvc.domain.model import FileFormat
+from imgsvc.imaging import jxl
+from imgsvc.imaging.drawing import is_drawing
 from imgsvc.imaging.encode import OUTPUTS, Tuning, encode
 from imgsvc.imaging.search import CURVES, Goal, Try, best
 from imgsvc.imaging.similarity import Reference
@@ -18,13 +20,22 @@ MAX_TRIES = 4
 _MAX_FILM_TRIES = 3
 _MAX_LOOKS = 3
 _TILE, _MAX_TILES = 128, 32
-_WHOLE_PIXELS = _MAX_TILES * _TILE**2  # larger pictures are judged by so much of them, or a third if that is less
+WHOLE_PIXELS = _MAX_TILES * _TILE**2
+"""Larger pictures are judged by so much of them, or by a third if that is less."""
 
 _HEADROOM = 0.93  # what a sample may weigh of its share of the bytes: the whole may weigh more
 _COARSE_MARGIN: dict[FileFormat, float] = {"jpeg": 12, "avif": 6, "webp": 4}
-"""How much better a picture must be that lost its colours' resolution alone, for that to be the cheaper way."""
+"""How much better a picture must be that lost its colours' resolution alone, for that to be the cheaper way; for the
+formats that can lose it.
+"""
 
-_MOST_EFFORT = 10
+_FULL_COLOUR: frozenset[FileFormat] = frozenset({"jpeg", "avif"})
+"""Those that need not lose it."""
+
+_LOSSLESS: frozenset[FileFormat] = frozenset({"webp", "jxl"})
+
+_MOST_EFFORT, _SOME_EFFORT = 10, 4
+_QUICK_PIXELS = 4 * 1024 * 1024  # what is packed with most effort within seconds
 
 Encode = Callable[[Tuning], bytes]
 
@@ -48,8 +59,8 @@ def write(plan: Plan, first_frame: Callable[[], Image.Image], encoded: Encode, t
     """
     variant, fmt, is_film = plan.variant, plan.format, plan.frames > 1
     tuning, usual = Tuning.of(variant), OUTPUTS[fmt].quality
-    if usual is None or (tuning.lossless and fmt == "webp"):
-        return _packed(variant.max_bytes, fmt, tuning, encoded)
+    if usual is None or (tuning.lossless and fmt in _LOSSLESS):
+        return _packed(plan, tuning, encoded)
     goal, tries = Goal(tuning.quality or usual, None, variant.max_bytes), MAX_TRIES
     if variant.quality == "auto":
         look = _Look(first_frame(), fmt, target, tuning)
@@ -62,14 +73,16 @@ def write(plan: Plan, first_frame: Callable[[], Image.Image], encoded: Encode, t
     return _searched(goal, min(tries, _MAX_FILM_TRIES) if is_film else tries, fmt, tuning, encoded)
 
 
-def _packed(max_bytes: int | None, fmt: FileFormat, tuning: Tuning, encoded: Encode) -> Written:
+def _packed(plan: Plan, tuning: Tuning, encoded: Encode) -> Written:
     """A file without qualities, which more effort alone can make smaller, and a GIF nothing."""
-    data = encoded(tuning)
-    if max_bytes is None:
+    data, most = encoded(tuning), plan.variant.max_bytes
+    if most is None:
         return Written(data, None)
-    if len(data) > max_bytes and fmt != "gif" and tuning.effort is None:
-        data = min(data, encoded(replace(tuning, effort=_MOST_EFFORT)), key=len)
-    return Written(data, None, len(data) <= max_bytes)
+    width, height = plan.place.canvas
+    effort = _MOST_EFFORT if width * height * plan.frames <= _QUICK_PIXELS else _SOME_EFFORT
+    if len(data) > most and plan.format != "gif" and tuning.effort is None:
+        data = min(data, encoded(replace(tuning, effort=effort)), key=len)
+    return Written(data, None, len(data) <= most)
 
 
 def _searched(
@@ -86,6 +99,10 @@ def _searched(
 
 
 def _decoded(data: bytes, fmt: FileFormat) -> Image.Image:
+    if fmt == "jxl":
+        image = jxl.opened(data)
+        image.load()
+        return image
     return Image.open(BytesIO(data), formats=[fmt.upper()])
 
 
@@ -100,19 +117,22 @@ class _Look:
         self._target: float | None = target
         self._first = CURVES[fmt].first(target)
         self.tuning = tuning
-        if self._sample.mode not in {"L", "LA"} and tuning.chroma != "4:4:4":
-            self._judge_coarse_colours(target)
+        if fmt in _COARSE_MARGIN and self._sample.mode not in {"L", "LA"}:
+            self._judge_coarse_colours(target, drawn=is_drawing(picture))
 
-    def _judge_coarse_colours(self, target: float) -> None:
+    def _judge_coarse_colours(self, target: float, *, drawn: bool) -> None:
         """Text and drawings in colours reach no target without all of the colours' resolution.
 
         Where a format lacks it, they get the quality of photographs.
         """
-        most = self.reference.score(_with_coarse_colours(self._sample)) - _COARSE_MARGIN[self._fmt]
-        if target > most and self.tuning.chroma == "auto" and self._fmt in {"jpeg", "avif"}:
+        if self._fmt in _FULL_COLOUR and (self.tuning.chroma == "4:4:4" or (self.tuning.chroma == "auto" and drawn)):
             self.tuning = replace(self.tuning, chroma="4:4:4")
-        elif self._fmt == "webp" or self.tuning.chroma == "4:2:0":
-            self._target = None if target > most else target
+            return
+        most = self.reference.score(_with_coarse_colours(self._sample)) - _COARSE_MARGIN[self._fmt]
+        if target > most and self._fmt in _FULL_COLOUR and self.tuning.chroma == "auto":
+            self.tuning = replace(self.tuning, chroma="4:4:4")
+        elif target > most and (self._fmt == "webp" or self.tuning.chroma == "4:2:0"):
+            self._target = None
 
     def goal(self, max_bytes: float | None) -> Goal:
         return Goal(self._first, self._target, max_bytes)
@@ -133,10 +153,10 @@ class _Look:
 def _sample(picture: Image.Image) -> Image.Image:
     """The picture, or tiles from all over it, where that is much less to look at."""
     pixels = picture.width * picture.height
-    if pixels <= _WHOLE_PIXELS:
+    if pixels <= WHOLE_PIXELS:
         return picture
     width, height = min(_TILE, picture.width), min(_TILE, picture.height)
-    count = max(1, min(_WHOLE_PIXELS, pixels // 3) // (width * height))
+    count = max(1, min(WHOLE_PIXELS, pixels // 3) // (width * height))
     across = max(1, round(count**0.5))
     count -= count % across
     sample = Image.new(picture.mode, (across * width, count // across * height))
