@@ -1,45 +1,31 @@
 """The way of an image through the decoder: bytes in, one encoded file a variant out.
 
-Once per image: open → limits → decode (source.py). Then per file of a variant (sets.py), the largest first, the steps
-below (steps.py), and last the encoder (encode.py). Scaled pictures are kept, so that a smaller file starts from a
-larger one; a step leaves alone what is done already.
+Once per image: open (source.py) → limits, sizes, memory (plans.py) → decode (source.py). Then per file of a variant
+(sets.py), the largest first, the steps below (steps.py), and last the encoder (encode.py). Scaled pictures are kept, so
+that a smaller file starts from a larger one; a step leaves alone what is done already.
 """
 
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
 
 from PIL import Image
 
-from imgsvc.domain.formats import LACKING
 from imgsvc.domain.model import MAX_RESULTS_BYTES, Limits, Original, Placeholder, Point, Rendered, Rendition, Variant
 from imgsvc.domain.problems import JobError
 from imgsvc.domain.sets import is_set, max_files
-from imgsvc.imaging import gamut
 from imgsvc.imaging.colour import WITH_ALPHA, to_srgb
-from imgsvc.imaging.encode import (
-    ANIMATED,
-    KEPT_ANIMATED,
-    Frame,
-    Tuning,
-    actual_format,
-    encode,
-    encode_animation,
-    has_alpha,
-)
+from imgsvc.imaging.encode import Frame, Tuning, encode, encode_animation, has_alpha
 from imgsvc.imaging.facts import facts, position
-from imgsvc.imaging.geometry import WHOLE, Box, Size, cropped, place, turned_size
-from imgsvc.imaging.memory import BASE_BYTES, file_bytes, least_output_bytes, output_bytes
+from imgsvc.imaging.geometry import WHOLE, Box, place
 from imgsvc.imaging.metadata import safe_exif
-from imgsvc.imaging.overlay import FileLayer
 from imgsvc.imaging.placeholder import placeholder, shrunk
+from imgsvc.imaging.plans import GLANCE_PX, check_memory, memory_bytes, needed_size, plans_of, regions_of
 from imgsvc.imaging.saliency import CHOSEN, choose
-from imgsvc.imaging.sets import members
 from imgsvc.imaging.shades import shades
 from imgsvc.imaging.source import ImageSource, Picture, decode, frames, open_source
 from imgsvc.imaging.steps import FINISHING, SCALING, Plan, Step
-from imgsvc.imaging.strip import checking_bytes, own_file
+from imgsvc.imaging.strip import own_file
 from imgsvc.imaging.trim import around, content
 from imgsvc.imaging.write import Written, write
 
@@ -49,11 +35,7 @@ OnStep = Callable[[str, int, int], None]
 Admit = Callable[[int], None]
 """Called before any pixel is decoded, with the bytes that it will take; returns when there is room for them."""
 
-_MAX_OUTPUT_PIXELS = 8192 * 8192
-_MAX_OUTPUT_SIDE = 16_383  # WebP's
-_SMALL = 256
-_OVERSAMPLING = 2
-_GLANCE = Variant("glance", _SMALL, _SMALL)
+_GLANCE = Variant("glance", GLANCE_PX, GLANCE_PX)
 """What is looked at to choose a crop, colours, a thumbhash and a difference hash."""
 
 
@@ -101,10 +83,12 @@ def _render(
     for variant in variants:
         wanted.setdefault(variant.page or variant.frame, []).append(variant)
     opened = {number: replace(open_source(source, limits, number), overlays=overlays) for number in wanted}
-    plans = {number: _plans(opened[number], each, _regions(opened[number], each)) for number, each in wanted.items()}
+    plans = {
+        number: plans_of(opened[number], each, regions_of(opened[number], each)) for number, each in wanted.items()
+    }
     for number in wanted:
-        _check_memory(opened[number], plans[number])
-    admit(max(_memory(opened[number], plans[number]) for number in wanted))
+        check_memory(opened[number], plans[number])
+    admit(max(memory_bytes(opened[number], plans[number]) for number in wanted))
 
     renditions: list[Rendition] = []
     looks: tuple[Original, Placeholder] | None = None
@@ -133,120 +117,11 @@ def _looks(source: ImageSource, glance: Image.Image, keep_location: bool) -> tup
     return replace(source.original, facts=told), placeholder(small, colours.main)
 
 
-def _regions(source: ImageSource, variants: Sequence[Variant]) -> dict[str, Box]:
-    """The part of a picture that each variant, by its name, is made of before its border is trimmed.
-
-    Raises:
-        JobError: crop_outside.
-    """
-    regions: dict[str, Box] = {}
-    for variant in variants:
-        found = cropped(source.whole, variant.crop) if variant.crop else (WHOLE, True)
-        if found is None:
-            raise JobError("crop_outside")
-        regions[variant.name], is_all = found
-        if not is_all:
-            source.notes.add("crop_clipped")
-    return regions
-
-
-def _plans(source: ImageSource, variants: Sequence[Variant], regions: Mapping[str, Box]) -> list[Plan]:
-    """What is made of one picture, the largest first; a set's formats of one width follow one another."""
-    plans: dict[tuple[str, int, str], Plan] = {}
-    for variant in variants:
-        region = regions[variant.name]
-        overlay = FileLayer(variant.overlay, source.overlays, source.limits) if variant.overlay else None
-        for member in members(variant, turned_size(source.whole, variant, region)):
-            plan = replace(_plan(source, member, region), overlay=overlay)
-            plans.setdefault((variant.name, plan.place.canvas[0], plan.format), plan)
-    return sorted(plans.values(), key=lambda plan: plan.place.scaled, reverse=True)
-
-
 def _studio(source: ImageSource, plans: Sequence[Plan], variants: Sequence[Variant], keep_location: bool) -> "_Studio":
     exif = None
     if not all(variant.strip for variant in variants):
         exif = safe_exif(source.exif, with_place=keep_location and position(source.exif) is not None)
-    return _Studio(source, exif, [decode(source, _need(source, plans))])
-
-
-def _plan(source: ImageSource, variant: Variant, region: Box) -> Plan:
-    placed = place(source.whole, variant, region)
-    width, height = placed.canvas
-    is_too_large = width * height > _MAX_OUTPUT_PIXELS or max(width, height) > _MAX_OUTPUT_SIDE
-    if is_too_large and variant.trim is None:  # or it is known only when the border is
-        raise JobError("image_too_large")
-    fmt = actual_format(variant.format, source.original.format, transparent=source.opened.transparent)
-    if fmt in LACKING:  # asked for where there is an encoder, and made where there is none
-        raise JobError("encode_failed")
-    if variant.gamut == "keep" and gamut.is_reduced(source.opened.profile, source.image.mode, fmt):
-        source.notes.add("gamut_reduced")
-    if variant.frames != "all" or not source.is_animated:
-        return Plan(variant, placed, fmt)
-    if fmt not in ANIMATED and not (variant.format == "keep" and fmt in KEPT_ANIMATED):
-        source.notes.add("animation_dropped")
-        return Plan(variant, placed, fmt)
-    return Plan(variant, placed, fmt, _frames(source, max(width * height, source.whole[0] * source.whole[1])))
-
-
-def _frames(source: ImageSource, pixels: int) -> int:
-    """How many frames of an animation are made, each of so many pixels.
-
-    Raises:
-        JobError: too_many_frames, where it is not to be cut.
-    """
-    limits, frames = source.limits, source.original.frames
-    most = min(limits.max_frames, limits.max_animation_pixels // pixels)
-    if frames <= most:
-        return frames
-    if limits.frames_over == "refuse" or not most:
-        raise JobError("too_many_frames")
-    source.notes.add("frames_cut")
-    return most
-
-
-def _memory(source: ImageSource, plans: Sequence[Plan]) -> int:
-    """About how many bytes a picture, the largest of its variants and all files made of it take."""
-    files = min(MAX_RESULTS_BYTES, sum(file_bytes(_at_most(source, plan)) for plan in plans))
-    largest = max((output_bytes(_at_most(source, plan)) + checking_bytes(source, plan) for plan in plans), default=0)
-    return source.decoding_bytes(_need(source, plans)) + largest + files
-
-
-def _at_most(source: ImageSource, plan: Plan) -> Plan:
-    """The plan, as large as it may become: what is left when a border is trimmed may have any shape."""
-    variant = plan.variant
-    if variant.trim is None:
-        return plan
-    most = _MAX_OUTPUT_SIDE if variant.enlarge else max(*plan.place.canvas, *source.whole)
-    width = variant.width or most
-    height = min(variant.height or most, _MAX_OUTPUT_PIXELS // width)
-    return replace(plan, place=replace(plan.place, canvas=(width, height)))
-
-
-def _check_memory(source: ImageSource, plans: Sequence[Plan]) -> None:
-    """Refuse now what would run out of memory later whatever the picture shows.
-
-    Raises:
-        JobError: image_too_large.
-    """
-    clear = source.opened.transparent
-    known = [plan for plan in plans if plan.variant.trim is None]
-    least = max((least_output_bytes(plan, transparent=clear) for plan in known), default=0)
-    if BASE_BYTES + least > source.limits.max_bytes:
-        raise JobError("image_too_large")
-
-
-def _need(source: ImageSource, plans: Sequence[Plan]) -> Size:
-    """The size at which the image is decoded at least: all of it where a border is to be found to the pixel.
-
-    A JPEG that is decoded at a smaller scale has been resized by its decoder with a box filter already. Twice the
-    largest variant leaves our own filter enough to work with: 1.5 points of SSIMULACRA2 on photographs.
-    """
-    if any(plan.variant.trim is not None for plan in plans):
-        return source.whole
-    scaled = [plan.place.scaled for plan in plans] or [(float(_SMALL), float(_SMALL))]
-    return ceil(_OVERSAMPLING * max(width for width, _ in scaled)), ceil(
-        _OVERSAMPLING * max(height for _, height in scaled)
-    )
+    return _Studio(source, exif, [decode(source, needed_size(source, plans))])
 
 
 @dataclass(slots=True)
@@ -280,8 +155,8 @@ class _Studio:
         for variant in variants:
             if variant.trim is not None:
                 regions[variant.name] = self._content(regions[variant.name], variant.trim, counts[variant.name])
-        plans = _plans(self.source, [replace(variant, trim=None) for variant in variants], regions)
-        _check_memory(self.source, plans)
+        plans = plans_of(self.source, [replace(variant, trim=None) for variant in variants], regions)
+        check_memory(self.source, plans)
         return plans
 
     def rendition(self, plan: Plan) -> Rendition:
@@ -305,7 +180,7 @@ class _Studio:
     def glance(self, region: Box = WHOLE) -> Image.Image:
         """A small picture of a region."""
         least = self.made[-1]
-        if region == WHOLE and len(self.made) > 1 and max(least.pixels.size) <= _SMALL:
+        if region == WHOLE and len(self.made) > 1 and max(least.pixels.size) <= GLANCE_PX:
             return to_srgb(least.pixels, least.profile)
         if region not in self.glances:
             plan = Plan(_GLANCE, place(self.source.whole, _GLANCE, region), "png")
