@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from imgsvc.domain.documents import File, FileSet, SetSource
-from imgsvc.domain.formats import AVIF, GIF, JPEG, PNG, WEBP
+from imgsvc.domain.formats import AVIF, GIF, JPEG, JXL, PNG, WEBP
 from imgsvc.domain.model import Placeholder, Variant
 
-_SMALLEST_FIRST = (AVIF.media_type, WEBP.media_type)
+_SMALLEST_FIRST = (JXL.media_type, AVIF.media_type, WEBP.media_type)
 """A browser takes the first source that it can show; those of other formats come after these."""
 
-_SAFEST_FIRST = (JPEG.media_type, PNG.media_type, GIF.media_type, WEBP.media_type)
+_SAFEST_FIRST = (JPEG.media_type, PNG.media_type, GIF.media_type, WEBP.media_type, AVIF.media_type)
 """What is shown where sources are not understood is the first of these."""
 
 _FALLBACK_PX = 1280
