@@ -272,4 +272,19 @@ async def test_an_upload_in_it_and_one_from_a_phone_come_out_in_it_and_are_serve
         assert result["variants"]["small"]["content_type"] == "image/jxl"
         answer = await service.client.get(result["result"]["small"])
         assert answer.headers["content-type"] == "image/jxl"
-        assert near(pixel(opened(answer.content)), pixel(opened(await service.file(upload_id, "old")))[:3], by=8)  # pyright: ignore[reportArgumentType] (three levels)
+        assert distance(opened(answer.content), opened(await service.file(upload_id, "old"))) < 4
+
+
+def test_its_quality_can_be_found_by_what_is_seen_of_it_and_by_what_it_weighs() -> None:
+    source = encoded(scene(), "PNG")
+    automatic, small, drawn, tiny = rendered(
+        source,
+        Variant("automatic", format="jxl", quality="auto"),
+        Variant("small", format="jxl", max_bytes=4000),
+        Variant("drawn", format="jxl", lossless=True, quality="auto", max_bytes=10**6),
+        Variant("tiny", format="jxl", max_bytes=1),
+    ).renditions
+    assert automatic.quality
+    assert (small.fits, len(small.data) <= 4000) == (True, True)
+    assert (drawn.quality, opened(drawn.data).tobytes()) == (None, scene().tobytes())
+    assert not tiny.fits
