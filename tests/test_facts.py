@@ -52,7 +52,7 @@ def dated(moment: Tag, offset: str | None = None) -> bytes:
     return photo(exif=block(photo={0x9003: moment} | ({} if offset is None else {0x9011: text(offset)})))
 
 
-@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL"])
 def test_date_camera_and_place_are_read_from_every_format_that_has_exif(fmt: str) -> None:
     tags = CANON, TAKEN, TOKYO
     source = appended(photo(fmt), *tags) if fmt == "TIFF" else photo(fmt, exif=block(*tags))

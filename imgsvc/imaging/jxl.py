@@ -71,6 +71,7 @@ class JxlImageFile(ImageFile.ImageFile):
 
     format = "JXL"
     header: Header
+    _is_decoded = False
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -83,13 +84,17 @@ class JxlImageFile(ImageFile.ImageFile):
             self.info["exif"] = b"Exif\x00\x00" + exif
 
     def load(self) -> None:
-        """Decode the pixels; `info` has their ICC profile then.
+        """Decode the pixels, the first time; `info` has their ICC profile then.
+
+        Pillow calls it for every copy and every encoder, when they are in another's hands and `info` has been cleared.
 
         Raises:
             RuntimeError: the file is damaged.
             ValueError: what came of it is not what its header says.
             MemoryError: there is not enough memory for it.
         """
+        if self._is_decoded:
+            return
         self.header.take_memory()
         found, pixels, profile = _decoded(self._codestream)
         if (found.width, found.height) != self.header.size:
@@ -97,6 +102,7 @@ class JxlImageFile(ImageFile.ImageFile):
         mode, raw = _plain(found.mode, pixels, found.width * found.height)
         self._mode = mode
         self.im = Image.frombytes(mode, self.header.size, raw).im
+        self._is_decoded = True
         if profile:
             self.info["icc_profile"] = bytes(profile)
 

@@ -158,6 +158,8 @@ CARRIERS: dict[str, Callable[[], bytes]] = {
     "AVIF: XMP and profile": lambda: _made("AVIF", xmp=XMP, icc_profile=_profile()),
     "AVIF: private box": lambda: _made("AVIF") + struct.pack("!I4s", 30, b"uuid") + b"0123456789abcdef" + SECRET,
     "HEIF: XMP and profile": lambda: _made("HEIF", xmp=XMP, icc_profile=_profile()),
+    "JPEG XL: XMP and profile": lambda: _made("JXL", xmp=XMP, icc_profile=_profile()),
+    "JPEG XL: private box": lambda: _made("JXL", xmp=XMP) + struct.pack("!I4s", 14, b"prVt") + SECRET,
     "TIFF: tags": lambda: appended(
         *(_made("TIFF"), {700: (1, XMP), 33_723: (7, IPTC), 34_377: (7, IPTC), 65_000: text("SECRET")}),
         *({0x927C: (7, SECRET)}, PLACED),
@@ -189,5 +191,6 @@ TAGGED: dict[str, Callable[[], bytes]] = {
     "WebP": lambda: _made("WEBP", exif=every_tag()),
     "AVIF": lambda: _made("AVIF", exif=every_tag()),
     "HEIF": lambda: _made("HEIF", exif=every_tag()),
+    "JPEG XL": lambda: _made("JXL", exif=every_tag()),
 }
 """Images that carry `every_tag`."""
