@@ -10,14 +10,13 @@ import pytest
 from PIL import Image, ImageFile
 
 from imgsvc.domain.formats import FORMATS
-from imgsvc.domain.model import FileFormat, Limits, Variant
+from imgsvc.domain.model import FileFormat, Variant
 from imgsvc.domain.problems import JobError
 from imgsvc.imaging.encode import OUTPUTS, Frame, Tuning, encode, encode_animation
-from imgsvc.imaging.render import render
 from tests.support import images
 from tests.support.decoders import GIB
 from tests.support.images import LIMITS
-from tests.support.pixels import CLEAR, WHOLE, at, code_of, decoded, near, rendered
+from tests.support.pixels import CLEAR, WHOLE, asked_for, at, code_of, decoded, near, rendered
 
 TINY = images.encoded(images.plain("red", size=(8, 8)), "PNG")
 TINY_CLEAR = images.encoded(images.plain((255, 0, 0, 90), "RGBA", (8, 8)), "PNG")
@@ -75,20 +74,6 @@ def test_d42_a_film_of_any_length_is_written(
 
 def enlarged(fmt: FileFormat, side: int = 8192, background: str | None = None) -> Variant:
     return Variant("large", side, side, fit="fill", enlarge=True, format=fmt, background=background)
-
-
-def asked_for(source: bytes, variant: Variant, limits: Limits = LIMITS) -> int:
-    """The bytes that are asked for before a pixel is decoded."""
-
-    class Asked(Exception):  # noqa: N818 (no error)
-        pass
-
-    def admit(size_bytes: int) -> None:
-        raise Asked(size_bytes)
-
-    with pytest.raises(Asked) as caught:
-        render(source, [variant], limits, lambda _step, _done, _total: None, admit)
-    return int(caught.value.args[0])
 
 
 @pytest.mark.parametrize("fmt", OUTPUTS)

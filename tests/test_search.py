@@ -1,9 +1,12 @@
 """Quality `auto` and `max_bytes`: found in few encodings, the same each time; and what else is asked of encoders."""
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import ANY
 
+import orjson
 import pytest
 from PIL import Image, ImageChops, ImageDraw, JpegImagePlugin
 
@@ -17,11 +20,12 @@ from imgsvc.imaging.search import CURVES, Curves, Goal, Try, best
 from imgsvc.imaging.similarity import Reference
 from tests.support import images
 from tests.support.images import LIMITS
-from tests.support.pixels import rendered
+from tests.support.pixels import asked_for, rendered
+from tests.support.service import Service
 
 TARGET = 80.0
-WRITTEN = [fmt for fmt in OUTPUTS if fmt in FORMATS]
-WITH_QUALITY = [fmt for fmt in CURVES if fmt in FORMATS]
+WRITTEN: list[FileFormat] = [fmt for fmt in OUTPUTS if fmt in FORMATS]
+WITH_QUALITY: list[FileFormat] = [fmt for fmt in CURVES if fmt in FORMATS]
 
 
 def nature(width: int, height: int) -> Image.Image:
@@ -295,3 +299,51 @@ def test_what_a_kept_format_does_not_have_is_ignored(fmt: FileFormat) -> None:
     for lossless in (False, True):
         result = rendered(source, replace(everything, lossless=lossless)).renditions[0]
         assert (result.format, result.fits) == (fmt, False)
+
+
+async def test_a_result_tells_the_quality_that_was_chosen_and_what_does_not_fit(service: Service) -> None:
+    chosen = {"width": 300, "quality": "auto"}
+    variants = {"chosen": chosen, "tiny": {**chosen, "max_bytes": 1}, "usual": {"width": 300}, "packed": PACKED}
+    upload_id = await service.upload(images.encoded(PHOTO, "BMP"), variants=orjson.dumps(variants).decode())
+    result = await service.result(upload_id)
+    told = {name: (file["quality"], file["fits"]) for name, file in result["variants"].items()}
+    assert told == {"chosen": (ANY, True), "tiny": (1, False), "usual": (85, True), "packed": (None, True)}
+    assert 60 < told["chosen"][0] < 95
+    assert [warning["code"] for warning in result["warnings"]] == ["max_bytes_exceeded"]
+    assert score(PHOTO.resize((300, 225)), await service.file(upload_id, "chosen")) > 60
+
+
+PACKED = {"width": 300, "format": "webp", "lossless": True}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"quality": "best"},
+        {"quality": 10**4000},
+        {"max_bytes": -1},
+        {"max_bytes": "1"},
+        {"max_bytes": True},
+        {"effort": 1e999},
+        {"chroma": ["4:4:4"]},
+        {"lossless": True, "format": "jpeg"},
+    ],
+    ids=lambda fields: ",".join(fields),
+)
+async def test_d92_what_is_no_wish_of_an_encoder_is_refused_by_name(
+    service: Service, fields: dict[str, object]
+) -> None:
+    text = json.dumps({"card": {"width": 10, **fields}}).replace("Infinity", "1e999")
+    answer = await service.post(images.photo(), variants=text)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_variants")
+    assert next(iter(fields)) in answer.json()["detail"] or "variants" in answer.json()["detail"]
+
+
+def test_d92_the_memory_of_a_search_is_asked_for_before_a_pixel_is_decoded() -> None:
+    large = Variant("large", 4000, 4000, fit="fill", enlarge=True)
+    plain, automatic, fitting = (
+        asked_for(source_of(PHOTO), variant)
+        for variant in (large, replace(large, quality="auto"), replace(large, max_bytes=10**6))
+    )
+    assert automatic > plain + 512 * 1024 * 60
+    assert fitting > plain + 4000 * 4000

@@ -43,3 +43,17 @@ def at(image: Image.Image, across: float = 0.5, down: float = 0.5) -> Colour:
 def near(found: Colour, wanted: Sequence[int], by: int = 3) -> bool:
     """Whether two colours are the same, but for rounding; one of three levels is opaque."""
     return all(abs(is_ - should) <= by for is_, should in zip(found, (*wanted, 255)[:4], strict=True))
+
+
+def asked_for(source: bytes, variant: Variant, limits: Limits = LIMITS) -> int:
+    """The bytes that are asked for before a pixel is decoded."""
+
+    class Asked(Exception):  # noqa: N818 (no error)
+        pass
+
+    def admit(size_bytes: int) -> None:
+        raise Asked(size_bytes)
+
+    with pytest.raises(Asked) as caught:
+        render(source, [variant], limits, lambda _step, _done, _total: None, admit)
+    return int(caught.value.args[0])
