@@ -13,7 +13,8 @@ from tests.support.browser import add, card, chromium, file, thumbnail, visit
 from tests.support.service import Service
 
 PHOTO = images.photo()
-WIDTH, HEIGHT = 480, 320
+HEIGHT = 320
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -41,7 +42,7 @@ async def result_of(service: Service, page: Page, name: str) -> Mapping[str, Any
 async def test_an_image_is_compared_with_its_version(service: Service, browser: Browser) -> None:
     async with visit(browser, service.url) as page:
         dialog = await opened(page, "Compare", "compared.jpg")
-        await expect(dialog).to_contain_text("Original · 480 × 320 · JPEG")
+        await expect(dialog).to_contain_text(f"Original · 480 {TIMES} 320 · JPEG")
         await expect(dialog).to_contain_text("% smaller")
         after = dialog.locator("img.after")
         clip = "image => getComputedStyle(image).clipPath"
@@ -51,7 +52,7 @@ async def test_an_image_is_compared_with_its_version(service: Service, browser: 
         await divider.press("Home")
         assert await after.evaluate(clip) == "inset(0px 0px 0px 0%)"
         await dialog.get_by_role("combobox").select_option("thumbnail")
-        await expect(dialog).to_contain_text("thumbnail · 200 × 133 · JPEG")
+        await expect(dialog).to_contain_text(f"thumbnail · 200 {TIMES} 133 · JPEG")
         await dialog.get_by_role("button", name="Close").click()
         await expect(dialog).to_be_hidden()
 
