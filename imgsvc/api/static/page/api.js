@@ -25,19 +25,24 @@ export class Problem extends Error {
 }
 
 /** Resolves to the JSON document of the response, or to null where that has no body. */
-export async function requestJson(path, { method = "GET", signal } = {}) {
-  const response = await request(path, { method, signal });
+export async function requestJson(path, { method = "GET", body, signal } = {}) {
+  const response = await request(path, { method, body, signal });
   return response.status === 204 ? null : orUnreachable(response.json(), signal);
 }
 
 /** Resolves to the response as soon as its headers are here. */
-export function request(path, { method = "GET", signal } = {}) {
-  return withKey(async (headers) => {
+export function request(path, { method = "GET", body, signal } = {}) {
+  const content = body === undefined ? {} : { "content-type": "application/json" };
+  return withKey(async (authorization) => {
+    const headers = { ...content, ...authorization };
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), RESPONSE_TIMEOUT_MS);
     const either = signal ? AbortSignal.any([signal, timeout.signal]) : timeout.signal;
     try {
-      return await orUnreachable(fetch(BASE_PATH + path, { method, headers, signal: either }), signal);
+      return await orUnreachable(
+        fetch(BASE_PATH + path, { method, headers, body: JSON.stringify(body), signal: either }),
+        signal,
+      );
     } finally {
       clearTimeout(timer);
     }

@@ -1,29 +1,32 @@
 /** How an upload is displayed: a copy of the page's template, updated whenever the upload changes. */
 
-import { copy } from "../shared/clipboard.js";
 import { announce } from "./announce.js";
+import * as comparison from "./comparison.js";
+import * as editor from "./editor.js";
+import { fileRows } from "./file-rows.js";
 import { formatImage, formatTime } from "./format.js";
 import { Status } from "./job-states.js";
+import { filesOf, wholeFiles } from "./result.js";
+import { isDeriving } from "./status-updates.js";
 import { paint } from "./thumbhash.js";
 
 const cardTemplate = document.querySelector("#card-template");
-const fileTemplate = document.querySelector("#file-template");
 const CONFIRM_TIMEOUT_MS = 5000;
-const COPIED_MS = 1500;
 const MIN_THUMBNAIL_PX = 120; // a smaller variant would look coarse
 const PLACEHOLDER_PX = 32;
 
 const LABELS = {
   queued: () => "Waiting to upload",
   uploading: ({ percent }) => (percent < 50 ? `Uploading, ${Math.floor(2 * percent)} %` : "Uploading, almost done"),
-  processing: ({ status }) => (status?.status === Status.PROGRESS ? progressLabel(status) : "Waiting to be processed"),
+  processing: ({ status }) => processingLabel(status && isDeriving(status) ? status.derivation : status),
   done: ({ result }) => formatImage(result.original),
   failed: () => "Failed",
   cancelled: () => "Cancelled",
 };
 const STEPS = { fetch: "downloading", decode: "reading the image", encode: "creating", store: "saving the files" };
 const ANNOUNCEMENTS = { queued: "added", done: "done", failed: "failed", cancelled: "cancelled" };
-const PARTS = ["thumbnail", "name", "label", "time", "progress", "error", "files", "retry", "cancel", "delete"];
+const BUTTONS = ["retry", "cancel", "compare", "adjust", "delete"];
+const PARTS = ["thumbnail", "name", "label", "time", "progress", "error", "note", "files", ...BUTTONS];
 
 export class Card {
   #upload;
@@ -36,6 +39,8 @@ export class Card {
     this.#parts = Object.fromEntries(PARTS.map((name) => [name, this.element.querySelector(`.${name}`)]));
     this.#parts.retry.addEventListener("click", () => upload.retry());
     this.#parts.cancel.addEventListener("click", () => upload.cancel());
+    this.#parts.compare.addEventListener("click", () => comparison.show(upload));
+    this.#parts.adjust.addEventListener("click", () => editor.show(upload));
     const remove = async () => (await upload.remove()) && onRemoved();
     onConfirmed(this.#parts.delete, () => upload.name, remove);
     upload.onChange = () => {
@@ -51,7 +56,7 @@ export class Card {
 
   #update() {
     const upload = this.#upload;
-    const { name, label, time, progress, error, retry, cancel, delete: remove } = this.#parts;
+    const { name, label, time, progress, error, note } = this.#parts;
     name.textContent = upload.name;
     name.title = upload.name;
     label.textContent = LABELS[upload.state](upload);
@@ -59,16 +64,26 @@ export class Card {
     progress.value = upload.percent;
     progress.setAttribute("aria-label", `Progress of ${upload.name}`);
     error.textContent = upload.errorMessage;
+    note.textContent = upload.note;
     if (upload.status) {
       time.dateTime = upload.status.created_at;
       time.textContent = formatTime(upload.status.created_at);
     }
     if (upload.state !== this.#state) this.#showState();
     const focused = document.activeElement;
+    this.#showButtons();
+    if (this.element.contains(focused) && focused.hidden) this.focus(); // a hidden button loses the focus
+  }
+
+  #showButtons() {
+    const upload = this.#upload;
+    const { retry, cancel, compare, adjust, delete: remove } = this.#parts;
+    const isDone = upload.state === "done";
     retry.hidden = !upload.canRetry;
     cancel.hidden = !upload.isInProgress;
+    compare.hidden = !isDone || !upload.original || wholeFiles(upload.result).length === 0;
+    adjust.hidden = !isDone || (!upload.original && wholeFiles(upload.result).length === 0);
     remove.hidden = upload.isInProgress;
-    if (this.element.contains(focused) && focused.hidden) this.focus(); // a hidden button loses the focus
   }
 
   #showState() {
@@ -85,9 +100,10 @@ export class Card {
     }
   }
 
-  #showResult({ variants, original, placeholder }) {
-    const files = Object.entries(variants).map(([variant, made]) => ({ variant, ...(made.fallback ?? made) }));
-    this.#parts.files.replaceChildren(...files.map((file) => this.#fileRow(file)));
+  #showResult(result) {
+    const { original, placeholder } = result;
+    const files = filesOf(result);
+    this.#parts.files.replaceChildren(...fileRows(this.#upload, (text) => this.#showError(text)));
     const bySize = files.toSorted((a, b) => a.width * a.height - b.width * b.height);
     const shown = bySize.find(({ width, height }) => Math.max(width, height) >= MIN_THUMBNAIL_PX) ?? bySize.at(-1);
     if (shown) this.#showThumbnail(shown, bySize.at(-1), original, placeholder);
@@ -110,37 +126,13 @@ export class Card {
     image.hidden = false;
   }
 
-  #fileRow(file) {
-    const row = fileTemplate.content.firstElementChild.cloneNode(true);
-    const url = new URL(file.url, location.href);
-    const subject = `${file.variant} of ${this.#upload.name}`;
-    row.querySelector(".variant").textContent = file.variant;
-    row.querySelector(".properties").textContent = formatImage(file);
-    const [copyButton, download] = [row.querySelector("button"), row.querySelector("a")];
-    copyButton.setAttribute("aria-label", `Copy URL of ${subject}`);
-    copyButton.addEventListener("click", () => this.#copyUrl(copyButton, url));
-    download.setAttribute("aria-label", `Download ${subject}`);
-    const downloadUrl = new URL(url);
-    downloadUrl.searchParams.set("download", "1");
-    download.href = downloadUrl.href;
-    return row;
-  }
-
-  async #copyUrl(button, url) {
-    const { error } = this.#parts;
-    try {
-      await copy(url.href);
-    } catch {
-      error.textContent = "The URL could not be copied. The browser does not allow it.";
-      announce(this.#upload.name, "URL not copied");
-      return;
-    }
-    error.textContent = "";
-    button.classList.add("copied");
-    announce(url.pathname.split("/").at(-1), "URL copied");
-    setTimeout(() => button.classList.remove("copied"), COPIED_MS);
+  #showError(text) {
+    this.#parts.error.textContent = text;
   }
 }
+
+const processingLabel = (status) =>
+  status?.status === Status.PROGRESS ? progressLabel(status) : "Waiting to be processed";
 
 function progressLabel({ progress, step, attempt }) {
   const [name, variant = ""] = (step ?? "").split(":");

@@ -20,7 +20,10 @@ const streams = new Semaphore(MAX_STREAMS);
 const watched = new Map(); // upload id → the function to call with its status from the list
 let isPolling = false;
 
-export const hasEnded = ({ status }) => TERMINAL.has(status);
+/** Whether more variants of an upload are being made, whose job has ended before. */
+export const isDeriving = ({ derivation }) => Boolean(derivation) && !TERMINAL.has(derivation.status);
+
+export const hasEnded = (status) => TERMINAL.has(status.status) && !isDeriving(status);
 
 /** Calls `onStatus` with each status document. Resolves to the terminal one. Waits while the service is unreachable;
  * rejects with any other Problem, for example when the upload is deleted.

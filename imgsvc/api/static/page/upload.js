@@ -4,7 +4,7 @@ import { Problem, postForm, requestJson } from "./api.js";
 import { RETRYABLE, Status } from "./job-states.js";
 import { retry } from "./retry.js";
 import { Semaphore } from "./semaphore.js";
-import { hasEnded, watch } from "./status-updates.js";
+import { hasEnded, isDeriving, watch } from "./status-updates.js";
 
 const uploading = new Semaphore(3);
 const fetchingResults = new Semaphore(2);
@@ -18,9 +18,10 @@ export class Upload {
   status = null; // the service's document, once there is one
   result = null;
   errorMessage = ""; // for display
+  note = ""; // for display, and no error
   onChange = () => {};
 
-  #file;
+  #file = null;
   #preset;
   #idempotencyKey = randomKey(); // the same file sent again is not a second upload
   #running = new AbortController(); // aborts what run() does
@@ -45,6 +46,11 @@ export class Upload {
 
   get isUnsent() {
     return this.id === null && this.isInProgress;
+  }
+
+  /** What was uploaded from this page; null for what was uploaded earlier. */
+  get original() {
+    return this.#file;
   }
 
   get isInProgress() {
@@ -97,18 +103,41 @@ export class Upload {
     await this.run();
   }
 
+  /** Sets the point that crops keep in view, and has what is cut by it made again. */
+  async setFocus(focus) {
+    await this.#derive("PATCH", "", { focus });
+    if (this.state === "done" && !this.errorMessage && !isDeriving(this.status)) {
+      this.#set({ note: "The focus is saved." });
+    }
+  }
+
+  /** Has more variants made of the original. */
+  addVariants(variants) {
+    return this.#derive("POST", "/variants", { variants });
+  }
+
+  async #derive(method, action, body) {
+    const isQueued = await this.#succeeds(async () => {
+      const status = await this.#request(method, action, body);
+      this.percent = 0;
+      this.#applyStatus(status);
+    });
+    if (isQueued) await this.run();
+  }
+
   /** Resolves to whether it is deleted from the service. */
   async remove() {
     this.#running.abort();
     return this.id === null || this.#succeeds(() => this.#request("DELETE", ""));
   }
 
-  #request(method, action) {
-    return requestJson(`/upload/${this.id}${action}`, { method });
+  #request(method, action, body) {
+    return requestJson(`/upload/${this.id}${action}`, { method, body });
   }
 
   /** Whether an action succeeds. Where it does not, only the error message changes. */
   async #succeeds(action) {
+    this.note = "";
     try {
       await action();
       return true;
@@ -121,7 +150,6 @@ export class Upload {
   async #send(signal) {
     const accepted = await uploading.run(() => retry(() => this.#sendOnce(signal), signal), signal);
     this.#set({ id: accepted.id, name: accepted.filename, state: "processing", percent: SENT_PERCENT });
-    this.#file = null; // frees the memory: the service has it now
   }
 
   #sendOnce(signal) {
@@ -134,15 +162,20 @@ export class Upload {
   }
 
   #applyStatus(status) {
-    const percent = Math.max(this.percent, SENT_PERCENT + (status.progress * (100 - SENT_PERCENT)) / 100);
+    const done = isDeriving(status)
+      ? status.derivation.progress
+      : SENT_PERCENT + (status.progress * (100 - SENT_PERCENT)) / 100;
     const endState = { [Status.FAILURE]: "failed", [Status.CANCELLED]: "cancelled" }[status.status];
-    this.#set({ status, percent, state: endState ?? "processing", errorMessage: status.error?.message ?? "" });
+    const error = status.error ?? status.derivation?.error;
+    const percent = Math.max(this.percent, done);
+    this.#set({ status, percent, state: endState ?? "processing", errorMessage: error?.message ?? "" });
   }
 
   async #fetchResult(signal) {
     const fetchOnce = () => requestJson(`/upload/${this.id}/result`, { signal });
     const result = await fetchingResults.run(() => retry(fetchOnce, signal), signal);
-    this.#set({ result, state: "done", percent: 100, errorMessage: "" });
+    const errorMessage = this.status.derivation?.error?.message ?? "";
+    this.#set({ result, state: "done", percent: 100, errorMessage });
   }
 
   #set(fields) {
