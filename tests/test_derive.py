@@ -16,6 +16,7 @@ from tests.support import callers, images
 from tests.support.images import near, pixel
 from tests.support.peers import Receiver
 from tests.support.service import (
+    UNHURRIED,
     Servers,
     Service,
     leftovers,
@@ -35,7 +36,8 @@ SMALLER = {"thumbnail": {"width": 50, "height": 50, "fit": "cover", "format": "p
 @pytest_asyncio.fixture(scope="module")
 async def one(servers: Servers) -> AsyncGenerator[Service]:
     """One worker with one decoder, which sends webhooks and sweeps often."""
-    async with Service.start(servers.environment(), decoders=1, sweep_interval_s=0.2, **SETTINGS) as started:
+    settings = SETTINGS | UNHURRIED
+    async with Service.start(servers.environment(), decoders=1, sweep_interval_s=0.2, **settings) as started:
         yield started
 
 

@@ -66,7 +66,7 @@ def _add_upload(commands: Any, files: object, folders: object) -> None:
         commands.add_parser,
         "upload",
         help="upload images, and download their variants",
-        description="Uploads images, four at a time. Prints the status URL of each, or its variants with --wait.",
+        description="Uploads images, four at a time. Prints status URLs, or the variants with --wait.",
         examples="""
             imgsvc upload holiday/*.jpg --preset shop --wait
             imgsvc upload https://example.com/photo.jpg --metadata order=1234 --metadata sku=A-7
