@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
+from typing import Any
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageMath
 
 WITH_ALPHA = frozenset({"LA", "RGBA"})
 _KEPT_MODES = frozenset({"L", "RGB", "CMYK"}) | WITH_ALPHA
@@ -21,6 +22,21 @@ def eight_bits(image: Image.Image, levels: tuple[float, float] | None = None) ->
     if image.mode == "1":
         return image.convert("L")
     return image if image.mode in _KEPT_MODES else image.convert("RGB")
+
+
+def sixteen_bits(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
+    """Grey of 16 bits in floats of 0 to 65 535, which can be scaled and turned; `levels` as for `eight_bits`."""
+    return _floats(image, levels, 65_535.0)
+
+
+def stored_in_16_bits(pixels: Image.Image) -> Image.Image:
+    """What `sixteen_bits` gave as I;16, which a PNG holds."""
+    return ImageMath.lambda_eval(_rounded, x=pixels).convert("I;16")
+
+
+def _rounded(operands: dict[str, Any]) -> Any:
+    within = operands["min"](operands["max"](operands["x"], 0), 65_535)
+    return operands["convert"](within + 0.5, "I")
 
 
 def to_srgb(pixels: Image.Image, profile: bytes | None) -> Image.Image:
@@ -89,18 +105,23 @@ def way(profile: bytes, mode: str) -> Way:
 
 def _scaled(image: Image.Image, levels: tuple[float, float] | None) -> Image.Image:
     """Grey of 16 or more bits as L. Pillow's own conversion clips at 255 where this scales."""
+    return _floats(image, levels, 255.0, 0.5).convert("L")  # half a step for rounding: the conversion to L cuts off
+
+
+def _floats(image: Image.Image, levels: tuple[float, float] | None, top: float, more: float = 0.0) -> Image.Image:
+    """Grey as floats from 0 (and `more`) to `top`."""
     if levels is not None:
         black, white = levels
     elif image.mode.startswith("I;16"):
         black, white = 0.0, 65535.0
     else:  # integers and floats of no agreed range: from the darkest to the brightest pixel
         black, white = _extrema(image)
-    scale = 255.0 / ((white - black) or 1.0)
+    scale = top / ((white - black) or 1.0)
 
     def level(value: float) -> float:
-        return value * scale + (0.5 - black * scale)  # half a step for rounding: the conversion to L cuts off
+        return value * scale + (more - black * scale)
 
-    return image.convert("F").point(level).convert("L")
+    return image.convert("F").point(level)
 
 
 def _extrema(image: Image.Image) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from imgsvc.domain.model import Chroma, FileFormat, OutputFormat, Variant
 from imgsvc.domain.problems import JobError
 from imgsvc.imaging import apng
-from imgsvc.imaging.colour import WITH_ALPHA
+from imgsvc.imaging.colour import WITH_ALPHA, stored_in_16_bits
 from imgsvc.imaging.drawing import is_drawing
 from imgsvc.imaging.palette import indexed
 from imgsvc.imaging.webp import with_clear_canvas
@@ -297,7 +297,7 @@ def _fit_for(fmt: FileFormat, pixels: Image.Image, *, dithered: bool) -> Image.I
         return indexed(pixels, dithered=dithered)
     if fmt in {"webp", "avif"} and pixels.mode == "LA":
         return pixels.convert("RGBA")
-    return pixels
+    return stored_in_16_bits(pixels) if pixels.mode == "F" else pixels
 
 
 @contextmanager

@@ -210,6 +210,8 @@ class _Studio:
         return self.latest.finished(plan)
 
     def _scaled(self, plan: Plan) -> Picture:
+        if self.source.is_deep and plan.keeps_depth:
+            return _through(SCALING, decode(self.source, self.source.whole, deep=True), plan)
         picture = _through(SCALING, self._start(plan), plan)
         if plan.place.box == plan.place.region and plan.variant.fit != "fill":
             self._keep(picture)
@@ -264,7 +266,7 @@ class _Shot:
     made: dict[bool, Picture] = field(default_factory=dict[bool, Picture])
 
     def is_of(self, plan: Plan) -> bool:
-        asked, has = ((each.variant.name, each.place, each.keeps_gamut) for each in (plan, self.plan))
+        asked, has = ((each.variant.name, each.place, each.keeps_gamut, each.keeps_depth) for each in (plan, self.plan))
         return asked == has
 
     def finished(self, plan: Plan) -> Picture:

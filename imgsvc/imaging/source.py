@@ -16,7 +16,7 @@ from imgsvc.domain.formats import JXL, SNIFF_BYTES, TIFF, sniff
 from imgsvc.domain.model import Limits, Original
 from imgsvc.domain.problems import JobError
 from imgsvc.imaging import damage, metadata, tiff
-from imgsvc.imaging.colour import eight_bits, is_readable
+from imgsvc.imaging.colour import eight_bits, is_readable, sixteen_bits
 from imgsvc.imaging.exif import Exif
 from imgsvc.imaging.geometry import WHOLE, Box, Size, turned
 from imgsvc.imaging.readers import OPENERS, OUR_FAULT, PACKET, Notes, Opened, check_size
@@ -30,7 +30,7 @@ _FILM_COPIES = 2  # the canvas, and what it was before
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels of 8 bits a channel (L, LA, RGB, RGBA or CMYK), and what is still to be done to them.
+    """Pixels of 8 bits a channel (L, LA, RGB, RGBA, CMYK) or grey of 16 (F), and what is still to be done to them.
 
     They show the part `shows` of the original, whose size is `whole` as an upright viewer sees it, at whatever scale.
     It covers `extent` of them, in pixels: a JPEG decoded at half its odd width ends in the middle of its last column.
@@ -74,6 +74,11 @@ class ImageSource:
         return self.opened.image
 
     @property
+    def is_deep(self) -> bool:
+        """Whether it is grey of 16 bits, by no profile."""
+        return self.image.mode.startswith("I;16") and self.opened.profile is None and self.opened.film is None
+
+    @property
     def whole(self) -> Size:
         return self.original.width, self.original.height
 
@@ -96,6 +101,7 @@ class ImageSource:
         pixels = width * height
         held = 0
         copies = _COPIES + _CODEC_COPIES.get(self.original.format, 0) + (_FILM_COPIES if self.opened.film else 0)
+        copies += self.is_deep  # floats on the way to 8 bits, or to be kept as 16
         if self.original.format == "jpeg":
             held = pixels * _JPEG_COEFFICIENT_BYTES if self.image.info.get("progressive") else 0
             scale = min(8, max(1, min(width // max(1, need[0]), height // max(1, need[1]))))
@@ -151,8 +157,10 @@ def open_source(source: bytes, limits: Limits, number: int = 0) -> ImageSource:
     return ImageSource(source, opened, original, exif, xmp, orientation, limits, number)
 
 
-def decode(source: ImageSource, need: Size) -> Picture:
+def decode(source: ImageSource, need: Size, *, deep: bool = False) -> Picture:
     """Decode the picture with at least `need` pixels (upright), where the file has as many.
+
+    One that `is_deep` can be had in floats of 0 to 65 535 (`deep`).
 
     Raises:
         JobError: decode_failed.
@@ -165,7 +173,7 @@ def decode(source: ImageSource, need: Size) -> Picture:
                 return _picture(source, pixels, None)
         # a JPEG can be decoded at 1/2, 1/4 or 1/8 scale for a fraction of the work; others ignore this
         drafted = source.image.draft(None, turned(need, source.orientation))
-        return _picture(source, opened.load(), drafted[1][2:] if drafted else None)
+        return _picture(source, opened.load(), drafted[1][2:] if drafted else None, deep=deep)
 
 
 def frames(source: ImageSource, count: int) -> Generator[tuple[Picture, int]]:
@@ -186,11 +194,13 @@ def frames(source: ImageSource, count: int) -> Generator[tuple[Picture, int]]:
         yield picture, shown[1]
 
 
-def _picture(source: ImageSource, image: Image.Image, extent: tuple[float, float] | None) -> Picture:
+def _picture(
+    source: ImageSource, image: Image.Image, extent: tuple[float, float] | None, *, deep: bool = False
+) -> Picture:
     width, height = extent or image.size
     canvas = ceil(width), ceil(height)
     shown = image if canvas == image.size else image.crop((0, 0, *canvas))
-    pixels = eight_bits(shown, source.opened.levels)
+    pixels = (sixteen_bits if deep else eight_bits)(shown, source.opened.levels)
     profile = source.opened.profile
     if profile is not None and not is_readable(profile, pixels.mode):
         source.notes.add("profile_dropped")

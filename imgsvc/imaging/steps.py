@@ -62,6 +62,14 @@ class Plan:
     def keeps_gamut(self) -> bool:
         return self.variant.gamut == "keep" and self.format in gamut.FORMATS and not self.variant.grayscale
 
+    @property
+    def keeps_depth(self) -> bool:
+        """Whether 16 bits of grey would come through all of the steps into its file."""
+        asked = self.variant
+        is_changed = asked.grayscale or asked.blur or asked.sharpen or asked.background or self.overlay
+        is_padded = self.place.canvas != self.place.size
+        return self.format == "png" and self.frames == 1 and not is_changed and not is_padded
+
 
 Step = Callable[[Picture, Plan], Picture]
 

@@ -41,7 +41,7 @@ def warm_up() -> None:
     if HEIF.name in FORMATS:
         importlib.import_module(HEIF_READER).register_heif_opener(**_HEIF_OPTIONS)
     if JXL.name in FORMATS:
-        importlib.import_module(f"{JXL_CODEC}.JpegXLImagePlugin").DECODE_THREADS = 0  # and makes itself known to Pillow
+        importlib.import_module(JXL_CODEC)  # makes itself known to Pillow
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     for name in FORMATS:
         _render(_sample(name, icc_profile=profile))
