@@ -96,9 +96,10 @@ def position(found: Exif) -> Position | None:
     longitude = _degrees(found, _LONGITUDE, "EW", 180)
     if latitude is None or longitude is None:
         return None
-    (height,) = found.numbers(found.place.get(_ALTITUDE))[:1] or (None,)
+    heights = found.numbers(found.place.get(_ALTITUDE))
+    height = heights[0] if len(heights) == 1 else None
     if height is not None:
-        below = found.numbers(found.place.get(_BELOW))[:1] in {(1,), (3,)}
+        below = found.numbers(found.place.get(_BELOW)) in {(1,), (3,)}
         height = round(-height if below else height, 1)
         height = height if abs(height) <= MAX_ALTITUDE_M else None
     return Position(latitude, longitude, height)
