@@ -10,7 +10,7 @@ def is_drawing(pixels: Image.Image) -> bool:
     """Whether a picture has few colours, as screens, text, charts and logos have, and grey pictures.
 
     Of 128 x 128 of its pixels, evenly spread, photographs in colour have 5 000 colours and more, drawings with soft
-    edges less than 3 000. It takes 0.2 ms.
+    edges less than 3 000. It takes less than 0.1 ms.
     """
     if pixels.mode == "I;16":  # grey, and its colours cannot be counted
         return True
