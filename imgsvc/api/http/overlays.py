@@ -1,5 +1,6 @@
 """The overlays of this service in storage, where workers read them: put there before a job needs them."""
 
+import asyncio
 from time import monotonic
 
 from imgsvc.domain.overlays import OverlayFile, Overlays, overlay_key
@@ -18,6 +19,7 @@ class StoredOverlays:
         self._storage = storage
         self._files = {file.sha256: file for file in offered.values()}
         self._checked_until: dict[str, float] = {}
+        self._checks: dict[str, asyncio.Task[None]] = {}
 
     async def store_all(self) -> None:
         """Stores all that are missing.
@@ -51,8 +53,15 @@ class StoredOverlays:
         return [self._files[sha256] for sha256 in named & self._files.keys()]
 
     async def _ensure(self, file: OverlayFile) -> None:
+        """Waits for the check in progress, or begins one: those who wait for it fail together, not one by one."""
         if monotonic() < self._checked_until.get(file.sha256, 0):
             return
+        check = self._checks.get(file.sha256)
+        if check is None or check.done():
+            check = self._checks[file.sha256] = asyncio.create_task(self._check(file))
+        await asyncio.shield(check)  # the first to ask may be cancelled first
+
+    async def _check(self, file: OverlayFile) -> None:
         stored = await self._storage.head(overlay_key(file.sha256))
         if stored is None or stored.size != len(file.data):
             await self._put(file)
