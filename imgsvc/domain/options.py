@@ -172,9 +172,9 @@ class Options:
         Point | None,
         _record(
             POINT,
-            "The point of the upright image that crops keep where a variant's gravity is `focus`, as fractions of its "
-            "width and height.",
-            '{"x": 0-1, "y": 0-1}',
+            "The point of the upright image, as fractions of its width and height, that crops keep where a variant's "
+            "gravity is `focus`: an object with x and y.",
+            "JSON",
         ),
     ] = None
     keep_location: Annotated[
