@@ -92,4 +92,4 @@ def _help(option: Option) -> str:
         words = words[0].lower() + words[1:]
     if option.is_string_map:
         return f"{words}; repeat it, or give JSON or @FILE"
-    return f"{words}; @FILE reads them from a file" if option.is_object else words
+    return f"{words}; @FILE reads the JSON from a file" if option.is_object else words

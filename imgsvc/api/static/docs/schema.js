@@ -4,7 +4,8 @@ import { details, el, inline } from "./dom.js";
 
 export function schemaTree(spec, raw) {
   const schema = spec.resolve(raw) ?? {};
-  if (schema.oneOf) return schema.oneOf.map((alternative) => alternativeOf(spec, alternative));
+  const alternatives = spec.alternativesOf(schema);
+  if (alternatives) return alternatives.map((alternative) => alternativeOf(spec, alternative));
   const properties = Object.entries(schema.properties ?? {}).map(([name, property]) =>
     propertyItem(spec, name, property, schema.required),
   );
@@ -37,7 +38,8 @@ function propertyItem(spec, name, raw, required) {
 
 function hasProperties(spec, raw) {
   const schema = spec.resolve(raw) ?? {};
-  if (schema.oneOf) return schema.oneOf.some((alternative) => hasProperties(spec, alternative));
+  const alternatives = spec.alternativesOf(schema);
+  if (alternatives) return alternatives.some((alternative) => hasProperties(spec, alternative));
   if (schema.type === "array") return hasProperties(spec, schema.items);
   return (
     Boolean(schema.properties) ||

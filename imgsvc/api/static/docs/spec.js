@@ -56,11 +56,17 @@ export class Spec {
     );
   }
 
+  /** The schemas of which a value has one, if there are such; `anyOf` beside a type only adds conditions to it. */
+  alternativesOf(schema) {
+    return schema.oneOf ?? (schema.type ? undefined : schema.anyOf);
+  }
+
   /** A schema's type in a few words, such as "integer or null, 1 to 100". */
   typeOf(raw) {
     const schema = this.resolve(raw) ?? {};
     const name = raw?.$ref?.split("/").pop();
-    if (schema.oneOf) return schema.oneOf.map((alternative) => this.typeOf(alternative)).join(" or ");
+    const alternatives = this.alternativesOf(schema);
+    if (alternatives) return alternatives.map((alternative) => this.typeOf(alternative)).join(" or ");
     if (schema.enum) return schema.enum.map(String).join(" | ");
     if ("const" in schema) return String(schema.const);
     if (schema.type === "array") return `list of ${this.typeOf(schema.items)}`;
