@@ -75,8 +75,10 @@ class ImageSource:
 
     @property
     def is_deep(self) -> bool:
-        """Whether it is grey of 16 bits, by no profile."""
-        return self.image.mode.startswith("I;16") and self.opened.profile is None and self.opened.film is None
+        """Whether it is opaque grey of 16 bits, by no profile."""
+        opened = self.opened
+        is_plain = opened.profile is None and opened.film is None and not opened.transparent
+        return is_plain and self.image.mode.startswith("I;16")
 
     @property
     def whole(self) -> Size:

@@ -24,7 +24,10 @@ def rendered(source: bytes, *variants: Variant, limits: Limits = LIMITS) -> Rend
 
 def decoded(source: bytes, variant: Variant = WHOLE, limits: Limits = LIMITS) -> Image.Image:
     """The variant as RGBA."""
-    return images.opened(rendered(source, variant, limits=limits).renditions[0].data).convert("RGBA")
+    image = images.opened(rendered(source, variant, limits=limits).renditions[0].data)
+    if image.mode == "I;16":  # which Pillow would cut off at 255
+        image = Image.frombytes("L", image.size, image.tobytes()[1::2])
+    return image.convert("RGBA")
 
 
 def code_of(source: bytes, *variants: Variant, limits: Limits = LIMITS) -> str:
