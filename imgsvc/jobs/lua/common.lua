@@ -9,7 +9,7 @@
 -- imgsvc:turns:<lane> zset  owners with a line, by when they have their turn in virtual time (turns.lua)
 -- imgsvc:rested:<lane>
 --                     zset  owners who had a line lately, by when they would have had their turn
--- imgsvc:shares       hash  the virtual time of each lane, and how many jobs were claimed while low ones waited
+-- imgsvc:shares       hash  how many jobs were claimed while some of low priority waited
 -- imgsvc:jobs         zset  jobs that wait for a time, by the ms at which they are due: delayed ones, and leased ones,
 --                           which are due when their leases lapse, so that the job of a dead worker comes back by itself
 -- imgsvc:derivations  zset  the same of derivations; workers of versions without them see nothing of them

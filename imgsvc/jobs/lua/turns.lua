@@ -1,10 +1,10 @@
 -- Whose job is next: fair queueing among owners, whatever number of jobs each has waiting.
 --
 -- Claiming a job moves its owner's turn on by what the job costs, and the next job is one of the owner whose turn comes
--- first (start-time fair queueing). The virtual time of a lane is the turn of the job that was claimed last; who comes
--- has his turn then, or when he would have had it had he stayed, so that idle owners save up nothing. They cost nothing
--- either: what is kept of them is dropped when the virtual time has passed it. Everything here is logarithmic in the
--- number of jobs and of owners with jobs.
+-- first (start-time fair queueing). The virtual time of a lane is the turn of who is next. Who comes has his turn then,
+-- or when he would have had it had he stayed, so that idle owners save up nothing. They cost nothing either: what is
+-- kept of them is dropped when the virtual time has passed it, or nobody waits any more. Everything here is logarithmic
+-- in the number of jobs and of owners with jobs.
 
 local RANK = 2 ^ 42  -- more than any time in ms
 local LOW_SHARE = 16  -- of so many jobs one is of low priority where others wait too
@@ -13,38 +13,41 @@ local UNKNOWN_COST = 2
 
 local function line(lane, owner) return PREFIX .. 'line:' .. lane .. ':' .. owner end
 
-local function lane_of(id) return redis.call('HGET', record(id), 'priority') == 'low' and LOW or NORMAL end
-
--- Where a job stands among those of its owner: high priority first, then the oldest.
-local function position_of(id)
-  local priority, created_at = unpack(redis.call('HMGET', record(id), 'priority', job_of(id) .. 'created_at'))
-  return (priority == 'high' and 0 or RANK) + (created_at or 0)
+-- The lane and the owner of a job, and where it stands among those of its owner: high priority first, then the oldest.
+local function place_of(id)
+  local fields = redis.call('HMGET', record(id), 'priority', job_of(id) .. 'created_at')
+  local priority, created_at = fields[1], fields[2] or 0
+  local position = (priority == 'high' and 0 or RANK) + created_at
+  return priority == 'low' and LOW or NORMAL, owner_of(id), position
 end
 
 -- About how long a job takes, in units of what every job takes.
 local function cost_of(id)
   local source, made = unpack(redis.call('HMGET', record(id), 'source', 'success'))
-  local width, height = (made or ''):match('^%[(%d+),(%d+)')
-  if width then return 1 + width * height / PIXELS_A_COST end
-  local bytes = (source or ''):match('^%[(%d+)')
+  if made then
+    local width, height = made:match('^%[(%d+),(%d+)')
+    return 1 + width * height / PIXELS_A_COST
+  end
+  local bytes = source and source:match('^%[(%d+)')
   return bytes and 1 + bytes / BYTES_A_COST or UNKNOWN_COST
 end
 
-local function virtual_time(lane) return tonumber(redis.call('HGET', SHARES, lane) or 0) end
-
 -- Has a job wait for a worker.
 local function wait(id)
-  local lane, owner = lane_of(id), owner_of(id)
+  local lane, owner, position = place_of(id)
   redis.call('ZADD', WAITING, 'NX', now_ms(), id)
-  redis.call('ZADD', line(lane, owner), position_of(id), id)
+  redis.call('ZADD', line(lane, owner), position, id)
   if redis.call('ZSCORE', TURNS[lane], owner) then return end
+  local _, now = unpack(redis.call('ZRANGE', TURNS[lane], 0, 0, 'WITHSCORES'))
   local rested = redis.call('ZSCORE', RESTED[lane], owner)
-  redis.call('ZADD', TURNS[lane], math.max(virtual_time(lane), rested or 0), owner)
-  redis.call('ZREM', RESTED[lane], owner)
+  redis.call('ZADD', TURNS[lane], math.max(now or 0, rested or 0), owner)
+  if rested then redis.call('ZREM', RESTED[lane], owner) end
 end
 
 local function leave_line(id)
-  if redis.call('ZREM', WAITING, id) == 1 then redis.call('ZREM', line(lane_of(id), owner_of(id)), id) end
+  if redis.call('ZREM', WAITING, id) == 0 then return end
+  local lane, owner = place_of(id)
+  redis.call('ZREM', line(lane, owner), id)
 end
 
 local function enqueue(id)
@@ -64,27 +67,21 @@ local function queued()
   return count
 end
 
--- Nobody has a job in a lane: its time goes on to when the last one would have had his next turn.
-local function rest(lane)
-  local _, last = unpack(redis.call('ZREVRANGE', RESTED[lane], 0, 0, 'WITHSCORES'))
-  if not last then return end
-  redis.call('HSET', SHARES, lane, last)
-  redis.call('DEL', RESTED[lane])
-end
-
 -- Takes the next job of a lane out of its line, nil where there is none.
 local function next_in(lane)
   while true do
     local owner, turn = unpack(redis.call('ZRANGE', TURNS[lane], 0, 0, 'WITHSCORES'))
-    if not owner then return rest(lane) end
+    if not owner then
+      redis.call('DEL', RESTED[lane])
+      return nil
+    end
     local id = unpack(redis.call('ZPOPMIN', line(lane, owner)))
     if not id then
       redis.call('ZREM', TURNS[lane], owner)
       redis.call('ZADD', RESTED[lane], turn, owner)
+      redis.call('ZREMRANGEBYSCORE', RESTED[lane], '-inf', '(' .. turn)
     elseif redis.call('ZREM', WAITING, id) == 1 and not has_ended(id) then
-      redis.call('HSET', SHARES, lane, turn)
       redis.call('ZADD', TURNS[lane], turn + cost_of(id), owner)
-      redis.call('ZREMRANGEBYSCORE', RESTED[lane], '-inf', turn)
       return id
     end
   end
