@@ -5,7 +5,7 @@ An option is text in a form, in a query and on the command line, and text in a r
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import orjson
 
@@ -21,6 +21,8 @@ MAX_VARIANTS_BYTES = 8192
 MAX_METADATA_BYTES = 4096
 
 _MAX_EXPIRES_IN_S = 10 * 366 * 86_400
+
+Priority = Literal["high", "normal", "low"]
 
 
 class OptionError(CodedError):
@@ -105,6 +107,12 @@ def _read_json(text: str, max_bytes: int) -> object:
         raise ValueError(f"is not JSON: {error}") from None
 
 
+def _read_priority(text: str) -> str:
+    if text not in get_args(Priority):
+        raise ValueError(f"must be one of {', '.join(get_args(Priority))}")
+    return text
+
+
 def _read_variants(text: str) -> Preset:
     return read("variants", _read_json(text, MAX_VARIANTS_BYTES))
 
@@ -185,6 +193,16 @@ class Options:
             "BOOL",
         ),
     ] = False
+    priority: Annotated[
+        Priority,
+        _text(
+            "`high`, `normal` or `low`: which of an owner's jobs come first. Those of low priority, whoever has them, "
+            "let all others go first.",
+            "PRIORITY",
+            _read_priority,
+            enum=list(get_args(Priority)),
+        ),
+    ] = "normal"
     filename: Annotated[
         str, _text("Name of the file; by default its own, or the last part of its URL.", "NAME", safe_filename)
     ] = FALLBACK

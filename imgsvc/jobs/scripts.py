@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 
 from imgsvc.runtime.settings import Settings
 
-SHARED = ("common", "limits", "moves")
+SHARED = ("common", "turns", "limits", "moves")
 """What is prepended to each script."""
 
 NAMES = (

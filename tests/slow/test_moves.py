@@ -20,7 +20,10 @@ AT_ONCE = 24
 QUIET_S = 120.0
 PHOTO = images.photo(320, 240)
 DAMAGED = PHOTO[: len(PHOTO) // 2]
-EMPTY = {"jobs", "derivations", "queue", "sweep", "settling", "obsolete", "webhooks", "derivation-webhooks"}
+EMPTY = {
+    *("waiting", "line", "jobs", "derivations", "queue", "sweep", "settling", "obsolete", "webhooks"),
+    "derivation-webhooks",
+}
 VARIANTS = {"thumbnail": {"width": 50}, "card": {"width": 60, "height": 40, "fit": "cover", "format": "webp"}}
 ENDED = {"SUCCESS", "FAILURE", "CANCELLED"}
 

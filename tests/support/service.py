@@ -29,6 +29,9 @@ POLL_S = 0.01
 LASTING = 3
 """Services that are kept for all tests, at most."""
 
+_ALWAYS = {b"imgsvc:workers", b"imgsvc:shares"}
+"""Keys of Redis that stay when there is nothing to keep."""
+
 UNHURRIED: dict[str, Any] = {"redis_timeout_s": 5, "s3_timeout_s": 12}
 """Deadlines, in seconds, of services whose tests are about something else: that a machine is busy is no outage."""
 
@@ -78,7 +81,7 @@ def leftovers(environment: Mapping[str, str]) -> dict[str, list[str]]:
     bucket = settings.s3_bucket
     with closing(Redis.from_url(settings.redis_url)) as redis, s3_client(environment) as s3:
         return {
-            "keys": sorted(key.decode() for key in redis.scan_iter() if key != b"imgsvc:workers"),
+            "keys": sorted(key.decode() for key in redis.scan_iter() if key not in _ALWAYS),
             "objects": [item["Key"] for item in s3.list_objects_v2(Bucket=bucket).get("Contents", [])],
             "uploads": [item["Key"] for item in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])],
         }

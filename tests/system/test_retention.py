@@ -65,6 +65,7 @@ async def test_a_job_whose_time_is_up_before_it_began_is_cancelled(servers: Serv
         upload_id = await service.upload(PHOTO, expires_in="1")
         settings = settings_of(environment)
         with Redis.from_url(settings.redis_url) as redis:
+            redis.zrem("imgsvc:waiting", upload_id)
             redis.zadd("imgsvc:jobs", {upload_id: (time() + 60) * 1000})  # not due before it expires
             await service.start_worker()
 

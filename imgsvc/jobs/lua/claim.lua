@@ -1,4 +1,4 @@
--- Leases due jobs to a worker, oldest first.
+-- Leases jobs to a worker, those of each owner in turn.
 -- Guarantees: a job has one lease, proven by a token that no other claim ever gets; a leased job delays no other; a
 -- worker that stops renewing loses the job after `lease_ms`. The job of a worker that died is due again at once, after
 -- the second time 1 s later, then 2 s, 4 s; after `max_deliveries` it ends in FAILURE.
@@ -7,6 +7,7 @@
 -- ARGV: worker, lease_ms, slots, max_deliveries, failure (JSON), record_ttl_s
 local worker, lease_ms, slots, max_deliveries = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
+local MOST_DUE = 100  -- that a claim looks at, besides one for each slot
 
 local given_up = {}
 
@@ -23,7 +24,8 @@ local function adopt()
   end
 end
 
--- Whether a due job can be leased now, and the token of the lease that lapsed; settles those that cannot.
+-- Whether a due job can be claimed now; settles those that cannot. One whose lease has lapsed keeps it until it is
+-- claimed: its worker may come back.
 local function is_ready(id, queue)
   local deliveries = tonumber(redis.call('HGET', record(id), 'deliveries') or 0)
   local lapsed = lease_of(id)
@@ -42,24 +44,22 @@ local function is_ready(id, queue)
     given_up[#given_up + 1] = id
     return false
   end
-  if deliveries == 1 then return true, lapsed end
+  if deliveries == 1 then return true end
   drop_lease(id)
   redis.call('ZADD', queue, now + 1000 * 2 ^ (deliveries - 2), id)
   return false
 end
 
--- Due jobs and derivations, at most `slots`: {id, its queue}.
-local function due()
-  local found = {}
+-- Has those jobs wait for a worker whose time has come.
+local function end_delays()
   for _, queue in ipairs({QUEUE, DERIVATIONS}) do
-    local rows = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, slots)
-    for at = 1, #rows, 2 do found[#found + 1] = {rows[at], queue, tonumber(rows[at + 1]), #found} end
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, MOST_DUE + slots)) do
+      if is_ready(id, queue) then
+        redis.call('ZREM', queue, id)
+        wait(id)
+      end
+    end
   end
-  table.sort(found, function(a, b)
-    if a[3] ~= b[3] then return a[3] < b[3] end
-    return a[4] < b[4]
-  end)
-  return {unpack(found, 1, math.min(slots, #found))}
 end
 
 -- Begins an attempt. Returns the token of its lease: attempts are never taken back, nor are revisions, so that it is new
@@ -75,18 +75,18 @@ local function begin(id)
 end
 
 adopt()
+end_delays()
 local claims = {}
-for _, row in ipairs(due()) do
-  local id, queue = unpack(row)
-  local ready, lapsed = is_ready(id, queue)
-  if ready then
-    drop_lease(id)
-    local token = begin(id)
-    redis.call('HSET', record(id), 'lease', token)
-    redis.call('ZADD', queue, now + lease_ms, id)
-    local request_id = redis.call('HGET', record(id), 'request_id')
-    if not request_id then forget_body(id) end
-    claims[#claims + 1] = {id, token, lapsed or '', request_id or ''}
-  end
+while #claims < slots do
+  local id = next_job()
+  if not id then break end
+  local lapsed = lease_of(id)
+  drop_lease(id)
+  local token = begin(id)
+  redis.call('HSET', record(id), 'lease', token)
+  redis.call('ZADD', queue_of(id), now + lease_ms, id)
+  local request_id = redis.call('HGET', record(id), 'request_id')
+  if not request_id then forget_body(id) end
+  claims[#claims + 1] = {id, token, lapsed or '', request_id or ''}
 end
 return {claims, given_up}

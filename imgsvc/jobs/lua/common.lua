@@ -3,9 +3,16 @@
 -- set otherwise), and for how many ms a process that was asked to stop may still write to storage.
 --
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
--- imgsvc:jobs         zset  jobs, by the ms at which they are due; a leased job is due when its lease lapses,
---                           so that the job of a dead worker comes back by itself
--- imgsvc:derivations  zset  derivations, as jobs; workers of versions without them see nothing of them
+-- imgsvc:waiting      zset  jobs that wait for a worker, by the ms since which they do
+-- imgsvc:line:<lane>:<owner>
+--                     zset  an owner's of them, in the order in which they are claimed; low priority has a lane of its own
+-- imgsvc:turns:<lane> zset  owners with a line, by when they have their turn in virtual time (turns.lua)
+-- imgsvc:rested:<lane>
+--                     zset  owners who had a line lately, by when they would have had their turn
+-- imgsvc:shares       hash  how many jobs were claimed while some of low priority waited
+-- imgsvc:jobs         zset  jobs that wait for a time, by the ms at which they are due: delayed ones, and leased ones,
+--                           which are due when their leases lapse, so that the job of a dead worker comes back by itself
+-- imgsvc:derivations  zset  the same of derivations; workers of versions without them see nothing of them
 -- imgsvc:queue        zset  the same as jobs of versions before 0.1.0 (adopt)
 -- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
 --                           follows from the record at that time (sweep.lua)
@@ -31,6 +38,10 @@
 local SETTLE_MS = tonumber(table.remove(ARGV))
 local PREFIX = table.remove(ARGV)
 local QUEUE, EARLIER_QUEUE, DERIVATIONS = PREFIX .. 'jobs', PREFIX .. 'queue', PREFIX .. 'derivations'
+local NORMAL, LOW = 'normal', 'low'  -- lanes
+local WAITING, SHARES = PREFIX .. 'waiting', PREFIX .. 'shares'
+local TURNS = {[NORMAL] = PREFIX .. 'turns:' .. NORMAL, [LOW] = PREFIX .. 'turns:' .. LOW}
+local RESTED = {[NORMAL] = PREFIX .. 'rested:' .. NORMAL, [LOW] = PREFIX .. 'rested:' .. LOW}
 local SWEEP, SETTLING, OBSOLETE = PREFIX .. 'sweep', PREFIX .. 'settling', PREFIX .. 'obsolete'
 local WORKERS = PREFIX .. 'workers'
 local OWN, DERIVED = '', 'derivation_'  -- jobs of an upload: what the names of their fields in its record begin with
@@ -86,7 +97,7 @@ local clock
 
 -- The server's time in ms, the same throughout a script. It is noted about once a second. If it is earlier than the one
 -- that was noted last, the server's clock was set back, and all that waits for a time is moved with it: what was due is
--- due, or within that second, however often and far the clock moves; and a job without delay is due at once (enqueue).
+-- due, or within that second, however often and far the clock moves.
 local function now_ms()
   if clock then return clock end
   local time = redis.call('TIME')
@@ -151,21 +162,6 @@ end
 -- Whether readers see an upload of this status.
 local function is_visible(status) return status and not HIDDEN[status] end
 
-local function enqueue(id)
-  redis.call('ZADD', queue_of(id), now_ms(), id)
-  note_time(now_ms())  -- to the ms: no job that waits is later than the time noted last
-  redis.call('PUBLISH', DOORBELL, '')
-end
-
-local function unqueue(id)
-  for _, queue in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS}) do redis.call('ZREM', queue, id) end
-end
-
--- How many jobs have not ended.
-local function queued()
-  return redis.call('ZCARD', QUEUE) + redis.call('ZCARD', EARLIER_QUEUE) + redis.call('ZCARD', DERIVATIONS)
-end
-
 -- Has the sweeper look at an upload at `at_ms`, or earlier where it would anyway.
 local function sweep_at(id, at_ms)
   redis.call('ZADD', SWEEP, 'LT', at_ms, id)
@@ -223,24 +219,6 @@ end
 -- Whether a token still holds the job's lease. It no longer does once another worker has claimed the job, the job has
 -- ended, or the upload was deleted.
 local function owns(id, token) return lease_of(id) == token end
-
--- Turns away a worker that has lost its lease. If its files are to be removed, it may have stored some after the others
--- were.
-local function fence(id, token)
-  local status, newest, derivation =
-    unpack(redis.call('HMGET', record(id), 'status', 'derivation', 'derivation_status'))
-  if has_ended(id) then unqueue(id) end
-  local revision = token:match(':r(%d+):%d+$')
-  if not revision then
-    -- an unknown upload, too: it was deleted, or Redis was emptied; an expiring record outlives late writers by days
-    if not is_visible(status) or status == 'CANCELLED' then settle(id) end
-  elseif is_visible(status) then
-    if revision ~= newest or RETRYABLE[derivation] then discard(id, revision) end
-  elseif redis.call('EXISTS', tombstone(id)) == 1 then
-    settle(id)  -- but not where Redis was emptied: the upload has files that clients know
-  end
-  return 0
-end
 
 -- Queues the delivery of the end of an upload's job to its webhook, if it has one.
 local function queue_webhook(id, job)

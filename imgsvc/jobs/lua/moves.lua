@@ -1,5 +1,23 @@
 -- The moves of an upload that several scripts make.
 
+-- Turns away a worker that has lost its lease. If its files are to be removed, it may have stored some after the others
+-- were.
+local function fence(id, token)
+  local status, newest, derivation =
+    unpack(redis.call('HMGET', record(id), 'status', 'derivation', 'derivation_status'))
+  if has_ended(id) then unqueue(id) end
+  local revision = token:match(':r(%d+):%d+$')
+  if not revision then
+    -- an unknown upload, too: it was deleted, or Redis was emptied; an expiring record outlives late writers by days
+    if not is_visible(status) or status == 'CANCELLED' then settle(id) end
+  elseif is_visible(status) then
+    if revision ~= newest or RETRYABLE[derivation] then discard(id, revision) end
+  elseif redis.call('EXISTS', tombstone(id)) == 1 then
+    settle(id)  -- but not where Redis was emptied: the upload has files that clients know
+  end
+  return 0
+end
+
 -- Ends an upload's job for good: record, lease, queue entry and webhook delivery together. It begins with what frees
 -- memory, since from then on a Redis that is full lets a script write. Returns the job.
 local function finish(id, status, ttl_s)

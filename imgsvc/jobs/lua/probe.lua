@@ -16,10 +16,16 @@ local rights = {
   {'GET', tombstone(NOBODY)}, {'SET', tombstone(NOBODY), '', 'XX'}, {'PTTL', tombstone(NOBODY)},
   {'HMGET', BUCKET, 'level'}, {'DEL', BUCKET}, {'HMGET', rate(NOBODY), 'level'}, {'DEL', rate(NOBODY)},
   {'ZCARD', LIST}, {'ZCOUNT', LIST, 0, 0}, {'ZREVRANGE', LIST, 0, 0}, {'ZREVRANGEBYSCORE', LIST, 0, 0},
-  {'ZREMRANGEBYSCORE', LIST, 0, 0},
+  {'ZREMRANGEBYSCORE', LIST, 0, 0}, {'ZRANGE', LIST, 0, 0}, {'ZPOPMIN', LIST},
+  {'HDEL', SHARES, NOBODY},
   {'PUBLISH', DOORBELL, NOBODY}, {'PUBLISH', REVOKED, NOBODY}, {'PUBLISH', EVENTS, NOBODY}, {'PUBLISH', ECHO, NOBODY},
 }
-for _, set in ipairs({QUEUE, DERIVATIONS, SWEEP, SETTLING, OBSOLETE, WEBHOOKS[OWN], WEBHOOKS[DERIVED], WORKERS, LIST}) do
+local LINE = line(NORMAL, NOBODY)
+local sets = {
+  WAITING, LINE, TURNS[NORMAL], TURNS[LOW], RESTED[NORMAL], RESTED[LOW], QUEUE, DERIVATIONS, SWEEP, SETTLING, OBSOLETE,
+  WEBHOOKS[OWN], WEBHOOKS[DERIVED], WORKERS, LIST,
+}
+for _, set in ipairs(sets) do
   rights[#rights + 1] = {'ZRANGEBYSCORE', set, 0, 0, 'LIMIT', 0, 1}
   rights[#rights + 1] = {'ZSCORE', set, NOBODY}
   rights[#rights + 1] = {'ZADD', set, 'XX', 0, NOBODY}

@@ -6,6 +6,6 @@ local id, token, delay_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not owns(id, token) then return fence(id, token) end
 drop_lease(id)
 redis.call('HINCRBY', record(id), 'deliveries', -1)
-redis.call('ZADD', queue_of(id), now_ms() + delay_ms, id)
-if delay_ms == 0 then redis.call('PUBLISH', DOORBELL, '') end
+unqueue(id)
+if delay_ms > 0 then redis.call('ZADD', queue_of(id), now_ms() + delay_ms, id) else enqueue(id) end
 return 1

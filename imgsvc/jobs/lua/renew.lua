@@ -10,6 +10,7 @@ local lost = {}
 for i = 3, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
   if owns(id, token) then
+    leave_line(id)  -- where its lease had lapsed, and nobody has claimed it yet
     redis.call('ZADD', queue_of(id), now + lease_ms, id)
   else
     lost[#lost + 1] = id

@@ -1,11 +1,13 @@
 -- Counts jobs, deliveries and workers, for monitoring.
 -- Guarantees: looks at no more jobs than can be leased. If asked to write, it fails exactly if Redis takes no writes.
--- Returns {waiting, leased, delayed, ms for which the first of the waiting has been due, webhook deliveries queued,
+-- Returns {waiting, leased, delayed, ms for which the first of the waiting has waited, webhook deliveries queued,
 -- heartbeats of the workers alive}.
 -- ARGV: lease_ms, 1 to write
 local now, lease_ms = now_ms(), tonumber(ARGV[1])
 if ARGV[2] == '1' then redis.call('ZADD', WORKERS, -now, CLOCK) end
-local waiting, leased, first = 0, 0, now
+local waiting, leased, first = redis.call('ZCARD', WAITING), 0, now
+local _, since = unpack(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES'))
+first = math.min(first, since or now)
 for _, queue in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS}) do
   waiting = waiting + redis.call('ZCOUNT', queue, '-inf', now)
   local _, since = unpack(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1))
