@@ -24,6 +24,7 @@ GIVEN: dict[str, tuple[Sequence[str], Any]] = {
     "metadata": (["order=1234", "note=a=b"], {"order": "1234", "note": "a=b"}),
     "expires_in": (["600"], 600),
     "webhook_url": (["https://shop.example/hook"], "https://shop.example/hook"),
+    "priority": (["high"], "high"),
     "focus": (['{"x": 0.25, "y": 1}'], {"x": 0.25, "y": 1}),
     "keep_location": (["true"], True),
     "filename": (["n\u00e4h.jpg"], "n\u00e4h.jpg"),

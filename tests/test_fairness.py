@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from imgsvc.domain.options import Options
+from imgsvc.domain.options import Options, Priority
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Source, Submission
 from imgsvc.jobs.types import Claim, WorkerInfo
@@ -27,7 +27,9 @@ class Crowd:
         self.redis = redis
         self._owners: dict[str, str] = {}
 
-    async def submits(self, owner: str, count: int = 1, *, size: int = SMALL, priority: str = "normal") -> list[str]:
+    async def submits(
+        self, owner: str, count: int = 1, *, size: int = SMALL, priority: Priority = "normal"
+    ) -> list[str]:
         ids = [str(uuid4()) for _ in range(count)]
         for upload_id in ids:
             await self.queue.reserve(upload_id, owner=owner)

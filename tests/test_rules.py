@@ -1,6 +1,7 @@
 """What rules for values made of others promise: what is allowed is kept in one form, all else is refused."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_an_object_with_anything_wrong_is_refused(value: object) -> None:
 
 
 def test_either_keeps_what_the_first_rule_that_allows_it_keeps() -> None:
-    rule = either(one_of(None), whole(1, 9), SPOT)
+    rule = either(one_of(Literal["none"]), whole(1, 9), SPOT)
     assert rule.read(3) == 3
     assert rule.read({"x": 0}) == Spot(0.0)
     assert rule.read(10) is None

@@ -189,15 +189,14 @@ class Options:
         bool,
         _value(
             flag(),
-            "Whether the result tells where the image was taken, and variants with `strip` false keep it.",
+            "Whether the result, and variants with `strip` false, tell where it was taken.",
             "BOOL",
         ),
     ] = False
     priority: Annotated[
         Priority,
         _text(
-            "`high`, `normal` or `low`: which of an owner's jobs come first. Those of low priority, whoever has them, "
-            "let all others go first.",
+            "Which of an owner's jobs come first: `high`, `normal` or `low`.",
             "PRIORITY",
             _read_priority,
             enum=list(get_args(Priority)),

@@ -81,7 +81,8 @@ async def test_the_focus_is_set_by_a_click_or_by_numbers(service: Service, brows
             await down.press("Enter")
         answer = await answering.value
         assert answer.ok
-        assert answer.request.post_data_json["focus"]["y"] == 0.1
+        sent: Any = answer.request.post_data_json
+        assert sent["focus"]["y"] == 0.1
         await expect(card(page, "focused.jpg")).to_contain_text("The focus is saved.")
         await card(page, "focused.jpg").get_by_role("button", name="Adjust").click()
         assert float(await down.input_value()) == 10, "it is what the service has"
