@@ -82,7 +82,9 @@ async def test_every_format_is_written_under_lock(pool: DecoderPool, fmt: FileFo
 
 @pytest.mark.parametrize("kind", images.KINDS)
 async def test_every_way_through_the_decoder_was_warmed_before_the_lock(pool: DecoderPool, kind: str) -> None:
-    assert len((await pool.render(images.KINDS[kind](), PRESETS["default"])).renditions) == 2
+    every = [Variant(f"as_{fmt}", 64, 64, format=fmt, padding=3) for fmt in OUTPUTS]
+    made = await pool.render(images.KINDS[kind](), [*PRESETS["default"], *every])
+    assert len(made.renditions) == 2 + len(every)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image, ImageChops, ImageCms
 
-from imgsvc.domain.model import Rendition, Variant
+from imgsvc.domain.model import Crop, Rendition, Variant
 from imgsvc.domain.problems import JobError
 from tests.support import images
 from tests.support.pixels import rendered
@@ -158,6 +159,13 @@ def test_a_variant_that_would_be_larger_is_the_originals_own_pixels(source: byte
     assert ImageChops.difference(ours, theirs).getbbox() is None, "no generation is lost"
 
 
+@pytest.mark.parametrize(
+    "same", [{"crop": Crop(0, 0, 1, 1)}, {"gamut": "keep"}, {"progressive": True}], ids=lambda same: str(*same)
+)
+def test_a_field_that_changes_nothing_costs_no_generation(same: dict[str, Any]) -> None:
+    assert only(jpeg(progressive=True), replace(KEPT, **same)).quality is None
+
+
 def test_an_optimised_png_stays_as_small_as_it_is() -> None:
     result = only(png_with(b"tEXt", b"Comment\x00" + bytes(500)))
     assert len(result.data) == len(png())
@@ -217,6 +225,7 @@ SMALLER = Variant("smaller", 200, 200, format="keep", quality=100)
         (jpeg(), replace(KEPT, width=300, height=300, fit="contain")),
         (jpeg(), replace(KEPT, format="webp")),
         (jpeg(), replace(KEPT, progressive=True)),
+        (jpeg(progressive=True), replace(KEPT, progressive=False)),
         (jpeg(exif=images.exif(6)), KEPT),
         (jpeg(exif=images.exif(3)), KEPT),
         (jpeg(icc_profile=images.swapped_primaries_profile()), KEPT),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from random import Random
 from types import ModuleType
 from unittest.mock import patch
 
@@ -100,3 +101,15 @@ def test_a_single_pixel_can_be_cut_out() -> None:
     dots = Image.new("L", (9, 9))
     dots.putpixel((4, 4), 255)
     assert module.resize(dots, (1, 1), (4.0, 4.0, 5.0, 5.0)).getpixel((0, 0)) == 255
+
+
+def test_no_box_makes_it_read_beyond_the_edge() -> None:
+    """One such read in some hundred boxes that end at the edge, the first of which is one, ended the process."""
+    assert module.resize(Image.new("RGB", (89, 70)), (49, 76), (44.04123711340206, 0.0, 89.0, 70.0)).size == (49, 76)
+    random = Random(1)
+    for _ in range(3000):
+        width, height = random.randint(1, 130), random.randint(1, 130)
+        left, top = random.random() * width, random.random() * height
+        size = random.randint(1, 140), random.randint(1, 140)
+        made = module.resize(Image.new("L", (width, height), 7), size, (left, top, width, height))
+        assert made.getcolors() == [(size[0] * size[1], 7)]

@@ -73,5 +73,6 @@ def _commonest(visible: Image.Image, mask: Image.Image) -> tuple[int, int, int]:
     small.thumbnail((_GLANCE, _GLANCE), Image.Resampling.NEAREST)
     raw = small.tobytes()
     seen = Counter(raw[at : at + 3] for at in range(0, len(raw), 4) if raw[at + 3])
-    red, green, blue = seen.most_common(1)[0][0] if seen else bytes(3)
+    # not most_common(), which imports a module: a locked decoder cannot
+    red, green, blue = max(seen, key=seen.__getitem__, default=bytes(3))
     return red, green, blue

@@ -17,6 +17,8 @@ except ImportError:  # no wheel for this machine
 
 HAS_SIMD = _simd is not None
 
+_HAIR = 1e-9  # of a pixel: more than rounding can move an edge by, and less than anybody can see
+
 _BANDS_APART = {"La"}
 """Modes that fast_image_resize does not know: each of their bands is resized by itself."""
 
@@ -42,7 +44,9 @@ def _by_simd(simd: ModuleType, pixels: Image.Image, size: Size, box: Box) -> Ima
     options.resize_alg = simd.ResizeAlg.convolution(filters.lanczos3 if is_smaller else filters.catmull_rom)
     # rounding may have moved a corner out of the picture by less than a millionth of a pixel
     left, top = max(0.0, left), max(0.0, top)
-    options.crop_box = simd.CropBox(left, top, min(right, pixels.width) - left, min(bottom, pixels.height) - top)
+    width, height = min(right, pixels.width) - left, min(bottom, pixels.height) - top
+    # fast_image_resize adds fractions up: rounded, they may lie beyond the edge, and it reads what is there
+    options.crop_box = simd.CropBox(left, top, width - _HAIR * (left % 1 > 0), height - _HAIR * (top % 1 > 0))
     resized = Image.new(pixels.mode, size)
     simd.Resizer().resize_pil(pixels, resized, options)
     return resized

@@ -66,6 +66,7 @@ class ImageSource:
     orientation: int
     limits: Limits
     number: int = 0
+    progressive: bool = False
     overlays: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """The files of what may be laid over it, by their SHA-256."""
 
@@ -105,7 +106,7 @@ class ImageSource:
         copies = _COPIES + _CODEC_COPIES.get(self.original.format, 0) + (_FILM_COPIES if self.opened.film else 0)
         copies += self.is_deep  # floats on the way to 8 bits, or to be kept as 16
         if self.original.format == "jpeg":
-            held = pixels * _JPEG_COEFFICIENT_BYTES if self.image.info.get("progressive") else 0
+            held = pixels * _JPEG_COEFFICIENT_BYTES if self.progressive else 0
             scale = min(8, max(1, min(width // max(1, need[0]), height // max(1, need[1]))))
             pixels //= (1 << (scale.bit_length() - 1)) ** 2
         return held + pixels * _BYTES_A_PIXEL * copies
@@ -156,7 +157,8 @@ def open_source(source: bytes, limits: Limits, number: int = 0) -> ImageSource:
         number = opened.frames - 1
     width, height = turned(opened.size, orientation)
     original = Original(width, height, fmt.name, opened.frames)
-    return ImageSource(source, opened, original, exif, xmp, orientation, limits, number)
+    progressive = bool(opened.image.info.get("progressive"))  # decoding forgets it
+    return ImageSource(source, opened, original, exif, xmp, orientation, limits, number, progressive)
 
 
 def decode(source: ImageSource, need: Size, *, deep: bool = False) -> Picture:

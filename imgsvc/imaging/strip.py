@@ -27,7 +27,8 @@ _BROKEN = (ValueError, IndexError, struct.error)
 
 _SHOWS_THE_SAME = frozenset(
     {
-        *("width", "height", "widths", "fit", "gravity", "enlarge", "page", "frame", "frames", "format", "formats"),
+        *("width", "height", "widths", "fit", "gravity", "crop", "gamut", "enlarge"),
+        *("page", "frame", "frames", "format", "formats"),
         *("quality", "max_bytes", "progressive", "chroma", "lossless", "effort", "strip"),
     }
 )
@@ -87,7 +88,7 @@ def _shows_original(source: ImageSource, plan: Plan) -> bool:
         and place.size == place.canvas == source.whole
         and all(getattr(variant, name) == value for name, value in _CHANGES.items())
         and (variant.background is None or not source.opened.transparent)
-        and variant.progressive in {None, bool(source.image.info.get("progressive"))}
+        and variant.progressive in {None, source.progressive}
     )
 
 
