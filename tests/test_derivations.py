@@ -443,7 +443,8 @@ class Moves:
         to_be_removed = await obsolete(self._world)
         assert not {*record.keys(record.success.files)} & {*to_be_removed}
         dropped = {Obsolete(member).derivation[1] for member in to_be_removed if "/" not in member}
-        is_queued = await self._world.redis.zscore("imgsvc:derivations", self._id) is not None
+        sets = "imgsvc:waiting", "imgsvc:derivations"
+        is_queued = [await self._world.redis.zscore(name, self._id) for name in sets] != [None, None]
         derivation = record.derivation
         assert is_queued is (derivation is not None and not derivation.done)
         if is_queued and derivation:
