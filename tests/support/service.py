@@ -109,11 +109,13 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
 class Service:
     """An API and any number of workers."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], **settings: object) -> None:
+        """`settings` are names and values as in Settings."""
+        extra = {f"IMGSVC_{name.upper()}": str(value) for name, value in settings.items()}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         # nobody balances load over it, unless a test says so
-        self.environment = {"IMGSVC_DRAIN_DELAY_S": "0"} | dict(environment) | {"IMGSVC_PORT": str(self.port)}
+        self.environment = {"IMGSVC_DRAIN_DELAY_S": "0"} | dict(environment) | extra | {"IMGSVC_PORT": str(self.port)}
         self.client = httpx.AsyncClient(base_url=self.url, timeout=DEADLINE_S)
         self.workers: list[Child] = []
         self.api: Child
@@ -123,9 +125,7 @@ class Service:
     async def start(
         cls, environment: Mapping[str, str], *, workers: int = 1, **settings: object
     ) -> AsyncGenerator["Service"]:
-        """`settings` are names and values as in Settings."""
-        extra = {f"IMGSVC_{name.upper()}": str(value) for name, value in settings.items()}
-        service = cls(dict(environment) | extra)
+        service = cls(environment, **settings)
         try:
             await service.start_api()
             for _ in range(workers):

@@ -20,7 +20,7 @@ from imgsvc.local.ports import free_port
 from imgsvc.local.process import Child
 from tests.support import images
 from tests.support.command import imgsvc
-from tests.support.service import DEADLINE_S, Servers, Service
+from tests.support.service import DEADLINE_S, UNHURRIED, Servers, Service
 
 CHECKOUT = Path(__file__).parents[2]
 IMGSVC = f"{shlex.quote(sys.executable)} -m imgsvc"
@@ -232,7 +232,7 @@ async def test_n8_a_command_ends_as_it_would_whatever_its_streams_are(tmp_path: 
 
 
 async def test_n8_an_api_and_a_worker_serve_without_any_stream(servers: Servers) -> None:
-    service = Service(servers.environment())
+    service = Service(servers.environment(), **UNHURRIED)
     env = os.environ | service.environment
 
     async def start(*arguments: str) -> Child:
