@@ -150,11 +150,12 @@ async def test_s3_a_crawling_s3_slows_its_clients_down_and_nobody_else(servers: 
 
 
 async def test_s3_a_part_may_take_longer_than_the_deadline_while_s3_takes_it(servers: Servers) -> None:
-    async with behind_proxy(servers, s3_timeout_s=1) as (ledger, s3):
-        s3.fault = Fault(on=b"partNumber=", bytes_per_s=PART_BYTES / 2)
+    async with behind_proxy(servers, s3_timeout_s=3) as (ledger, s3):
+        # what the kernel holds on the way, up to half a part, is gone within the deadline
+        s3.fault = Fault(on=b"partNumber=", bytes_per_s=PART_BYTES / 4)
         entry = await ledger.post(BIG[: PART_BYTES + MIB])
         print(f"S3: uploaded in {entry.seconds:.2f} s")
-        assert entry.seconds > 2
+        assert entry.seconds > 3
         assert entry.status == 202
         await ledger.settle()
 
