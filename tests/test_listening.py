@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import stat
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -141,8 +141,8 @@ async def test_n4_an_open_service_for_both_families_still_asks_who_is_called(ser
 class UnixService(Service):
     """Called through its Unix socket, and no port."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        super().__init__(environment)
+    def __init__(self, environment: Mapping[str, str], **settings: object) -> None:
+        super().__init__(environment, **settings)
         self.path = self.environment["IMGSVC_UNIX_SOCKET"]
         transport = httpx.AsyncHTTPTransport(uds=self.path)
         self.client = httpx.AsyncClient(base_url="http://localhost", transport=transport, timeout=DEADLINE_S)
