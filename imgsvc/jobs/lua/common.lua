@@ -117,14 +117,15 @@ local function status_of(id) return redis.call('HGET', record(id), 'status') end
 -- colon, names of owners cannot. To be dropped with the version after 0.1.0: such records have expired by then.
 local function is_token(value) return value and value:find(':', 1, true) end
 
--- The owner of an upload: the name of its API key, '' where the API is open.
-local function owner_of(id)
-  local owner, earlier = unpack(redis.call('HMGET', record(id), 'owner', 'belongs_to'))
-  return owner and not is_token(owner) and owner or earlier or ''
-end
+-- The owner of an upload, by its fields `owner` and `belongs_to`: the name of its API key, '' where the API is open.
+local function owner_in(owner, earlier) return owner and not is_token(owner) and owner or earlier or '' end
+
+local function owner_of(id) return owner_in(unpack(redis.call('HMGET', record(id), 'owner', 'belongs_to'))) end
+
+local function job_in(status) return status == 'SUCCESS' and DERIVED or OWN end
 
 -- The job of an upload that workers run, if any: its own, and once that has succeeded its newest derivation.
-local function job_of(id) return status_of(id) == 'SUCCESS' and DERIVED or OWN end
+local function job_of(id) return job_in(status_of(id)) end
 
 local function queue_of(id) return job_of(id) == DERIVED and DERIVATIONS or QUEUE end
 

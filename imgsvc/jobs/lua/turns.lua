@@ -15,10 +15,11 @@ local function line(lane, owner) return PREFIX .. 'line:' .. lane .. ':' .. owne
 
 -- The lane and the owner of a job, and where it stands among those of its owner: high priority first, then the oldest.
 local function place_of(id)
-  local fields = redis.call('HMGET', record(id), 'priority', job_of(id) .. 'created_at')
-  local priority, created_at = fields[1], fields[2] or 0
-  local position = (priority == 'high' and 0 or RANK) + created_at
-  return priority == 'low' and LOW or NORMAL, owner_of(id), position
+  local status, priority, owner, earlier, created_at, derived_at = unpack(redis.call('HMGET', record(id),
+    'status', 'priority', 'owner', 'belongs_to', 'created_at', 'derivation_created_at'))
+  local since = job_in(status) == DERIVED and derived_at or created_at or 0
+  local position = (priority == 'high' and 0 or RANK) + since
+  return priority == 'low' and LOW or NORMAL, owner_in(owner, earlier), position
 end
 
 -- About how long a job takes, in units of what every job takes.
