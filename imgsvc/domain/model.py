@@ -5,7 +5,7 @@ Dimensions are pixels, sizes bytes.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from imgsvc.domain.facts import NOT_KNOWN, Facts
@@ -250,10 +250,10 @@ def variant_of(name: str, values: Mapping[str, Any]) -> Variant:
 
 
 def json_form(value: Any) -> Any:
-    """Returns a field's value in its JSON form."""
+    """Returns a value in its JSON form: dataclasses as objects, tuples as lists."""
     if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+        return {item.name: json_form(getattr(value, item.name)) for item in fields(value)}
+    return [json_form(item) for item in cast("tuple[Any, ...]", value)] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
-from typing import Self
+from typing import Self, cast
 
 import orjson
 
@@ -26,7 +26,7 @@ from imgsvc.domain.facts import NOT_KNOWN, Facts, Position
 from imgsvc.domain.facts_document import Facts as FactsDocument
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.formats import KNOWN
-from imgsvc.domain.model import Placeholder
+from imgsvc.domain.model import Placeholder, json_form
 from imgsvc.domain.options import Options, unpack
 from imgsvc.domain.picture import backdrop, file_set, main_file
 from imgsvc.domain.presets import CUSTOM
@@ -203,12 +203,13 @@ class Record:
             return None
         if "expires_at" in row:  # older records have it alone
             row.setdefault("expires_in", str((int(row["expires_at"]) - int(row["created_at"])) // 1000))
+        submitted = unpack(row)
         return cls(
             id=upload_id,
             owner=_owner(row),
             status=Status(row["status"]),
-            options=unpack(changed(row, row.get("changed"))),
-            submitted=unpack(row),
+            options=unpack(changed(row, row["changed"])) if "changed" in row else submitted,
+            submitted=submitted,
             url=row.get("url"),
             source=Source(*orjson.loads(row["source"])) if "source" in row else None,
             progress=int(row.get("progress", 0)),
@@ -262,7 +263,6 @@ class Record:
         }
 
     def status_document(self) -> documents.JobStatus:
-        focus = self.options.focus
         return {
             "id": self.id,
             "task_id": self.id,
@@ -278,7 +278,7 @@ class Record:
             "expires_at": optional_timestamp(self.expires_at),
             "error": self._error(),
             "metadata": self.options.metadata,
-            "focus": {"x": focus.x, "y": focus.y} if focus else None,
+            "focus": json_form(self.options.focus),
             "derivation": self.derivation.document() if self.derivation else None,
         }
 
@@ -315,7 +315,7 @@ class Record:
                 "content_type": self.source.content_type,
                 "sha256": self.source.sha256,
                 "frames": self.success.frames,
-                **_facts_document(self.success.facts),
+                **cast("FactsDocument", json_form(self.success.facts)),
             },
             "warnings": [{"code": code, "message": WARNINGS[code]} for code in self.success.warnings],
         }
@@ -372,16 +372,3 @@ def _facts(
     taken_at: str | None, camera: str | None, palette: list[str], dhash: str | None, position: list[float] | None
 ) -> Facts:
     return Facts(taken_at, camera, tuple(palette), dhash, Position(*position) if position else None)
-
-
-def _facts_document(facts: Facts) -> FactsDocument:
-    position = facts.position
-    return {
-        "taken_at": facts.taken_at,
-        "camera": facts.camera,
-        "palette": list(facts.palette),
-        "dhash": facts.dhash,
-        "position": None
-        if position is None
-        else {"latitude": position.latitude, "longitude": position.longitude, "altitude": position.altitude},
-    }
