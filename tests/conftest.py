@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from imgsvc.local.servers import Valkey
     from tests.support.service import Servers, Service
+    from tests.support.world import World
 
 # a shell's background jobs ignore Ctrl-C, and hand that down to each process that a test starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -79,3 +80,21 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "photo.jpg").write_bytes(images.photo())
     (tmp_path / "notes.txt").write_text("no image")
     return tmp_path
+
+
+@pytest_asyncio.fixture
+async def world(servers: Servers) -> AsyncGenerator[World]:
+    """A queue whose leases outlast any test."""
+    from tests.support.world import World
+
+    async with World.open(servers, lease_s=60) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def fleeting(servers: Servers) -> AsyncGenerator[World]:
+    """A queue whose leases lapse soon."""
+    from tests.support.world import SHORT_S, World
+
+    async with World.open(servers, lease_s=SHORT_S) as opened:
+        yield opened

@@ -1,83 +1,34 @@
 """Derivations in the queue: one at a time, none half done, and no name of a file that stands for two contents."""
 
 import asyncio
-import random
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from time import time
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 
-from imgsvc.domain.model import Variant
 from imgsvc.domain.states import Status
 from imgsvc.jobs import derived
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue
-from imgsvc.jobs.record import Derived, Failure, File, Record, Source, Success, revision_of
-from imgsvc.jobs.types import Admission, Cancelled, Claim, Obsolete, Query, SweepItem
+from imgsvc.jobs.record import Source, revision_of
+from imgsvc.jobs.types import Admission, Cancelled, Obsolete, Query, SweepItem
+from tests.support.derivations import (
+    CARD,
+    FAILURE,
+    LASTING,
+    NEW,
+    OLD,
+    begun,
+    derive,
+    made,
+    obsolete,
+    record_of,
+    succeeded,
+)
 from tests.support.service import Servers, settings_of, until
 from tests.support.submissions import submission
-from tests.test_queue import SHORT_S, World
-
-OLD = Success(4, 3, 1, (File("resized_compressed", 4, 3, 9, "ab", "jpeg"), File("thumbnail", 4, 3, 9, "ab", "jpeg")))
-NEW = Success(4, 3, 1, (File("thumbnail", 2, 2, 5, "cd", "webp", revision=2),), warnings=("truncated",))
-FAILURE = Failure("decode_failed", "broken")
-CARD = Variant("card", width=80, height=80, fit="cover")
-LASTING = {"IMGSVC_LEASE_S": "60"}
-
-
-@pytest_asyncio.fixture
-async def world(servers: Servers) -> AsyncGenerator[World]:
-    async with World.open(servers, lease_s=60) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def fleeting(servers: Servers) -> AsyncGenerator[World]:
-    async with World.open(servers, lease_s=SHORT_S) as opened:
-        yield opened
-
-
-async def record_of(world: World, upload_id: str) -> Record:
-    record = await world.queue.get(upload_id)
-    assert record is not None
-    return record
-
-
-async def succeeded(world: World, **options: Any) -> str:
-    upload_id = str(uuid4())
-    await world.queue.reserve(upload_id)
-    submitted = submission(upload_id)
-    await world.queue.submit(replace(submitted, options=replace(submitted.options, **options)))
-    assert await world.queue.finish(await world.claimed(), OLD)
-    return upload_id
-
-
-async def derive(world: World, upload_id: str, names: tuple[str, ...] = ("thumbnail",), **wanted: Any) -> Admission:
-    record = await record_of(world, upload_id)
-    answer = await world.queue.derive(record, replace(record.options, **wanted), names)
-    assert answer is not None
-    return answer.admission
-
-
-async def begun(world: World, *names: str, **wanted: Any) -> Claim:
-    """The claim on a derivation that is under way, of the thumbnail unless it has other names."""
-    upload_id = await succeeded(world)
-    assert await derive(world, upload_id, names or ("thumbnail",), **wanted) is Admission.RESERVED
-    return await world.claimed()
-
-
-async def obsolete(world: World) -> list[str]:
-    return [name.decode() for name in await world.redis.zrange("imgsvc:obsolete", 0, -1)]
-
-
-async def made(world: World, claim: Claim) -> Derived:
-    record = derived.under_way(await record_of(world, claim.id), claim.revision or 0)
-    assert record is not None
-    files = tuple(replace(file, revision=claim.revision or 0) for file in NEW.files)
-    return derived.outcome(record, replace(NEW, files=files))
+from tests.support.world import World
 
 
 async def test_a_derivation_takes_the_place_of_its_variants_in_one_step(world: World) -> None:
@@ -374,92 +325,3 @@ def test_a_record_says_which_files_are_whose() -> None:
     keys = [file.key("an-id", "my.2.photo.jpg") for file in (*OLD.files, *NEW.files)]
     assert keys[1:] == ["processed/an-id/my.2.photo_thumbnail.jpeg", "processed/an-id/my.2.photo_thumbnail.2.webp"]
     assert [revision_of(key) for key in keys] == [1, 1, 2]
-
-
-class Moves:
-    """One upload, to which anything happens in any order; what must hold is checked after each step."""
-
-    def __init__(self, world: World, upload_id: str, seed: int) -> None:
-        self._world = world
-        self._id = upload_id
-        self._random = random.Random(seed)
-        self._claims: list[Claim] = []
-        self._made: set[int] = {1}
-
-    async def step(self) -> None:
-        moves = [self._derive, self._claim, self._finish, self._fail, self._release, self._progress]
-        await self._random.choice([*moves, self._cancel, self._retry, self._lapse])()
-        await self._check()
-
-    async def _derive(self) -> None:
-        names = self._random.choice([("thumbnail",), ("resized_compressed", "thumbnail")])
-        await derive(self._world, self._id, names)
-
-    async def _claim(self) -> None:
-        self._claims += await self._world.queue.claim(f"w{self._random.randrange(3)}", 1)
-
-    async def _finish(self) -> None:
-        for claim in self._picked():
-            record = derived.under_way(await record_of(self._world, self._id), claim.revision or 0)
-            if record is None:
-                assert not await self._world.queue.finish(claim, Derived(OLD, ()))
-                continue
-            names = [variant.name for variant in record.options.variants]
-            files = tuple(File(name, 1, 1, 1, "ef", "jpeg", revision=claim.revision or 0) for name in names)
-            if await self._world.queue.finish(claim, derived.outcome(record, Success(4, 3, 1, files))):
-                assert claim.revision not in self._made, "no revision is made twice"
-                self._made.add(claim.revision or 0)
-
-    async def _fail(self) -> None:
-        for claim in self._picked():
-            await self._world.queue.finish(claim, FAILURE)
-
-    async def _release(self) -> None:
-        for claim in self._picked():
-            await self._world.queue.release(claim)
-
-    async def _progress(self) -> None:
-        for claim in self._picked():
-            await self._world.queue.progress(claim, self._random.randrange(101), "encode")
-
-    async def _cancel(self) -> None:
-        await self._world.queue.cancel(self._id)
-
-    async def _retry(self) -> None:
-        await self._world.queue.retry(self._id)
-
-    async def _lapse(self) -> None:
-        await self._world.redis.zadd("imgsvc:derivations", {self._id: 1}, xx=True)
-
-    def _picked(self) -> list[Claim]:
-        return self._random.sample(self._claims, 1) if self._claims else []
-
-    async def _check(self) -> None:
-        record = await record_of(self._world, self._id)
-        assert record.status == Status.SUCCESS
-        assert record.success
-        assert [file.variant for file in record.success.files] == ["resized_compressed", "thumbnail"]
-        assert {file.revision for file in record.success.files} <= self._made
-        to_be_removed = await obsolete(self._world)
-        assert not {*record.keys(record.success.files)} & {*to_be_removed}
-        dropped = {Obsolete(member).derivation[1] for member in to_be_removed if "/" not in member}
-        sets = "imgsvc:waiting", "imgsvc:derivations"
-        is_queued = [await self._world.redis.zscore(name, self._id) for name in sets] != [None, None]
-        derivation = record.derivation
-        assert is_queued is (derivation is not None and not derivation.done)
-        if is_queued and derivation:
-            assert derivation.revision not in dropped, "what is being made is not removed"
-        assert await self._world.redis.zcard("imgsvc:jobs") == 0
-        lasts = await self._world.redis.ttl(f"imgsvc:upload:{self._id}") > 0
-        assert lasts is not is_queued
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_q25_whatever_happens_in_whatever_order_the_upload_keeps_its_files(world: World, seed: int) -> None:
-    upload_id = await succeeded(world)
-    moves = Moves(world, upload_id, seed)
-    for _ in range(150):
-        await moves.step()
-    record = await record_of(world, upload_id)
-    assert record.derivation
-    assert record.derivation.revision > 5

@@ -1,85 +1,25 @@
 """What the queue guarantees: one owner a job, one end, nothing lost, nothing half done."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
-from redis.asyncio import Redis
 
 from imgsvc.domain.model import Placeholder
 from imgsvc.domain.states import Status
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue, QueueUnavailableError
 from imgsvc.jobs.record import Failure, File, Source, Success
-from imgsvc.jobs.types import Admission, Claim, WorkerInfo
+from imgsvc.jobs.types import Admission, WorkerInfo
 from tests.support.service import Servers, settings_of, until
 from tests.support.submissions import submission
+from tests.support.world import World
 
 SUCCESS = Success(4, 3, 1, (File("thumbnail", 4, 3, 9, "ab", "jpeg"),))
 PLACEHOLDER = Placeholder("YJqGPQw7sFlslqhFafSE+Q6oJ1h2iHB2Rw==", "#7a6b52")
 FAILURE = Failure("decode_failed", "broken")
-SHORT_S = 0.3
-"""A lease for tests that wait until it has lapsed."""
-
 RENEWED_S = 3.0
 """One for a test that must renew it in time, on a busy machine too."""
-
-
-class World:
-    """A queue of its own."""
-
-    def __init__(self, queue: Queue, redis: Redis) -> None:
-        self.queue = queue
-        self.redis = redis
-
-    async def submitted(self) -> str:
-        upload_id = str(uuid4())
-        await self.queue.reserve(upload_id)
-        await self.queue.submit(submission(upload_id))
-        return upload_id
-
-    async def claimed(self, worker: str = "w1") -> Claim:
-        (claim,) = await self.queue.claim(worker, 1)
-        return claim
-
-    async def lapsed(self, worker: str) -> Claim:
-        """The next claim that `worker` gets, once a lease has lapsed."""
-        claims: list[Claim] = []
-
-        async def claim() -> bool:
-            claims.extend(await self.queue.claim(worker, 1))
-            return bool(claims)
-
-        await until(claim)
-        return claims[0]
-
-    async def status(self, upload_id: str) -> Status | None:
-        record = await self.queue.get(upload_id)
-        return record and record.status
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, servers: Servers, lease_s: float) -> AsyncGenerator["World"]:
-        settings = settings_of(servers.environment() | {"IMGSVC_LEASE_S": str(lease_s)})
-        async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
-            yield cls(queue, redis)
-
-
-@pytest_asyncio.fixture
-async def world(servers: Servers) -> AsyncGenerator[World]:
-    """Its leases outlast any test."""
-    async with World.open(servers, lease_s=60) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def fleeting(servers: Servers) -> AsyncGenerator[World]:
-    """Its leases lapse soon."""
-    async with World.open(servers, lease_s=SHORT_S) as opened:
-        yield opened
 
 
 async def test_a_submitted_upload_is_pending_and_is_claimed_once(world: World) -> None:
