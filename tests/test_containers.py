@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from imgsvc.runtime.settings import PREFIX, Settings
+from imgsvc.runtime.environment import PREFIX
+from imgsvc.runtime.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

@@ -305,20 +305,20 @@ async def test_a_derivations_end_is_delivered_beside_that_of_the_job(world: Worl
     await derive(world, upload_id)
     claim = await world.claimed()
     assert await world.queue.finish(claim, await made(world, claim))
-    of_the_job, of_the_derivation = await world.queue.claim_webhooks(5)
+    of_the_job, of_the_derivation = await world.queue.deliveries.claim(5)
     assert (of_the_job.of_derivation, of_the_derivation.of_derivation) == (False, True)
-    assert await world.queue.ack_webhook(of_the_derivation, "delivered", 200, None)
-    assert await world.queue.ack_webhook(of_the_job, "gave_up", 410, None)
+    assert await world.queue.deliveries.ack(of_the_derivation, "delivered", 200, None)
+    assert await world.queue.deliveries.ack(of_the_job, "gave_up", 410, None)
     webhook = (await record_of(world, upload_id)).webhook
     assert webhook
     assert (webhook.state, webhook.last_status) == ("delivered", 200)
     assert await derive(world, upload_id) is Admission.RESERVED
     await world.queue.cancel(upload_id)
-    assert await world.queue.claim_webhooks(5) == [], "nothing has changed"
+    assert await world.queue.deliveries.claim(5) == [], "nothing has changed"
     await world.queue.retry(upload_id)
     await world.queue.finish(await world.claimed(), FAILURE)
     assert await world.queue.delete(upload_id)
-    assert await world.queue.claim_webhooks(5) == []
+    assert await world.queue.deliveries.claim(5) == []
 
 
 def test_a_record_says_which_files_are_whose() -> None:

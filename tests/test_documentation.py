@@ -10,9 +10,10 @@ import pytest
 from imgsvc.domain.options import OPTIONS
 from imgsvc.domain.problems import WARNINGS
 from imgsvc.jobs.scripts import acl_rule
-from imgsvc.runtime.environment import RENAMED
+from imgsvc.runtime.client_settings import ClientSettings
+from imgsvc.runtime.environment import PREFIX, RENAMED
 from imgsvc.runtime.loading import load
-from imgsvc.runtime.settings import PREFIX, ClientSettings, Settings
+from imgsvc.runtime.settings import Settings
 from tests.test_house import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent

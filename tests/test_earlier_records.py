@@ -125,9 +125,9 @@ async def test_what_is_being_swept_is_not_retried(world: World) -> None:
 
 async def test_its_webhook_is_delivered(world: World) -> None:
     upload_id = await world.play("success")
-    (delivery,) = await world.queue.claim_webhooks(5)
+    (delivery,) = await world.queue.deliveries.claim(5)
     assert delivery.id == upload_id
-    assert await world.queue.ack_webhook(delivery, "delivered", 204, None)
+    assert await world.queue.deliveries.ack(delivery, "delivered", 204, None)
     record = await world.queue.get(upload_id)
     assert record is not None
     assert record.webhook is not None

@@ -13,7 +13,7 @@ import pytest
 from imgsvc.local.ports import free_port
 from imgsvc.runtime.listening import listening
 from imgsvc.runtime.loading import load
-from imgsvc.runtime.settings import LocalSettings, SettingsError
+from imgsvc.runtime.local_settings import LocalSettings, SettingsError
 from tests.support import images
 from tests.support.command import imgsvc
 from tests.support.service import DEADLINE_S, Servers, Service

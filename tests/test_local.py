@@ -11,7 +11,7 @@ import psutil
 
 from imgsvc.local.supervisor import readiness
 from imgsvc.runtime.loading import load
-from imgsvc.runtime.settings import LocalSettings
+from imgsvc.runtime.local_settings import LocalSettings
 from tests.support import images
 from tests.support.local import DEADLINE_S, local
 from tests.support.peers import Listener

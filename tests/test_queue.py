@@ -8,7 +8,8 @@ import pytest
 
 from imgsvc.domain.model import Placeholder
 from imgsvc.domain.states import Status
-from imgsvc.jobs.queue import MAX_DELIVERIES, Queue, QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.queue import MAX_DELIVERIES, Queue
 from imgsvc.jobs.record import Failure, File, Source, Success
 from imgsvc.jobs.types import Admission, WorkerInfo
 from tests.support.service import Servers, settings_of, until

@@ -11,7 +11,8 @@ from redis.exceptions import ResponseError
 from imgsvc.jobs import scripts
 from imgsvc.jobs.connections import reason_of
 from imgsvc.runtime.loading import load
-from imgsvc.runtime.settings import Settings, SettingsError
+from imgsvc.runtime.local_settings import SettingsError
+from imgsvc.runtime.settings import Settings
 from tests.support.service import Servers, settings_of
 
 LUA = [*(resources.files("imgsvc.jobs") / "lua").iterdir()]

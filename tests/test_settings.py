@@ -11,8 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from imgsvc.runtime import logs
+from imgsvc.runtime.client_settings import ClientSettings
+from imgsvc.runtime.environment import PREFIX
 from imgsvc.runtime.loading import load
-from imgsvc.runtime.settings import PREFIX, ClientSettings, LocalSettings, Settings, SettingsError
+from imgsvc.runtime.local_settings import LocalSettings, SettingsError
+from imgsvc.runtime.settings import Settings
 
 OPERATING = Path(__file__).parent.parent / ".github" / "OPERATING.md"
 

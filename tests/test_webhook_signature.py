@@ -7,7 +7,8 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from imgsvc.runtime.loading import load
-from imgsvc.runtime.settings import Settings, SettingsError
+from imgsvc.runtime.local_settings import SettingsError
+from imgsvc.runtime.settings import Settings
 from imgsvc.worker.webhooks import Message
 
 KEY = bytes(range(32))

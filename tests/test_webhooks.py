@@ -211,7 +211,7 @@ async def test_a_job_that_is_given_up_with_its_workers_is_told_too(queue: Queue)
 
     async def given_up() -> bool:
         await queue.claim("w1", 1)
-        deliveries.extend(await queue.claim_webhooks(5))
+        deliveries.extend(await queue.deliveries.claim(5))
         return bool(deliveries)
 
     with patch("imgsvc.jobs.queue.MAX_DELIVERIES", 1):
@@ -224,19 +224,19 @@ async def test_a_job_that_is_given_up_with_its_workers_is_told_too(queue: Queue)
 
 async def test_a_delivery_is_handed_to_one_worker_at_a_time(queue: Queue) -> None:
     upload_id = await failed(queue)
-    batches = await asyncio.gather(*(queue.claim_webhooks(5) for _ in range(8)))
+    batches = await asyncio.gather(*(queue.deliveries.claim(5) for _ in range(8)))
     assert [delivery.id for batch in batches for delivery in batch] == [upload_id]
 
 
 async def test_what_came_of_a_delivery_counts_only_from_its_last_owner(queue: Queue) -> None:
     upload_id = await failed(queue)
-    with patch("imgsvc.jobs.queue.WEBHOOK_CLAIM_S", 0):
-        (first,) = await queue.claim_webhooks(5)
-    (second,) = await queue.claim_webhooks(5)
+    with patch("imgsvc.jobs.deliveries.WEBHOOK_CLAIM_S", 0):
+        (first,) = await queue.deliveries.claim(5)
+    (second,) = await queue.deliveries.claim(5)
     assert (first.attempt, second.attempt) == (1, 2)
-    assert not await queue.ack_webhook(first, "gave_up", 410, None)
-    assert await queue.ack_webhook(second, "delivered", 200, None)
-    assert not await queue.ack_webhook(second, "pending", 500, None)
+    assert not await queue.deliveries.ack(first, "gave_up", 410, None)
+    assert await queue.deliveries.ack(second, "delivered", 200, None)
+    assert not await queue.deliveries.ack(second, "pending", 500, None)
     record = await queue.get(upload_id)
     assert record is not None
     assert record.webhook == Webhook("http://127.0.0.1/", "delivered", 2, 200, None, None)
@@ -244,14 +244,14 @@ async def test_what_came_of_a_delivery_counts_only_from_its_last_owner(queue: Qu
 
 async def test_what_came_of_a_delivery_counts_for_its_own_end_alone(queue: Queue) -> None:
     upload_id = await failed(queue)
-    (of_the_first_end,) = await queue.claim_webhooks(5)
+    (of_the_first_end,) = await queue.deliveries.claim(5)
     await queue.retry(upload_id)
-    assert await queue.claim_webhooks(5) == []
+    assert await queue.deliveries.claim(5) == []
     await queue.cancel(upload_id)
-    (of_the_second,) = await queue.claim_webhooks(5)
+    (of_the_second,) = await queue.deliveries.claim(5)
     assert of_the_first_end.attempt == of_the_second.attempt == 1
-    assert not await queue.ack_webhook(of_the_first_end, "delivered", 200, None)
-    assert await queue.ack_webhook(of_the_second, "delivered", 200, None)
+    assert not await queue.deliveries.ack(of_the_first_end, "delivered", 200, None)
+    assert await queue.deliveries.ack(of_the_second, "delivered", 200, None)
 
 
 async def test_a_deleted_upload_is_told_of_no_more(hooked: Service) -> None:

@@ -30,8 +30,10 @@ from imgsvc.domain.presets import Catalogue
 from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.outbound import Outbound
+from imgsvc.runtime.environment import PREFIX
+from imgsvc.runtime.local_settings import SettingsError
 from imgsvc.runtime.metrics import ApiMetrics
-from imgsvc.runtime.settings import PREFIX, Settings, SettingsError
+from imgsvc.runtime.settings import Settings
 from imgsvc.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)

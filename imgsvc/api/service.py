@@ -12,7 +12,7 @@ from imgsvc.api.http.context import Document, is_draining, services_of
 from imgsvc.api.http.errors import RETRY_AFTER_S
 from imgsvc.domain.documents import Health, Presets, Readiness
 from imgsvc.domain.presets import document as fields
-from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.types import QueueStats
 from imgsvc.runtime.metrics import CONTENT_TYPE, Dependency, Depth
 from imgsvc.storage import StorageError

@@ -15,8 +15,9 @@ import orjson
 
 from imgsvc.cli.parser import FAILED, SUCCEEDED
 from imgsvc.runtime.loading import load
+from imgsvc.runtime.local_settings import LocalSettings, SettingsError
 from imgsvc.runtime.processes import process_names
-from imgsvc.runtime.settings import LocalSettings, Settings, SettingsError
+from imgsvc.runtime.settings import Settings
 
 DEADLINE_S = 4.0
 """How long the whole question may take. What does not answer by then is not well."""

@@ -9,8 +9,10 @@ import sys
 from argparse import Namespace
 
 from imgsvc.cli.parser import FAILED, INTERRUPTED, SUCCEEDED, USAGE, parser
+from imgsvc.runtime.client_settings import ClientSettings
 from imgsvc.runtime.loading import load
-from imgsvc.runtime.settings import ClientSettings, LocalSettings, Settings, SettingsError
+from imgsvc.runtime.local_settings import LocalSettings, SettingsError
+from imgsvc.runtime.settings import Settings
 from imgsvc.runtime.streams import give_up
 
 _UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}

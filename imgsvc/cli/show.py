@@ -12,7 +12,7 @@ from imgsvc.client.http import Client, ClientError, ServerUnreachableError
 from imgsvc.domain.documents import Ended, File, JobError, JobStatus, NotYet, Original, Success
 from imgsvc.domain.picture import all_files
 from imgsvc.domain.states import RETRYABLE
-from imgsvc.runtime.settings import ClientSettings
+from imgsvc.runtime.client_settings import ClientSettings
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 

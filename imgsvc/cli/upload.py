@@ -24,7 +24,7 @@ from imgsvc.client.saving import NotSavedError, save
 from imgsvc.domain.documents import Accepted, File, JobError, Success
 from imgsvc.domain.picture import all_files
 from imgsvc.domain.states import Status
-from imgsvc.runtime.settings import ClientSettings
+from imgsvc.runtime.client_settings import ClientSettings
 
 CONCURRENCY = 4
 STDIN = "-"

@@ -10,7 +10,8 @@ from imgsvc.doctor.redis import check_redis
 from imgsvc.doctor.s3 import check_s3
 from imgsvc.runtime import environment, startup
 from imgsvc.runtime.loading import load
-from imgsvc.runtime.settings import Settings, SettingsError
+from imgsvc.runtime.local_settings import SettingsError
+from imgsvc.runtime.settings import Settings
 
 DEADLINE_S = 45.0
 """Of each check; those that ask a server have shorter ones of their own for each question."""

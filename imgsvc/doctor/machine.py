@@ -10,7 +10,7 @@ from imgsvc.local.folder import owner
 from imgsvc.local.process import EmbeddedError
 from imgsvc.local.servers import find_programs
 from imgsvc.runtime.listening import listening
-from imgsvc.runtime.settings import LocalSettings, SettingsError
+from imgsvc.runtime.local_settings import LocalSettings, SettingsError
 
 GIB = 1024**3
 LOW_BYTES = 5 * GIB

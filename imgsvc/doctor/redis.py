@@ -4,7 +4,7 @@ import re
 from collections.abc import Generator
 
 from imgsvc.doctor.finding import Finding, fail, ok, root, warn
-from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.redis_facts import RedisFacts, redis_facts
 from imgsvc.jobs.scripts import acl_rule
 from imgsvc.runtime.settings import Settings

@@ -15,7 +15,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from imgsvc.jobs import scripts
 from imgsvc.jobs.scripts import Argument, Caller
-from imgsvc.runtime.settings import PREFIX, Settings
+from imgsvc.runtime.environment import PREFIX
+from imgsvc.runtime.settings import Settings
 
 _MAX_CONNECTIONS = 64
 QUIET_S = 5.0

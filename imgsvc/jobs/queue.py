@@ -1,32 +1,27 @@
 """The job queue: every move of an upload is one Lua script, run by Redis without interruption.
 
-This is the only place that knows Redis and its keys (drawn in common.lua). Each script opens with what it
-guarantees; the methods here hand it its arguments and turn what Redis can do wrong into QueueUnavailableError.
+Each script opens with what it guarantees, and common.lua draws the keys; the methods here hand a script its arguments.
+All raise QueueUnavailableError where Redis does not answer, or refuses.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import astuple
-from secrets import token_hex
 from time import perf_counter
-from typing import Any, Self, TypeVar, cast
+from typing import Self
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from imgsvc.domain.options import Options, changes_of, pack
-from imgsvc.domain.problems import JOB_FAILURES, CodedError
-from imgsvc.jobs import scripts
-from imgsvc.jobs.connections import Pool, is_elsewhere, is_lost, reason_of, subscribe
+from imgsvc.domain.problems import JOB_FAILURES
+from imgsvc.jobs.deliveries import Deliveries
+from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
 from imgsvc.jobs.record import Derived, Failure, Record, Source, Submission, Success
 from imgsvc.jobs.types import (
     Admission,
     Cancelled,
     Claim,
-    Delivery,
     Obsolete,
     Page,
     Query,
@@ -36,41 +31,13 @@ from imgsvc.jobs.types import (
     WorkerInfo,
 )
 from imgsvc.runtime import logs
-from imgsvc.runtime.metrics import Dependency, Metrics
+from imgsvc.runtime.metrics import Dependency
 from imgsvc.runtime.settings import Settings
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 MAX_DELIVERIES = 5
 IDEMPOTENCY_TTL_S = 24 * 3600
 SWEEP_CLAIM_S = 60.0
 """How long one sweeper has for what it took, before another may take it."""
-
-WEBHOOK_CLAIM_S = 20.0
-"""How long a worker has for one try of a webhook delivery, before another may take it."""
-
-_LISTEN_AGAIN_S = 0.5
-_DEADLINE = 1.5
-"""How long a call may take, its second try too, in deadlines of one exchange."""
-
-_REPEATED = {
-    *("reserve", "extend", "submit", "abort", "delete"),
-    *("renew", "progress", "set_source", "ack_sweep", "ack_obsolete", "list", "stats", "echo"),
-}
-"""Scripts that are repeated once if the answer is lost: the first call may or may not have worked."""
-
-
-class QueueUnavailableError(CodedError):
-    """Redis is away, too slow, or refuses to write. The same call may succeed later.
-
-    `reason` is set where an operator must do something about it.
-    """
-
-    def __init__(self, reason: str | None = None) -> None:
-        super().__init__("queue_unavailable", "The job queue is not available at the moment. Try again shortly.")
-        self.reason = reason
 
 
 def _ignore(_: str) -> None:
@@ -80,22 +47,18 @@ def _ignore(_: str) -> None:
 class Queue:
     """The queue of one Redis. Open it once in the life of a process with `Queue.open`."""
 
-    def __init__(self, pool: Pool, settings: Settings, health: Dependency) -> None:
-        self._pool = pool
-        self._redis = Redis(connection_pool=pool)
-        self._settings = settings
-        self._health = health
-        self._outage = ""
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.deliveries = Deliveries(exchange)
+        self._settings = exchange.settings
+        self._run = exchange.run
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
         """Connects on first use, so that a process can start before its Redis."""
-        pool = Pool.open(settings)
-        try:
-            yield cls(pool, settings, health or Metrics().queue)
-        finally:
-            await pool.aclose()
+        async with Exchange.open(settings, health) as exchange:
+            yield cls(exchange)
 
     async def reserve(
         self, upload_id: str, idempotency_key: str = "", *, owner: str = "", announced: int = 0
@@ -152,7 +115,7 @@ class Queue:
 
     async def leave(self, worker: WorkerInfo) -> None:
         """The worker no longer counts as alive."""
-        await self._ask(lambda: self._redis.zrem(self._name("workers"), worker.heartbeat))
+        await self.exchange.ask(lambda redis: redis.zrem(self.exchange.name("workers"), worker.heartbeat))
 
     async def progress(self, claim: Claim, progress: int, step: str) -> None:
         await self._run("progress", claim.id, claim.token, progress, step)
@@ -209,7 +172,7 @@ class Queue:
         return bool(await self._run("delete", upload_id, owner, self._settings.tombstone_ttl_s, int(has_files)))
 
     async def is_deleted(self, upload_id: str) -> bool:
-        return bool(await self._ask(lambda: self._redis.exists(self._name(f"deleted:{upload_id}"))))
+        return bool(await self.exchange.ask(lambda redis: redis.exists(self.exchange.name(f"deleted:{upload_id}"))))
 
     async def sweep(self, limit: int) -> list[SweepItem]:
         """Uploads to be cleared now; each is the caller's for SWEEP_CLAIM_S."""
@@ -233,20 +196,7 @@ class Queue:
 
     async def is_replaced(self, key: str) -> bool:
         """Returns whether a file was replaced, and is still served until its time is over."""
-        return await self._ask(lambda: self._redis.zscore(self._name("obsolete"), key)) is not None
-
-    async def claim_webhooks(self, limit: int) -> list[Delivery]:
-        """Webhook deliveries that are due; each is the caller's for WEBHOOK_CLAIM_S."""
-        rows = await self._run("claim_webhooks", round(WEBHOOK_CLAIM_S * 1000), limit)
-        return [Delivery(name.decode(), int(end), attempt, bool(derived)) for name, end, attempt, derived in rows]
-
-    async def ack_webhook(
-        self, delivery: Delivery, state: str, status: int | None, error: str | None, delay_s: float = 0
-    ) -> bool:
-        """Records the outcome of a delivery; a pending one is due again. False if it was not the latest."""
-        last = orjson.dumps([status, error])
-        args = (delivery.id, delivery.end, delivery.attempt, state, last, round(delay_s * 1000))
-        return bool(await self._run("ack_webhook", *args, int(delivery.of_derivation)))
+        return await self.exchange.ask(lambda redis: redis.zscore(self.exchange.name("obsolete"), key)) is not None
 
     async def get(self, upload_id: str) -> Record | None:
         (values,) = await self.read([upload_id])
@@ -255,13 +205,13 @@ class Queue:
     async def read(self, upload_ids: Sequence[str]) -> list[Mapping[bytes, bytes]]:
         """The hashes of records (Record.from_hash), in one round trip."""
 
-        async def read() -> list[Mapping[bytes, bytes]]:
-            async with self._redis.pipeline(transaction=False) as pipe:
+        async def read(redis: Redis) -> list[Mapping[bytes, bytes]]:
+            async with redis.pipeline(transaction=False) as pipe:
                 for upload_id in upload_ids:
-                    pipe.hgetall(self._name(f"upload:{upload_id}"))
+                    pipe.hgetall(self.exchange.name(f"upload:{upload_id}"))
                 return await pipe.execute()
 
-        return await self._ask(read)
+        return await self.exchange.ask(read)
 
     async def page(self, query: Query) -> Page:
         """Uploads of one owner, newest first."""
@@ -285,31 +235,14 @@ class Queue:
 
         Never ends. Yields None after each connect, for signals that were missed.
         """
-        return self._listen("doorbell", "revoked")
+        return self.exchange.listen("doorbell", "revoked")
 
     def changes(self) -> AsyncGenerator[str | None]:
         """The id of each upload that changed for its readers.
 
         Never ends. Yields None after each connect, for changes that were missed.
         """
-        return self._listen("events")
-
-    async def _listen(self, *channels: str) -> AsyncGenerator[str | None]:
-        async def echo(word: str) -> None:
-            await self._run("echo", word)
-
-        names = [self._name(channel) for channel in channels]
-        while True:
-            try:
-                messages = subscribe(self._redis, self._settings, token_hex(8), echo, *names)
-                async with self._outages(), aclosing(messages):
-                    async for message in messages:
-                        yield message
-            except QueueUnavailableError:
-                await asyncio.sleep(_LISTEN_AGAIN_S)
-
-    def _name(self, rest: str) -> str:
-        return f"{self._settings.redis_prefix}:{rest}"
+        return self.exchange.listen("events")
 
     @property
     def _lease_ms(self) -> int:
@@ -324,42 +257,6 @@ class Queue:
     @property
     def _reservation_ms(self) -> int:
         return round(self._settings.reservation_ttl_s * 1000)
-
-    async def _run(self, script: str, *args: scripts.Argument) -> Any:
-        call = cast("scripts.Caller", self._redis.execute_command)
-        return await self._ask(lambda: scripts.run(call, self._settings, script, args), script in _REPEATED)
-
-    async def _ask(self, call: Callable[[], Awaitable[T]], is_repeatable: bool = True) -> T:
-        """One exchange with Redis, tried twice where the first try did nothing, or may be made again.
-
-        It is made on another connection then, since those that were there are not trusted any more.
-        """
-        with self._health.call(QueueUnavailableError):
-            async with self._outages(), asyncio.timeout(_DEADLINE * self._settings.redis_timeout_s):
-                try:
-                    return await call()
-                except (RedisError, OSError) as error:
-                    if not is_elsewhere(error) and not (is_repeatable and is_lost(error)):
-                        raise
-                    self._pool.trust.lose()
-                return await call()
-
-    @asynccontextmanager
-    async def _outages(self) -> AsyncGenerator[None]:
-        """Turns Redis's errors into QueueUnavailableError, and logs an outage once, not once per call."""
-        try:
-            yield
-        except (RedisError, OSError, TimeoutError) as error:
-            reason = reason_of(error)
-            if is_elsewhere(error) or is_lost(error) or reason:
-                self._pool.trust.lose()
-            if not self._outage or (reason and reason != self._outage):
-                self._outage = reason or repr(error)
-                log.warning("the queue is not available: %s", self._outage)
-            raise QueueUnavailableError(reason) from error
-        if self._outage:
-            log.info("the queue is available again")
-        self._outage = ""
 
 
 def _request_id() -> str:

@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from imgsvc.jobs import scripts
 from imgsvc.jobs.connections import UnfitError, check_rights
-from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.runtime.settings import Settings
 
 

@@ -13,10 +13,10 @@ import orjson
 
 from imgsvc.local.embedded import Embedded
 from imgsvc.local.process import Child, EmbeddedError
-from imgsvc.runtime.environment import is_set, without
+from imgsvc.runtime.environment import PREFIX, is_set, without
 from imgsvc.runtime.interpreter import command
 from imgsvc.runtime.listening import listening
-from imgsvc.runtime.settings import PREFIX, LocalSettings
+from imgsvc.runtime.local_settings import LocalSettings
 from imgsvc.runtime.startup import allow_files, load_presets
 from imgsvc.runtime.streams import give_up
 from imgsvc.runtime.version import VERSION

@@ -10,7 +10,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from imgsvc.runtime.settings import PREFIX, LocalSettings, Settings, SettingsError
+from imgsvc.runtime.environment import PREFIX
+from imgsvc.runtime.local_settings import LocalSettings, SettingsError
+from imgsvc.runtime.settings import Settings
 
 _BACKLOG = 1024
 _UNSENT_BYTES = 64 * 1024

@@ -6,8 +6,10 @@ from typing import TypeVar, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from imgsvc.runtime import environment
+from imgsvc.runtime.client_settings import ClientSettings
 from imgsvc.runtime.environment import PREFIX
-from imgsvc.runtime.settings import ClientSettings, Settings, SettingsError
+from imgsvc.runtime.local_settings import SettingsError
+from imgsvc.runtime.settings import Settings
 
 S = TypeVar("S", bound=BaseModel)
 

@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 import orjson
 from pydantic import SecretStr
 
-from imgsvc.runtime.settings import LocalSettings, Settings
+from imgsvc.runtime.local_settings import LocalSettings
+from imgsvc.runtime.settings import Settings
 
 _FIELDS = "fields"
 _NOTHING: Mapping[str, object] = {}

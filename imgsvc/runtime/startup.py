@@ -6,7 +6,8 @@ import sys
 
 from imgsvc.domain.presets import Catalogue, PresetError, load
 from imgsvc.runtime import logs
-from imgsvc.runtime.settings import PREFIX, LocalSettings, SettingsError
+from imgsvc.runtime.environment import PREFIX
+from imgsvc.runtime.local_settings import LocalSettings, SettingsError
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _DARWIN_FILES = 10_240  # OPEN_MAX: macOS allows no more where it reports no limit

@@ -26,7 +26,8 @@ import orjson
 from arq.worker import Worker, func
 
 from imgsvc.domain.problems import JOB_FAILURES
-from imgsvc.jobs.queue import Queue, QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Outcome, Postponed
 from imgsvc.jobs.types import Claim, WorkerInfo
 from imgsvc.runtime import logs

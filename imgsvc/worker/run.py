@@ -14,8 +14,9 @@ from imgsvc.outbound import Outbound
 from imgsvc.runtime import startup
 from imgsvc.runtime.listening import listen_for_metrics
 from imgsvc.runtime.loading import load
+from imgsvc.runtime.local_settings import SettingsError
 from imgsvc.runtime.metrics import WorkerMetrics
-from imgsvc.runtime.settings import Settings, SettingsError
+from imgsvc.runtime.settings import Settings
 from imgsvc.storage import Storage
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher

@@ -10,7 +10,8 @@ import logging
 import random
 from dataclasses import dataclass
 
-from imgsvc.jobs.queue import Queue, QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import files_prefix, original_key, revision_of
 from imgsvc.jobs.types import Obsolete, SweepItem
 from imgsvc.storage import Storage, StorageError

@@ -17,7 +17,8 @@ from imgsvc.decoder.pool import DecoderPool, DecoderStartError
 from imgsvc.domain.model import Rendered, Rendition
 from imgsvc.domain.problems import JOB_FAILURES, JobError
 from imgsvc.jobs import derived
-from imgsvc.jobs.queue import Queue, QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
 from imgsvc.jobs.types import Claim
 from imgsvc.runtime import logs

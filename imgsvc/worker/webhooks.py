@@ -24,7 +24,8 @@ import orjson
 from imgsvc.domain.documents import DERIVATION_EVENTS, END_EVENTS, Event
 from imgsvc.domain.file_urls import FileUrls
 from imgsvc.domain.problems import CodedError
-from imgsvc.jobs.queue import Queue, QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Record
 from imgsvc.jobs.rows import timestamp
 from imgsvc.jobs.types import Delivery
@@ -42,7 +43,7 @@ MAX_RETRY_AFTER_S = 3600
 AT_ONCE = 32
 POLL_S = 0.5
 TIMEOUTS = Timeouts(total_s=10, idle_s=10)
-"""Well below the queue's WEBHOOK_CLAIM_S."""
+"""Well below WEBHOOK_CLAIM_S."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class WebhookSender:
 
     async def _due(self, limit: int) -> list[Delivery]:
         try:
-            return await self.queue.claim_webhooks(limit)
+            return await self.queue.deliveries.claim(limit)
         except QueueUnavailableError:  # the queue logs its own outages
             return []
 
@@ -114,7 +115,7 @@ class WebhookSender:
             reply = await self._post(record, record.webhook.url, of_derivation=delivery.of_derivation)
             state = reply.state(delivery.attempt)
             delay_s = backoff_s(delivery.attempt, reply.retry_after_s) if state == "pending" else 0
-            await self.queue.ack_webhook(delivery, state, reply.status, reply.error, delay_s)
+            await self.queue.deliveries.ack(delivery, state, reply.status, reply.error, delay_s)
         except QueueUnavailableError:
             return  # it is claimed again: twice is better than never
         except Exception:  # a bug must not end other deliveries; this one is claimed again too

@@ -296,7 +296,7 @@ async def test_r14_whatever_waits_is_due_however_the_clock_of_redis_moves(
             async def all_came() -> bool:
                 found["claimed"] |= {claim.id for claim in await queue.claim("w1", 10)}
                 found["swept"] |= {item.id for item in await queue.sweep(10)}
-                found["told"] |= {delivery.id for delivery in await queue.claim_webhooks(10)}
+                found["told"] |= {delivery.id for delivery in await queue.deliveries.claim(10)}
                 return found == {"claimed": {dead, *waiting}, "swept": {swept}, "told": {told}}
 
             seconds = await until(all_came)

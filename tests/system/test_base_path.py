@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 from imgsvc.api.app import ROUTES, create_app
 from imgsvc.domain.presets import BUILT_IN
-from imgsvc.runtime.settings import SettingsError
+from imgsvc.runtime.local_settings import SettingsError
 from tests.support import images
 from tests.support.browser import add, chromium, file, thumbnail, visit
 from tests.support.callers import ENVIRONMENT, SHOP, by

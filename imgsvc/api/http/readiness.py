@@ -3,7 +3,8 @@
 import asyncio
 
 from imgsvc.domain.documents import Checks, Dependency, Workers
-from imgsvc.jobs.queue import Queue, QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.types import QueueStats
 from imgsvc.storage import Storage, StorageError
 

@@ -21,7 +21,7 @@ from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_m
 from imgsvc.api.receive.options import idempotency_key, options_of
 from imgsvc.domain.documents import Accepted
 from imgsvc.domain.formats import SNIFF_BYTES, Format, sniff
-from imgsvc.jobs.queue import QueueUnavailableError
+from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.record import Source, Submission, original_key
 from imgsvc.jobs.types import Admission, Reservation
 from imgsvc.runtime import logs

@@ -12,6 +12,6 @@ FETCH_DEADLINE_S = 2.0
 if __name__ == "__main__":
     patch("imgsvc.worker.webhooks.BACKOFF_S", BACKOFF_S).start()
     patch("imgsvc.worker.webhooks.TIMEOUTS", Timeouts(total_s=3, idle_s=3)).start()
-    patch("imgsvc.jobs.queue.WEBHOOK_CLAIM_S", HOLD_S).start()
+    patch("imgsvc.jobs.deliveries.WEBHOOK_CLAIM_S", HOLD_S).start()
     patch("imgsvc.worker.tasks.FETCH_DEADLINE_S", FETCH_DEADLINE_S).start()
     main()
