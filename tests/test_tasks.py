@@ -72,7 +72,7 @@ class Hands:
             raise fetch
 
         has: Any = SimpleNamespace(read=read, render=render)
-        return await Processor(self.queue, has, has, cast("Any", get), Overlays(has), WorkerMetrics())(claim)
+        return await Processor(self.queue, has, has, cast("Any", get), Overlays(has), None, WorkerMetrics())(claim)
 
 
 async def nothing() -> AsyncGenerator[bytes]:
@@ -130,7 +130,7 @@ async def test_the_files_of_a_large_set_are_stored_a_few_at_a_time_until_one_fai
             raise StorageError
 
     has: Any = SimpleNamespace(put=put)
-    processor = Processor(has, has, has, cast("Any", None), Overlays(has), WorkerMetrics())
+    processor = Processor(has, has, has, cast("Any", None), Overlays(has), None, WorkerMetrics())
     record = cast("Any", SimpleNamespace(id="an-id", options=Options(), expires_at=None))
     files = tuple(Rendition("v", width, 1, "jpeg", b"x", set_width=width) for width in range(1, 41))
     rendered = Rendered(Original(1, 1, "jpeg", 1), files, Placeholder("AAAAAAAA", "#000000"))

@@ -57,6 +57,7 @@ ROUTES = [
     Route("/upload/{id}/events", stream.events, methods=["GET"]),
     Route("/upload/{id}/cancel", actions.cancel, methods=["POST"]),
     Route("/upload/{id}/retry", actions.retry, methods=["POST"]),
+    Route("/upload/{id}/release", actions.release, methods=["POST"]),
     Route("/upload/{id}/variants", derive.variants, methods=["POST"]),
     Route("/uploads", uploads.uploads, methods=["GET"]),
     Route("/presets", service.presets, methods=["GET"]),
@@ -103,6 +104,7 @@ def create_app(settings: Settings, catalogue: Catalogue) -> Starlette:
                 services = Services(
                     settings=settings,
                     presets=catalogue.presets,
+                    ungated=catalogue.ungated,
                     overlays=overlays,
                     queue=queue,
                     events=events,

@@ -43,6 +43,9 @@ PRESETS: Presets = {
 OVERLAYS = "overlays"
 """The table of a presets file that names overlays; no preset can have this name."""
 
+GATE = "gate"
+"""The member of a preset's table that says whether its uploads pass the gate; no variant of it can have this name."""
+
 MAX_VARIANTS = 10
 
 _PRESET_NAME = re.compile(r"[a-z0-9_-]{1,40}")
@@ -66,10 +69,14 @@ class PresetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What a service offers: its presets, and the overlays that variants may name. Those of the presets are pinned."""
+    """What a service offers: its presets, and the overlays that variants may name. Those of the presets are pinned.
+
+    `ungated` are the presets whose uploads the gate is not asked about.
+    """
 
     presets: Presets
     overlays: Overlays
+    ungated: frozenset[str] = frozenset()
 
 
 BUILT_IN = Catalogue(PRESETS, {})
@@ -78,7 +85,8 @@ BUILT_IN = Catalogue(PRESETS, {})
 def load(file: Path | None) -> Catalogue:
     """Returns the built-in presets and those of a TOML file, which may replace `default`, and the file's overlays.
 
-    Each table of the file is a variant, `[preset.variant]`, or an overlay, `[overlays.name]`.
+    Each table of the file is a variant, `[preset.variant]`, or an overlay, `[overlays.name]`; a preset may have
+    `gate = false` beside its variants.
 
     Raises:
         PresetError: the file, or an overlay's, cannot be read or is invalid; the message is one line that names it.
@@ -93,10 +101,11 @@ def load(file: Path | None) -> Catalogue:
         raise PresetError(f"{file} is not TOML: {error}") from error
     try:
         images = read_overlays(OVERLAYS, tables.pop(OVERLAYS, {}), file.parent)
+        ungated = frozenset(name for name, written in tables.items() if not _take_gate(name, written))
         presets = {name: pin(name, _named(name, written), images) for name, written in tables.items()}
     except (PresetError, OverlayError) as error:
         raise PresetError(f"{file}: {error}") from error
-    return Catalogue({**PRESETS, **presets}, images)
+    return Catalogue({**PRESETS, **presets}, images, ungated)
 
 
 def read(where: str, written: object) -> Preset:
@@ -230,6 +239,14 @@ def compact(preset: Preset) -> dict[str, dict[str, Any]]:
 def expand(compacted: Mapping[str, Mapping[str, Any]]) -> Preset:
     """Returns the preset that `compact` was given."""
     return tuple(variant_of(name, values) for name, values in compacted.items())
+
+
+def _take_gate(name: str, written: object) -> bool:
+    """Takes the preset's `gate` out of its table, so that only variants are left; those without it have one."""
+    gate = cast("dict[str, object]", written).pop(GATE, True) if isinstance(written, dict) else True
+    if not isinstance(gate, bool):
+        raise PresetError(f"{name[:80]}.{GATE} must be true or false")
+    return gate
 
 
 def _named(name: str, written: object) -> Preset:

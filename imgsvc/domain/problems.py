@@ -59,6 +59,8 @@ JOB_FAILURES: dict[str, str] = {
     "overlay_missing": "An overlay of the variants is gone from storage. The operator has to restore it.",
     "overlay_corrupt": "An overlay in storage is not the one that was pinned. The operator has to restore it.",
     "overlay_invalid": "An overlay of the variants is damaged, or has more pixels than an overlay may have.",
+    "rejected": "The image was rejected, and nothing was made of it.",
+    "gate_unavailable": "The gate that has to allow images could not be asked for too long.",
     "fetch_failed": "The image could not be fetched from its URL.",
     "storage_unavailable": "Object storage was unavailable for too long.",
     "attempts_exhausted": "The job's workers died too often.",
@@ -75,6 +77,7 @@ WARNINGS: dict[str, str] = {
     "frame_missing": "The file has fewer pages or frames than the variant asks for; its last one was taken.",
     "crop_clipped": "A variant's crop reaches over the edge of the image; the part inside was used.",
     "max_bytes_exceeded": "A variant is larger than its max_bytes allow, and this is the smallest that it can be.",
+    "gate_skipped": "The gate that allows images could not be asked, and the operator lets them pass then.",
     "animation_dropped": "All frames were asked for in a format that has only one; the first was taken.",
 }
 

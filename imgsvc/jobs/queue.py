@@ -86,6 +86,8 @@ class Queue:
             fields["source"] = orjson.dumps(astuple(submission.source))
         if submission.url:
             fields["url"] = submission.url
+        if submission.gated:
+            fields["gate"] = "ask"
         flat = [part for pair in fields.items() for part in pair]
         expires_in_ms = "" if options.expires_in is None else options.expires_in * 1000
         size = submission.source.bytes if submission.source else ""
@@ -135,6 +137,15 @@ class Queue:
     async def release(self, claim: Claim, delay_s: float = 0) -> bool:
         """Gives the job back. False where the claim no longer owns it."""
         return bool(await self._run("release", claim.id, claim.token, round(delay_s * 1000)))
+
+    async def hold(self, claim: Claim) -> bool:
+        """Holds the job back until it is released. False where the claim no longer owns it."""
+        return bool(await self._run("hold", claim.id, claim.token))
+
+    async def let_pass(self, upload_id: str, owner: str = "") -> bool | None:
+        """Queues a job that is held back. False where it is not; None where the owner has no such upload."""
+        answer = await self._run("let_pass", upload_id, owner, _request_id())
+        return None if answer < 0 else bool(answer)
 
     async def cancel(self, upload_id: str, owner: str = "") -> Cancelled | None:
         """Ends the job, or the newest derivation, as CANCELLED; the files of a job are the caller's to clear.

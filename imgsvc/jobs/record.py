@@ -64,9 +64,11 @@ class Submission:
     options: Options
     source: Source | None = None
     url: str | None = None
+    gated: bool = False
 
     def is_repeated_by(self, other: Self) -> bool:
         """Whether `other` asks for the same. What a named preset stands for may have changed in between."""
+        other = replace(other, gated=self.gated)
         if self.options.preset != CUSTOM:
             other = replace(other, options=replace(other.options, variants=self.options.variants))
         return self == other
@@ -148,6 +150,11 @@ class Postponed:
     alone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The gate has somebody look at the image: the job waits until it is released or cancelled."""
+
+
 def original_key(upload_id: str) -> str:
     """Where the original is stored."""
     return f"originals/{upload_id}"
@@ -164,7 +171,7 @@ def revision_of(key: str) -> int:
     return int(match[1]) if match else 1
 
 
-Outcome = Success | Derived | Failure | Postponed
+Outcome = Success | Derived | Failure | Postponed | Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,8 @@ class Record:
     """One upload as its readers know it. Times are milliseconds since the epoch, by the clock of Redis.
 
     `owner` is the name of the API key of its upload, "" if there was none. `options` are what applies now, `submitted`
-    what came with the upload. `version` is another one after each change that counts for the next (version_of).
+    what came with the upload. `gate` is `ask` where the gate is to be asked about it, `held` while it is held back, and
+    `passed` once it was released. `version` is another one after each change that counts for the next (version_of).
     """
 
     id: str
@@ -193,6 +201,7 @@ class Record:
     failure: Failure | None
     webhook: Webhook | None
     derivation: Derivation | None
+    gate: str | None
     version: str
 
     @classmethod
@@ -223,6 +232,7 @@ class Record:
             failure=Failure(*orjson.loads(row["failure"])) if "failure" in row else None,
             webhook=Webhook.from_row(row),
             derivation=Derivation.from_row(row),
+            gate=row.get("gate"),
             version=" ".join(row.get(name, "") for name in _VERSION),
         )
 
@@ -242,7 +252,7 @@ class Record:
     @property
     def submission(self) -> Submission:
         """What it was made of."""
-        return Submission(self.id, self.submitted, None if self.url else self.source, self.url)
+        return Submission(self.id, self.submitted, None if self.url else self.source, self.url, self.gate is not None)
 
     def has_expired(self, now_ms: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now_ms

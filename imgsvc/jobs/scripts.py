@@ -16,7 +16,7 @@ SHARED = ("common", "turns", "limits", "moves")
 
 NAMES = (
     *("reserve", "extend", "abort", "submit"),
-    *("claim", "renew", "progress", "set_source", "finish", "release"),
+    *("claim", "renew", "progress", "set_source", "finish", "release", "hold", "let_pass"),
     *("cancel", "retry", "derive", "change", "delete", "sweep", "ack_sweep", "obsolete", "ack_obsolete"),
     *("claim_webhooks", "ack_webhook", "list", "stats", "echo"),
 )

@@ -82,11 +82,13 @@ class Outbound:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
+    async def open(cls, settings: Settings, destination: str = "") -> AsyncGenerator[Self]:
+        """`destination` is a host:port that the operator has named, and may be private."""
         # separate threads, so that a client's slow name server delays no other look-up of this process
         look_ups = ThreadPoolExecutor(_LOOK_UPS_AT_ONCE, thread_name_prefix="look-up")
         try:
-            yield cls(parse_destinations(settings.outbound_allow), parse_destinations(settings.outbound_deny), look_ups)
+            allowed = parse_destinations(f"{settings.outbound_allow},{destination}")
+            yield cls(allowed, parse_destinations(settings.outbound_deny), look_ups)
         finally:
             look_ups.shutdown(wait=False, cancel_futures=True)
 

@@ -69,6 +69,16 @@ def proxy_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def gate_url(value: SecretStr | None) -> SecretStr | None:
+    """Checks the gate's URL, which may contain a token."""
+    if value is not None:
+        try:
+            http_url(value.get_secret_value())
+        except ValueError:
+            raise ValueError("must look like https://example.com/gate") from None
+    return value
+
+
 def base_path(value: str) -> str:
     if value and not _BASE_PATH.fullmatch(value):
         raise ValueError("must look like /images or /media/images: from / on, without / at its end, plain characters")

@@ -191,6 +191,20 @@ class Settings(LocalSettings):
         None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; unset, they are refused."
     )
 
+    gate_url: Annotated[SecretStr | None, AfterValidator(checks.gate_url)] = Field(
+        None,
+        description="URL that is asked about each image before anything made of it can be seen. Needs a "
+        "`webhook_secret`, which signs what it is sent.",
+    )
+    gate_fails: Literal["closed", "open"] = Field(
+        "closed",
+        description="What becomes of an image if the gate cannot be asked within `gate_deadline_s`: its job fails "
+        "(`closed`), or it passes (`open`).",
+    )
+    gate_deadline_s: PositiveFloat = Field(
+        3_600.0, description="Seconds for which the gate is asked again while it does not answer."
+    )
+
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of a worker's /metrics; 0 means none. The API has /metrics."
     )
@@ -201,6 +215,15 @@ class Settings(LocalSettings):
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             missing = "S3_SECRET_ACCESS_KEY" if self.s3_secret_access_key is None else "S3_ACCESS_KEY_ID"
             raise ValueError(f"{PREFIX}{missing} is not set: set both S3 credentials, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _a_gate_means_secret(self) -> Self:
+        if self.gate_url and self.webhook_secret is None:
+            raise ValueError(
+                f"{PREFIX}WEBHOOK_SECRET is not set, and {PREFIX}GATE_URL is: set it, so that what the gate is sent "
+                "can be signed"
+            )
         return self
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ from arq.worker import Worker, func
 from imgsvc.domain.problems import JOB_FAILURES
 from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Failure, Outcome, Postponed
+from imgsvc.jobs.record import Failure, Held, Outcome, Postponed
 from imgsvc.jobs.types import Claim, WorkerInfo
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
@@ -181,7 +181,7 @@ class LeasedWorker(Worker):
         finally:
             self._ending.discard(job_id)
             self._claims.pop(job_id, None)
-        if owned and not isinstance(outcome, Postponed):
+        if owned and not isinstance(outcome, Postponed | Held):
             self._metrics.ended(outcome.code if isinstance(outcome, Failure) else "success")
         if not owned:
             log.warning("%s: the lease was lost, the outcome is dropped", job_id)
@@ -192,6 +192,8 @@ class LeasedWorker(Worker):
             with suppress(QueueUnavailableError):
                 if isinstance(outcome, Postponed):
                     return await self._queue.release(claim, outcome.delay_s)
+                if isinstance(outcome, Held):
+                    return await self._queue.hold(claim)
                 return await self._queue.finish(claim, outcome)
             await asyncio.sleep(TICK_S)
 

@@ -20,6 +20,7 @@ from imgsvc.runtime.settings import Settings
 from imgsvc.storage import Storage
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
+from imgsvc.worker.gate import Gate
 from imgsvc.worker.lease import LeasedWorker
 from imgsvc.worker.overlays import Overlays
 from imgsvc.worker.sweep import Sweeper
@@ -51,6 +52,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         Queue.open(settings, metrics.queue) as queue,
         Storage.open(settings, metrics.storage) as storage,
         Outbound.open(settings) as outbound,
+        Gate.open(settings) as gate,
         decoders,
         exposed(metrics, listener),
     ):
@@ -58,7 +60,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         fetcher = Fetcher(
             queue, storage, outbound, settings.max_upload_bytes, settings.fetch_timeout_s, at_once=slots // 2
         )
-        processor = Processor(queue, storage, decoders, fetcher, Overlays(storage), metrics)
+        processor = Processor(queue, storage, decoders, fetcher, Overlays(storage), gate, metrics)
 
         async def can_process() -> bool:
             return not decoders.is_broken and await storage.is_there()

@@ -25,6 +25,7 @@ from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
 from imgsvc.storage import Storage, StorageError
 from imgsvc.worker.fetch import Fetcher, FetchLaterError
+from imgsvc.worker.gate import LOOK, Gate, NotYetError
 from imgsvc.worker.overlays import Overlays
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Processor:
     decoders: DecoderPool
     fetch: Fetcher
     overlays: Overlays
+    gate: Gate | None
     metrics: WorkerMetrics
 
     async def __call__(self, claim: Claim) -> Outcome:
@@ -89,6 +91,8 @@ class Processor:
                 return await self._process(claim, record, report, stopwatch)
         except JobError as error:
             return Failure(error.code, error.detail)
+        except NotYetError as error:
+            return error.outcome
         except FetchLaterError as error:
             return _postpone_fetch(record, error)
         except StorageError as error:
@@ -104,6 +108,11 @@ class Processor:
         with stopwatch.step("fetch"):
             source = await self._original(claim, record)
             overlays = await self.overlays.of(record.options.variants)
+        passed = tuple[str, ...]()
+        if record.gate == "ask" and not claim.revision:
+            report(8, "gate")
+            with stopwatch.step("gate"):
+                passed = await self._pass_gate(source, record)
         report(10, "decode")
         with stopwatch.step("decode"):
             rendered = await self._render(source, overlays, record, report)
@@ -112,9 +121,19 @@ class Processor:
             files = await self._store(record, rendered, claim.revision or 1)
         original = rendered.original
         size = original.width, original.height
-        end = rendered.placeholder, rendered.warnings, original.facts
+        end = rendered.placeholder, (*rendered.warnings, *passed), original.facts
         success = Success(*size, original.frames, files, *end)
         return derived.outcome(record, success) if claim.revision else success
+
+    async def _pass_gate(self, source: bytes, record: Record) -> tuple[str, ...]:
+        if self.gate is None:
+            log.error("the gate was to be asked about %s, and this worker has no IMGSVC_GATE_URL", record.id)
+            raise JobError("gate_unavailable")
+
+        async def look() -> bytes:
+            return (await self.decoders.render(source, (LOOK,), owner=record.owner)).renditions[0].data
+
+        return await self.gate(record, look)
 
     async def _original(self, claim: Claim, record: Record) -> bytes:
         if record.source is None and record.url is not None:

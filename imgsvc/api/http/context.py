@@ -28,6 +28,7 @@ class Services:
 
     settings: Settings
     presets: Presets
+    ungated: frozenset[str]
     overlays: StoredOverlays
     queue: Queue
     events: Events

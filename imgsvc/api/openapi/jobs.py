@@ -20,6 +20,7 @@ def paths() -> Json:
         "/upload/{id}/events": {**one, "get": _events()},
         "/upload/{id}/cancel": {**one, "post": _cancel()},
         "/upload/{id}/retry": {**one, "post": _retry()},
+        "/upload/{id}/release": {**one, "post": _release()},
         "/upload/{id}/variants": {**one, "post": _derive()},
     }
 
@@ -128,6 +129,18 @@ def _retry() -> Json:
         "Of an upload that has succeeded, it is the newest derivation that is made again, under another revision.",
         answers={202: answer("It is queued again.", json("JobStatus"))},
         refusals=("unknown_field", "conflict", "rate_limited", "quota_exceeded", *_LOST),
+    )
+
+
+def _release() -> Json:
+    return operation(
+        _TAG,
+        "release_upload",
+        "Release a job that is held back",
+        "The operator's gate may hold an image back until somebody has looked at it: its job is in PROGRESS then, with "
+        "the step `held`. Released, it goes on, and the gate is not asked again. To reject it, cancel or delete it.",
+        answers={202: answer("It is queued again.", json("JobStatus"))},
+        refusals=("unknown_field", "conflict", *_LOST),
     )
 
 

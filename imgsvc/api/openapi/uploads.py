@@ -34,6 +34,7 @@ _THEN = {
         "upload": "get_upload",
         "cancel": "cancel_upload",
         "retry": "retry_upload",
+        "release": "release_upload",
         "variants": "derive_variants",
         "delete": "delete_upload",
     }.items()

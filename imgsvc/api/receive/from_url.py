@@ -11,7 +11,7 @@ from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.context import Services, services_of
 from imgsvc.api.receive.admission import admit
 from imgsvc.api.receive.json_body import check_members, json_object, texts_of
-from imgsvc.api.receive.options import idempotency_key, options_of
+from imgsvc.api.receive.options import idempotency_key, is_gated, options_of
 from imgsvc.api.receive.upload import OnStore, submitted
 from imgsvc.domain.options import OPTIONS
 from imgsvc.jobs.record import Submission
@@ -41,7 +41,8 @@ async def _submission(upload_id: str, fields: Mapping[str, str], services: Servi
     with suppress(UnreachableError):  # the URL is checked again when the job runs
         await services.outbound.check(url)
     filename = fields.get("filename") or parse_url(url).name
-    return Submission(upload_id, await options_of({**fields, "filename": filename}, services), url=url)
+    options = await options_of({**fields, "filename": filename}, services)
+    return Submission(upload_id, options, url=url, gated=is_gated(options, services))
 
 
 async def _fields(request: Request) -> dict[str, str]:

@@ -42,6 +42,11 @@ async def options_of(texts: Mapping[str, str], services: Services) -> Options:
     return Options(**values)
 
 
+def is_gated(options: Options, services: Services) -> bool:
+    """Whether the gate is asked about an upload of these options before anything made of it can be seen."""
+    return services.settings.gate_url is not None and options.preset not in services.ungated
+
+
 def _pinned(variants: Preset, services: Services) -> Preset:
     try:
         return pin("variants", variants, services.overlays.offered)

@@ -18,7 +18,7 @@ from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.receive.admission import admit
 from imgsvc.api.receive.body import paced
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
-from imgsvc.api.receive.options import idempotency_key, options_of
+from imgsvc.api.receive.options import idempotency_key, is_gated, options_of
 from imgsvc.domain.documents import Accepted
 from imgsvc.domain.formats import SNIFF_BYTES, Format, sniff
 from imgsvc.jobs.exchange import QueueUnavailableError
@@ -107,7 +107,8 @@ async def _receive(upload_id: str, body: RawBody | FormBody, services: Services,
         head, fmt = await _sniff(chunks)
         digest = await sink(_chain(head, chunks), fmt.media_type)
     source = Source(digest.bytes, digest.sha256, fmt.name)
-    return Submission(upload_id, await options_of(body.fields, services), source)
+    options = await options_of(body.fields, services)
+    return Submission(upload_id, options, source, gated=is_gated(options, services))
 
 
 async def _sniff(chunks: AsyncGenerator[bytes]) -> tuple[bytes, Format]:

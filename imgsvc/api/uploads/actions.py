@@ -1,4 +1,4 @@
-"""`POST /upload/{id}/cancel`, `POST /upload/{id}/retry` and `DELETE /upload/{id}`."""
+"""`POST /upload/{id}/cancel`, `/retry` and `/release`, and `DELETE /upload/{id}`."""
 
 import logging
 
@@ -52,6 +52,18 @@ async def retry(request: Request) -> Response:
             if record.status in RETRYABLE
             else f"The job is in {record.status}. Only a job that failed or was cancelled can be retried."
         )
+        raise ProblemError("conflict", detail)
+    return Document(record.status_document(), status_code=202)
+
+
+async def release(request: Request) -> Response:
+    """Lets a job pass that the gate holds back; it is not asked about it again."""
+    no_query(request)
+    services, upload_id = services_of(request), upload_id_of(request)
+    released = await services.queue.let_pass(upload_id, owner_of(request))
+    record = await find(request)
+    if not released:
+        detail = f"The job is in {record.status}, and no gate holds it back. Only a job that is held can be released."
         raise ProblemError("conflict", detail)
     return Document(record.status_document(), status_code=202)
 

@@ -23,7 +23,13 @@ const LABELS = {
   failed: () => "Failed",
   cancelled: () => "Cancelled",
 };
-const STEPS = { fetch: "downloading", decode: "reading the image", encode: "creating", store: "saving the files" };
+const STEPS = {
+  fetch: "downloading",
+  gate: "asking whether it may be shown",
+  decode: "reading the image",
+  encode: "creating",
+  store: "saving the files",
+};
 const ANNOUNCEMENTS = { queued: "added", done: "done", failed: "failed", cancelled: "cancelled" };
 const BUTTONS = ["retry", "cancel", "compare", "adjust", "delete"];
 const PARTS = ["thumbnail", "name", "label", "time", "progress", "error", "note", "files", ...BUTTONS];
@@ -131,8 +137,10 @@ export class Card {
   }
 }
 
-const processingLabel = (status) =>
-  status?.status === Status.PROGRESS ? progressLabel(status) : "Waiting to be processed";
+function processingLabel(status) {
+  if (status?.step === "held") return "Held back until somebody has looked at it";
+  return status?.status === Status.PROGRESS ? progressLabel(status) : "Waiting to be processed";
+}
 
 function progressLabel({ progress, step, attempt }) {
   const [name, variant = ""] = (step ?? "").split(":");

@@ -1,0 +1,147 @@
+"""Asks the operator's gate about an image, before anything made of it can be seen.
+
+The gate is sent a JPEG of at most 512 pixels, and all that a webhook would say of the upload, signed as webhooks are.
+Its answer is `allow`, `reject` or `hold` (domain/gate.py); anything else counts as no answer, and it is asked again.
+"""
+
+import base64
+import logging
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Self, TypedDict
+
+import orjson
+
+from imgsvc.domain import documents
+from imgsvc.domain.file_urls import FileUrls
+from imgsvc.domain.gate import MAX_ANSWER_BYTES, Verdict, read_verdict
+from imgsvc.domain.model import Variant
+from imgsvc.domain.problems import CodedError, JobError
+from imgsvc.jobs.record import Held, Postponed, Record
+from imgsvc.jobs.rows import timestamp
+from imgsvc.outbound import Outbound, Timeouts, parse_url
+from imgsvc.runtime.settings import Settings
+from imgsvc.worker.webhooks import Message
+
+log = logging.getLogger(__name__)
+
+LOOK = Variant("gate", width=512, height=512, format="jpeg", quality=80)
+"""What the gate sees of an image."""
+
+TIMEOUTS = Timeouts(total_s=20, idle_s=20)
+_PAUSES_S = (1.0, 30.0)
+
+
+class NotYetError(Exception):
+    """The image may not be seen yet. `outcome` is what becomes of its job now."""
+
+    def __init__(self, outcome: Held | Postponed) -> None:
+        super().__init__(str(outcome))
+        self.outcome = outcome
+
+
+class Question(TypedDict):
+    """The body of a request to the gate; `image` is a data URL."""
+
+    type: str
+    timestamp: str
+    image: str
+    data: documents.Upload
+
+
+@dataclass(slots=True)
+class Gate:
+    """The gate as one worker sees it. While it gives no answers, jobs wait without asking it."""
+
+    outbound: Outbound
+    url: str
+    key: bytes
+    urls: FileUrls
+    deadline_s: float
+    lets_pass: bool
+    _failures: int = 0
+    _asked_again_at: float = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncGenerator[Self | None]:
+        """The gate of these settings, if they have one. Its host may be private, since the operator has named it."""
+        if settings.gate_url is None or settings.webhook_key is None:
+            yield None
+            return
+        url = settings.gate_url.get_secret_value()
+        target = parse_url(url)
+        async with Outbound.open(settings, f"{target.host}:{target.port}") as outbound:
+            lets_pass = settings.gate_fails == "open"
+            yield cls(
+                outbound, url, settings.webhook_key, settings.file_urls, settings.gate_deadline_s, lets_pass=lets_pass
+            )
+
+    async def __call__(self, record: Record, look: Callable[[], Awaitable[bytes]]) -> tuple[str, ...]:
+        """Returns once the upload, whose JPEG `look` makes, may be seen; with the warnings that its result has.
+
+        Raises:
+            JobError: it is rejected, or no answer came before the deadline.
+            NotYetError: it waits for somebody to release it, or no answer comes now.
+        """
+        verdict = await self._ask(record, look)
+        if verdict is None:
+            if self.lets_pass:
+                return ("gate_skipped",)
+            raise JobError("gate_unavailable")
+        if verdict.decision == "hold":
+            raise NotYetError(Held())
+        if verdict.decision == "reject":
+            raise JobError("rejected", verdict.reason or None)
+        return ()
+
+    async def _ask(self, record: Record, look: Callable[[], Awaitable[bytes]]) -> Verdict | None:
+        """Returns the gate's verdict; None where there is none once the deadline is over."""
+        is_late = time() - (record.started_at or record.created_at) / 1000 > self.deadline_s
+        if (pause_s := self._asked_again_at - monotonic()) > 0 and not is_late:
+            raise _later(pause_s)
+        message = self._message(record, await look())
+        try:
+            verdict = await self._verdict(message)
+        except (CodedError, ValueError) as error:
+            self._note(error)
+            if is_late:
+                return None
+            raise _later(self._asked_again_at - monotonic()) from error
+        if self._failures:
+            log.info("the gate answers again")
+        self._failures = 0
+        return verdict
+
+    def _message(self, record: Record, image: bytes) -> Message:
+        now_ms = round(time() * 1000)
+        body: Question = {
+            "type": "upload.gate",
+            "timestamp": timestamp(now_ms),
+            "image": f"data:image/jpeg;base64,{base64.b64encode(image).decode()}",
+            "data": record.document(self.urls),
+        }
+        return Message(f"gate_{record.id}_{record.attempt}", orjson.dumps(body))
+
+    async def _verdict(self, message: Message) -> Verdict:
+        headers = message.headers(self.key, int(time()))
+        async with self.outbound.request("POST", self.url, TIMEOUTS, headers=headers, body=message.body) as answer:
+            if not 200 <= answer.status < 300:
+                raise ValueError(f"it answers {answer.status}")
+            return read_verdict(b"".join([chunk async for chunk in answer.chunks(MAX_ANSWER_BYTES)]))
+
+    def _note(self, error: Exception) -> None:
+        """Pauses, longer each time; several that were asked at once count as one."""
+        if self._asked_again_at <= monotonic():
+            least_s, most_s = _PAUSES_S
+            self._asked_again_at = monotonic() + min(most_s, least_s * 2**self._failures)
+            self._failures = min(self._failures + 1, 10)
+            if self._failures == 1:
+                log.warning("the gate gives no answer: %s", error)
+
+
+def _later(delay_s: float) -> NotYetError:
+    return NotYetError(Postponed(max(0, delay_s) + random.uniform(0, 1), alone=True))  # noqa: S311 (jitter, no secret)
