@@ -69,11 +69,10 @@ def proxy_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def gate_url(value: SecretStr | None) -> SecretStr | None:
-    """Checks the gate's URL, which may contain a token."""
+def gate_url(value: str | None) -> str | None:
     if value is not None:
         try:
-            http_url(value.get_secret_value())
+            http_url(value)
         except ValueError:
             raise ValueError("must look like https://example.com/gate") from None
     return value

@@ -31,7 +31,7 @@ from imgsvc.runtime.version import VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
-STEPS = ("fetch", "decode", "store")
+STEPS = ("fetch", "gate", "decode", "store")
 JOB_ENDS = ("success", *JOB_FAILURES)
 DECODER_ENDS = ("recycled", "cancelled", "timeout", "oom", "cpu_limit", "crashed", "bad_reply", "start_failed")
 

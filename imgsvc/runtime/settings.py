@@ -191,7 +191,7 @@ class Settings(LocalSettings):
         None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; unset, they are refused."
     )
 
-    gate_url: Annotated[SecretStr | None, AfterValidator(checks.gate_url)] = Field(
+    gate_url: Annotated[str | None, AfterValidator(checks.gate_url)] = Field(
         None,
         description="URL that is asked about each image before anything made of it can be seen. Needs a "
         "`webhook_secret`, which signs what it is sent.",

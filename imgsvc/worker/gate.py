@@ -72,7 +72,7 @@ class Gate:
         if settings.gate_url is None or settings.webhook_key is None:
             yield None
             return
-        url = settings.gate_url.get_secret_value()
+        url = settings.gate_url
         target = parse_url(url)
         async with Outbound.open(settings, f"{target.host}:{target.port}") as outbound:
             lets_pass = settings.gate_fails == "open"

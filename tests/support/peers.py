@@ -12,6 +12,8 @@ from standardwebhooks.webhooks import Webhook
 from tests.support.service import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+HOLD = b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"decision": "hold"}'
+"""What a gate answers that has somebody look at an image."""
 
 EVIL_URLS = (
     "http://127.0.0.1:{port}/",
@@ -149,10 +151,13 @@ class Receiver:
     """Gives its answers in turn, and the last one from then on. None is no answer at all."""
 
     def __init__(self, *answers: bytes | None) -> None:
-        self.answers = list(answers)
+        self.will_answer(*answers)
         self.told: list[Told] = []
         self.port = 0
         self._heads: list[bytes] = []
+
+    def will_answer(self, *answers: bytes | None) -> None:
+        self.answers = list(answers)
 
     @property
     def url(self) -> str:

@@ -8,11 +8,12 @@ import httpx
 from imgsvc.local.ports import free_port
 from tests.support import images
 from tests.support.contract import Contract
-from tests.support.peers import Listener
+from tests.support.peers import HOLD, Listener, Receiver
 from tests.support.service import Servers, Service, begun, until
 
 PHOTO = images.photo()
 _KEYS = {"IMGSVC_API_KEYS": "one:key-number-one-0123456789, two:key-number-two-0123456789"}
+_WEBHOOK_SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 VARIANTS = '{"thumbnail": {"width": 200}, "hero": {"widths": [40, 80], "formats": ["webp", "jpeg"]}}'
 
 
@@ -20,7 +21,7 @@ async def walk(servers: Servers, contract: Contract, max_bytes: int) -> None:
     settings: dict[str, Any] = {
         "max_upload_bytes": max_bytes,
         "outbound_allow": "127.0.0.1",
-        "webhook_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3",
+        "webhook_secret": _WEBHOOK_SECRET,
     }
     async with Service.start(servers.environment(), decoders=1, **settings) as service:
         service.client.event_hooks["response"].append(contract.check)
@@ -29,8 +30,26 @@ async def walk(servers: Servers, contract: Contract, max_bytes: int) -> None:
         await _jobs(service)
         await _files(service)
         await _the_rest(service)
+    await _held(servers, contract)
     await _with_keys(servers, contract)
     await _outage(contract)
+
+
+async def _held(servers: Servers, contract: Contract) -> None:
+    """A job that the gate holds back is released."""
+    async with Receiver.start(HOLD) as gate:
+        settings: dict[str, Any] = {"gate_url": gate.url, "webhook_secret": _WEBHOOK_SECRET}
+        async with Service.start(servers.environment(), decoders=1, **settings) as service:
+            service.client.event_hooks["response"].append(contract.check)
+            upload_id = await service.upload(PHOTO)
+
+            async def held() -> bool:
+                return (await service.status(upload_id))["step"] == "held"
+
+            await until(held)
+            for _ in range(2):
+                await service.client.post(f"/upload/{upload_id}/release")
+            await service.ended(upload_id)
 
 
 async def _uploads(service: Service, max_bytes: int) -> None:
