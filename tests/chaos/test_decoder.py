@@ -19,9 +19,8 @@ from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.model import Rendered, Variant
 from imgsvc.runtime.settings import MIB
 from tests.support import images, profiles
-from tests.support.decoders import DEFAULT, FILM, GIB, children_of, decoder_pool, outcome
+from tests.support.decoders import DEFAULT, FILM, GIB, answers, decoder_pool, outcome
 from tests.support.images import LIMITS
-from tests.support.service import memory_peak
 
 SMALL = (Variant("small", 100, 100),)
 
@@ -53,11 +52,14 @@ async def test_what_a_small_file_claims_costs_nearly_nothing(
 ) -> None:
     source = make()
     async with decoder_pool() as pool:
-        await pool.render(images.photo(), SMALL)
-        (child,) = children_of(pool)
-        before, begin = memory_peak(child), monotonic()
-        came = await outcome(pool, source, FILM)
-        seconds, grown = monotonic() - begin, memory_peak(child) - before
+        with answers() as given:
+            await pool.render(images.photo(), SMALL)
+            begin = monotonic()
+            came = await outcome(pool, source, FILM)
+            seconds = monotonic() - begin
+    before, after = given
+    assert after.pid == before.pid
+    grown = after.peak_bytes - before.peak_bytes
     print(f"{row}: {came if isinstance(came, str) else 'ok'} after {seconds:.3f} s, {grown / MIB:.1f} MiB more")
     assert (came if isinstance(came, str) else "ok") in wanted
     assert seconds <= 2 * within_s
@@ -77,9 +79,11 @@ async def test_d2_the_largest_legal_images_are_decoded_as_far_as_there_is_room()
     ]
     async with decoder_pool(2) as pool:
         held = psutil.Process().memory_info().rss
-        rendered = await asyncio.gather(*(pool.render(source, DEFAULT) for source in sources))
-        most = max(memory_peak(child) for child in children_of(pool))
+        with answers() as given:
+            rendered = await asyncio.gather(*(pool.render(source, DEFAULT) for source in sources))
         grown = psutil.Process().memory_info().rss - held
+    assert len(given) == len(sources)
+    most = max(answer.peak_bytes for answer in given)
     print(f"the largest child held {most / MIB:.0f} MiB, its parent {grown / MIB:.0f} MiB more")
     assert [one.original.width for one in rendered] == [7000] * 5
     assert most <= GIB

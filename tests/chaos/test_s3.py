@@ -26,7 +26,8 @@ from tests.support.chaos_s3 import (
 )
 from tests.support.fault_proxy import NONE, Fault, Proxy
 from tests.support.ledger import Entry, Ledger
-from tests.support.service import Servers, Service, memory_peak, resume_decoders, settings_of, until
+from tests.support.memory import memory_peak
+from tests.support.service import Servers, Service, resume_decoders, settings_of, until
 
 
 async def test_s1_a_refusing_s3_is_said_within_its_deadline_and_jobs_wait(servers: Servers) -> None:

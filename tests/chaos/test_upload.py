@@ -5,7 +5,8 @@ import os
 
 from imgsvc.runtime.settings import MIB
 from tests.support import images
-from tests.support.service import Servers, Service, memory_peak
+from tests.support.memory import memory_peak
+from tests.support.service import Servers, Service
 
 PHOTO = images.photo()
 

@@ -1,19 +1,23 @@
 """Decoder pools, of honest children and of hostile ones."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from imgsvc.decoder.pool import IDLE_S, DecoderError, DecoderPool
-from imgsvc.decoder.process import OnStep
+from imgsvc.decoder.process import Decoder, OnStep
 from imgsvc.domain.model import Isolation, Limits, Rendered, Variant
 from imgsvc.domain.presets import PRESETS
 from imgsvc.runtime.settings import MIB
 from tests.support import images
 from tests.support.images import LIMITS
+from tests.support.memory import memory_peak
 
 LINUX = sys.platform == "linux"
 GIB = 1024 * MIB
@@ -58,6 +62,7 @@ async def works(pool: DecoderPool) -> bool:
 
 
 def children_of(pool: DecoderPool) -> set[int]:
+    """Those that are not dead yet, among them any that the pool has just ended and that may be gone at any moment."""
     return {decoder.pid for decoder in pool._decoders}  # pyright: ignore[reportPrivateUsage]
 
 
@@ -66,6 +71,35 @@ def fork_server_of(pool: DecoderPool) -> psutil.Process:
     server = psutil.Process(decoder).parent()
     assert server is not None
     return server
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A child has answered for an image and lives. `peak_bytes` is the most memory that it has had so far."""
+
+    pid: int
+    peak_bytes: int
+
+
+@contextmanager
+def answers() -> Generator[list[Answer]]:
+    """The answers that all pools of this process get meanwhile, refusals too.
+
+    The memory is read before the pool has its child back: from then on it may end it.
+    """
+    found: list[Answer] = []
+    ask = Decoder.render
+
+    async def measured(decoder: Decoder, *arguments: Any) -> Rendered:
+        try:
+            return await ask(decoder, *arguments)
+        finally:
+            if decoder.is_usable:
+                found.append(Answer(decoder.pid, memory_peak(decoder.pid)))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Decoder, "render", measured)
+        yield found
 
 
 FILM = (Variant("film", 100, 100, format="webp", frames="all"),)

@@ -220,8 +220,9 @@ DECODER_FDS = 4
 
 
 def decoders(worker: Child) -> list[psutil.Process]:
-    """Those that it has started so far; their parent is its fork server."""
-    return [decoder for server in psutil.Process(worker.pid).children() for decoder in server.children()]
+    """Those that it has started so far and that live; their parent is its fork server."""
+    servers = psutil.Process(worker.pid).children()
+    return [decoder for server in servers for decoder in server.children() if is_alive(decoder)]
 
 
 def suspend_decoders(worker: Child) -> None:
@@ -257,13 +258,6 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], deadline_s: flo
         assert monotonic() - begin < deadline_s, f"not within {deadline_s:g} s: {condition.__qualname__}"
         await asyncio.sleep(POLL_S)
     return monotonic() - begin
-
-
-def memory_peak(pid: int) -> int:
-    """The most memory that a process ever had resident, in bytes (Linux: VmHWM)."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -13,7 +13,8 @@ from typing import Any, Self
 import orjson
 import psutil
 
-from tests.support.service import Service, memory_peak
+from tests.support.memory import memory_peak
+from tests.support.service import Service
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: close() sends RST
 
