@@ -6,7 +6,8 @@ import pytest
 
 from imgsvc.domain.states import Status
 from imgsvc.jobs import derived
-from imgsvc.jobs.record import Derived, File, Success
+from imgsvc.jobs.files import File
+from imgsvc.jobs.record import Derived, Success
 from imgsvc.jobs.types import Claim, Obsolete
 from tests.support.derivations import FAILURE, OLD, derive, obsolete, record_of, succeeded
 from tests.support.world import World
@@ -78,7 +79,7 @@ class Moves:
         assert {file.revision for file in record.success.files} <= self._made
         to_be_removed = await obsolete(self._world)
         assert not {*record.keys(record.success.files)} & {*to_be_removed}
-        dropped = {Obsolete(member).derivation[1] for member in to_be_removed if "/" not in member}
+        dropped = {Obsolete(member).of_revision[1] for member in to_be_removed if "/" not in member}
         sets = "imgsvc:waiting", "imgsvc:derivations"
         is_queued = [await self._world.redis.zscore(name, self._id) for name in sets] != [None, None]
         derivation = record.derivation

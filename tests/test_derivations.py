@@ -10,8 +10,9 @@ import pytest
 
 from imgsvc.domain.states import Status
 from imgsvc.jobs import derived
+from imgsvc.jobs.files import revision_of
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue
-from imgsvc.jobs.record import Source, revision_of
+from imgsvc.jobs.record import Source
 from imgsvc.jobs.types import Admission, Cancelled, Obsolete, Query, SweepItem
 from tests.support.derivations import (
     CARD,
@@ -121,7 +122,7 @@ async def test_a_derivation_that_fails_changes_nothing_and_its_retry_has_names_o
     assert after.derivation.status == Status.FAILURE
     assert after.derivation.error == {"code": "decode_failed", "message": "broken"}
     (member,) = await obsolete(world)
-    assert Obsolete(member).derivation == (claim.id, 2)
+    assert Obsolete(member).of_revision == (claim.id, 2)
     assert await world.queue.retry(claim.id)
     again = await world.claimed()
     assert (again.revision, again.attempt) == (3, 1)
@@ -176,7 +177,7 @@ async def test_q25_a_cancelled_derivation_leaves_the_upload_as_it_was(world: Wor
     assert record.derivation
     assert record.derivation.status == Status.CANCELLED
     assert await world.redis.zscore("imgsvc:sweep", claim.id) is None, "its files are not cleared"
-    assert {Obsolete(member).derivation for member in await obsolete(world)} == {(claim.id, 2)}
+    assert {Obsolete(member).of_revision for member in await obsolete(world)} == {(claim.id, 2)}
     assert await world.queue.cancel(claim.id) is Cancelled.NOTHING
     assert (await world.queue.stats()).queued == 0
 
@@ -229,7 +230,7 @@ async def test_q25_an_expiry_wins_over_a_derivation(world: World) -> None:
     await world.redis.zadd("imgsvc:sweep", {upload_id: 1})
     assert await world.queue.sweep(5) == [SweepItem(upload_id, with_original=True)]
     assert not await world.queue.finish(claim, outcome)
-    assert {Obsolete(member).derivation for member in await obsolete(world)} == {(upload_id, 2)}
+    assert {Obsolete(member).of_revision for member in await obsolete(world)} == {(upload_id, 2)}
     assert await world.queue.retry(upload_id) is not None
     assert await derive(world, upload_id) is Admission.CONFLICT
     assert await world.queue.claim("w1", 5) == []

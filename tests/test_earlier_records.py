@@ -8,8 +8,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from imgsvc.domain.states import Status
+from imgsvc.jobs.files import File
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Failure, File, Success
+from imgsvc.jobs.record import Failure, Success
 from imgsvc.jobs.types import Admission, Query, SweepItem, WorkerInfo
 from tests.support.earlier_records import SNAPSHOTS, Version
 from tests.support.service import Servers, settings_of

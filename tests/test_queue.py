@@ -9,8 +9,9 @@ import pytest
 from imgsvc.domain.model import Placeholder
 from imgsvc.domain.states import Status
 from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.files import File
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue
-from imgsvc.jobs.record import Failure, File, Source, Success
+from imgsvc.jobs.record import Failure, Source, Success
 from imgsvc.jobs.types import Admission, WorkerInfo
 from tests.support.service import Servers, settings_of, until
 from tests.support.submissions import submission

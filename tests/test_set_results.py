@@ -13,7 +13,8 @@ from imgsvc.domain.file_urls import FileUrls, Verdict, verify
 from imgsvc.domain.model import Placeholder, Variant
 from imgsvc.domain.options import Options, pack
 from imgsvc.domain.presets import CUSTOM
-from imgsvc.jobs.record import File, Record
+from imgsvc.jobs.files import File
+from imgsvc.jobs.record import Record
 from tests.support import images
 from tests.support.ledger import sha256
 from tests.support.service import Service

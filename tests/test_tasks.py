@@ -134,7 +134,7 @@ async def test_the_files_of_a_large_set_are_stored_a_few_at_a_time_until_one_fai
     record = cast("Any", SimpleNamespace(id="an-id", options=Options(), expires_at=None))
     files = tuple(Rendition("v", width, 1, "jpeg", b"x", set_width=width) for width in range(1, 41))
     rendered = Rendered(Original(1, 1, "jpeg", 1), files, Placeholder("AAAAAAAA", "#000000"))
-    stored = processor._store(record, rendered, 1)  # pyright: ignore[reportPrivateUsage]
+    stored = processor._store(record, rendered, Claim("an-id", "w1:1"))  # pyright: ignore[reportPrivateUsage]
     if fails_at is None:
         assert len(await stored) == len(begun) == 40
         assert max(at_once) == 8

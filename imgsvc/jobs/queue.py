@@ -129,7 +129,8 @@ class Queue:
     async def finish(self, claim: Claim, outcome: Success | Derived | Failure) -> bool:
         """Ends the job. False where the claim no longer owns it."""
         status, field = ("FAILURE", "failure") if isinstance(outcome, Failure) else ("SUCCESS", "success")
-        value = orjson.dumps(astuple(outcome.success if isinstance(outcome, Derived) else outcome))
+        made = outcome.success if isinstance(outcome, Derived) else outcome
+        value = made.packed() if isinstance(made, Success) else orjson.dumps(astuple(made))
         args = (claim.id, claim.token, status, field, value, self._settings.record_ttl_s)
         replaced = outcome.replaced if isinstance(outcome, Derived) else ()
         return bool(await self._run("finish", *args, self._settings.replaced_ttl_s * 1000, *replaced))
@@ -202,7 +203,7 @@ class Queue:
         return [Obsolete(member.decode()) for member in found]
 
     async def ack_obsolete(self, obsolete: Obsolete) -> None:
-        """Records that the files are removed. Those of a derivation are looked for again while more may be stored."""
+        """Records that the files are removed. Those that no record has are looked for again while more may come."""
         await self._run("ack_obsolete", obsolete.member)
 
     async def is_replaced(self, key: str) -> bool:

@@ -13,10 +13,8 @@ the next one of it (derivation.py).
 The moves themselves are made in Redis, each by one Lua script beside this file.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import PurePosixPath
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Self, cast
 
 import orjson
@@ -33,13 +31,12 @@ from imgsvc.domain.presets import CUSTOM
 from imgsvc.domain.problems import WARNINGS
 from imgsvc.domain.states import TERMINAL, Status
 from imgsvc.jobs.derivation import Derivation, changed
+from imgsvc.jobs.files import File
 from imgsvc.jobs.rows import integer, optional_timestamp, timestamp
 from imgsvc.jobs.webhook import Webhook
 
-_UNSAFE = re.compile(r"[^\w.-]+")  # what a key and its URL are better without
-_REVISION = re.compile(r"\.([0-9]+)\.[a-z0-9]+$")
-
 _VISIBLE = frozenset[str](Status)
+_FACTS = len(fields(Facts))  # those of a later version may have more
 _VERSION = ("status", "derivation", "derivation_status", "changed")
 
 
@@ -75,39 +72,6 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """A file made of an original, as it stands in storage; see model.Rendition.
-
-    `revision` counts how often the variant was made; a name is never used for another content.
-    """
-
-    variant: str
-    width: int
-    height: int
-    bytes: int
-    sha256: str
-    format: str
-    quality: int | None = None
-    fits: bool = True
-    set_width: int | None = None
-    revision: int = 1
-
-    @property
-    def content_type(self) -> str:
-        return KNOWN[self.format].media_type
-
-    def key(self, upload_id: str, filename: str) -> str:
-        """Where it is stored: under the upload's id, by the name that its client gave the original."""
-        stem = _UNSAFE.sub("_", PurePosixPath(filename).stem)
-        name = self.variant if self.set_width is None else f"{self.variant}-{self.set_width}"
-        revision = f".{self.revision}" if self.revision > 1 else ""
-        return f"{files_prefix(upload_id)}{stem}_{name}{revision}.{KNOWN[self.format].extension}"
-
-
-_FILE_FIELDS, _FACTS = len(fields(File)), len(fields(Facts))  # those of a later version may have more
-
-
-@dataclass(frozen=True, slots=True)
 class Success:
     """What a job made. `width` and `height` are those of the upright original.
 
@@ -121,6 +85,11 @@ class Success:
     placeholder: Placeholder | None = None
     warnings: tuple[str, ...] = ()
     facts: Facts = NOT_KNOWN
+
+    def packed(self) -> bytes:
+        """As a record has it (unpacked by _success)."""
+        width, height, frames, _, *others = astuple(self)
+        return orjson.dumps((width, height, frames, [file.row() for file in self.files], *others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +127,6 @@ class Held:
 def original_key(upload_id: str) -> str:
     """Where the original is stored."""
     return f"originals/{upload_id}"
-
-
-def files_prefix(upload_id: str) -> str:
-    """What the keys of all its variants begin with."""
-    return f"processed/{upload_id}/"
-
-
-def revision_of(key: str) -> int:
-    """Returns the revision of the file at `key` (File.key)."""
-    match = _REVISION.search(key)
-    return int(match[1]) if match else 1
 
 
 Outcome = Success | Derived | Failure | Postponed | Held
@@ -374,7 +332,7 @@ def _success(value: str | None) -> Success | None:
     placeholder = Placeholder(*more[0]) if more and more[0] else None  # older records have none
     warnings = tuple(code for code in more[1] if code in WARNINGS) if len(more) > 1 else ()
     facts = _facts(*more[2][:_FACTS]) if len(more) > 2 else NOT_KNOWN
-    kept = tuple(File(*file[:_FILE_FIELDS]) for file in files)
+    kept = tuple(File.from_row(file) for file in files)
     return Success(width, height, frames, kept, placeholder, warnings, facts)
 
 

@@ -116,7 +116,7 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class Obsolete:
-    """Files to be removed of an upload that stays: the one at `key`, or those of a derivation that made nothing.
+    """Files to be removed of an upload that stays: the one at `key`, or those of a revision that no record has.
 
     `member` is what the queue knows them by.
     """
@@ -128,7 +128,7 @@ class Obsolete:
         return self.member if "/" in self.member else None
 
     @property
-    def derivation(self) -> tuple[str, int]:
+    def of_revision(self) -> tuple[str, int]:
         """The upload's id, and the revision."""
         upload_id, revision, _ = self.member.split(":")
         return upload_id, int(revision)

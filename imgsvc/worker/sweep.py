@@ -1,7 +1,8 @@
 """The sweeper: removes from storage what the queue lists as obsolete.
 
 These are uploads of API processes that died, cancelled jobs, expired files, files that a late process may have stored
-after a DELETE, and of uploads that stay: files that a derivation has replaced, and those of one that made nothing.
+after a DELETE, and of uploads that stay: files that a derivation has replaced, and those that no record has, of a
+derivation that made nothing or of an attempt that did not end its job.
 Every worker runs one; the queue gives an upload to one sweeper at a time (sweep.lua, obsolete.lua).
 """
 
@@ -11,8 +12,9 @@ import random
 from dataclasses import dataclass
 
 from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.files import files_prefix, revision_of
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import files_prefix, original_key, revision_of
+from imgsvc.jobs.record import original_key
 from imgsvc.jobs.types import Obsolete, SweepItem
 from imgsvc.storage import Storage, StorageError
 
@@ -75,11 +77,13 @@ class Sweeper:
         if obsolete.key:
             await self.storage.clear(obsolete.key)
             return
-        upload_id, revision = obsolete.derivation
+        upload_id, revision = obsolete.of_revision
         keys = [key for key in await self.storage.keys(files_prefix(upload_id)) if revision_of(key) == revision]
         if not keys or (record := await self.queue.get(upload_id)) is None:  # then its files are another one's to clear
             return
-        # a worker may have come so late that the derivation was made by another one
+        if not record.has_result:  # it was retried, and is listed anew when that has ended
+            return
+        # what is not in it now never will be: a retry has another attempt, and other names
         kept = record.keys(record.success.files if record.success else ())
         for key in keys:
             if key not in kept and not await self.queue.is_replaced(key):

@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter, time
 
@@ -18,8 +18,9 @@ from imgsvc.domain.model import Rendered, Rendition
 from imgsvc.domain.problems import JOB_FAILURES, JobError
 from imgsvc.jobs import derived
 from imgsvc.jobs.exchange import QueueUnavailableError
+from imgsvc.jobs.files import File
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Failure, File, Outcome, Postponed, Record, Success, original_key
+from imgsvc.jobs.record import Failure, Outcome, Postponed, Record, Success, original_key
 from imgsvc.jobs.types import Claim
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
@@ -118,7 +119,7 @@ class Processor:
             rendered = await self._render(source, overlays, record, report)
         report(90, "store")
         with stopwatch.step("store"):
-            files = await self._store(record, rendered, claim.revision or 1)
+            files = await self._store(record, rendered, claim)
         original = rendered.original
         size = original.width, original.height
         end = rendered.placeholder, (*rendered.warnings, *passed), original.facts
@@ -178,8 +179,8 @@ class Processor:
                 log.warning("decoder failed, trying once more: %s", error)
         return await render()
 
-    async def _store(self, record: Record, rendered: Rendered, revision: int) -> tuple[File, ...]:
-        files = tuple(replace(_file(rendition), revision=revision) for rendition in rendered.renditions)
+    async def _store(self, record: Record, rendered: Rendered, claim: Claim) -> tuple[File, ...]:
+        files = tuple(_file(rendition, claim) for rendition in rendered.renditions)
         slots, errors = asyncio.Semaphore(_PUTS_AT_A_TIME), list[Exception]()
 
         async def put(file: File, data: bytes) -> None:
@@ -261,7 +262,7 @@ def _code(outcome: Outcome) -> str:
     return outcome.code if isinstance(outcome, Failure) else type(outcome).__name__.lower()
 
 
-def _file(rendition: Rendition) -> File:
+def _file(rendition: Rendition, claim: Claim) -> File:
     return File(
         variant=rendition.variant,
         width=rendition.width,
@@ -272,6 +273,8 @@ def _file(rendition: Rendition) -> File:
         quality=rendition.quality,
         fits=rendition.fits,
         set_width=rendition.set_width,
+        revision=claim.revision or 1,
+        attempt=claim.attempt,
     )
 
 

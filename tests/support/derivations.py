@@ -6,7 +6,8 @@ from uuid import uuid4
 
 from imgsvc.domain.model import Variant
 from imgsvc.jobs import derived
-from imgsvc.jobs.record import Derived, Failure, File, Record, Success
+from imgsvc.jobs.files import File
+from imgsvc.jobs.record import Derived, Failure, Record, Success
 from imgsvc.jobs.types import Admission, Claim
 from tests.support.submissions import submission
 from tests.support.world import World

@@ -12,7 +12,8 @@ from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.options import no_query
 from imgsvc.api.uploads.show import find, unknown_upload, upload_id_of
 from imgsvc.domain.states import RETRYABLE
-from imgsvc.jobs.record import Record, files_prefix, original_key
+from imgsvc.jobs.files import files_prefix
+from imgsvc.jobs.record import Record, original_key
 from imgsvc.jobs.types import Admission, Cancelled
 from imgsvc.storage import StorageError
 

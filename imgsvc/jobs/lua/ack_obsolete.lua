@@ -1,5 +1,5 @@
 -- Records that obsolete files have been removed.
--- Guarantees: those of a derivation are looked for again when no process can store any more. Safe to repeat.
+-- Guarantees: those that no record has are looked for again when no process can store any more. Safe to repeat.
 -- ARGV: member of OBSOLETE
 local until_ms = tonumber(ARGV[1]:match(':(%d+)$') or 0)
 if until_ms > now_ms() then

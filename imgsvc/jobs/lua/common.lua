@@ -19,7 +19,7 @@
 -- imgsvc:settling     zset  uploads to which a process may still write objects to be removed, by the ms until which
 -- imgsvc:obsolete     zset  files of uploads that stay, by the ms from which they may be removed: the key of one that
 --                           was replaced, or <id>:<revision>:<ms until which more may be stored> for all those of a
---                           derivation that made nothing
+--                           revision that no record has: of a derivation that made nothing, or of earlier attempts
 -- imgsvc:webhooks     zset  uploads with a webhook delivery of their job's end to be made, by the ms at which it is due
 -- imgsvc:derivation-webhooks
 --                     zset  the same for the end of their newest derivation
@@ -53,6 +53,7 @@ local CLOCK = ''  -- a member of WORKERS
 local TERMINAL = {SUCCESS = true, FAILURE = true, CANCELLED = true}
 local RETRYABLE = {FAILURE = true, CANCELLED = true}
 local HIDDEN = {RESERVED = true, ABANDONED = true}
+local FIRST_REVISION = 1  -- what an upload's own job makes
 local FIRST_LOOK_MS = 2000  -- most that is written late is there by then
 local JUMP_MS = 20000  -- fewer than a reservation has left at any time
 local GRACE_MS = 60000
@@ -175,7 +176,8 @@ local function settle(id)
   redis.call('ZADD', SETTLING, now_ms() + SETTLE_MS, id)
 end
 
--- Has the files of a derivation that made nothing removed: soon, and again when no process can write to them any more.
+-- Has the files of a revision removed that its upload's record does not have: soon, and again when no process can store
+-- any more.
 local function discard(id, revision)
   local member = table.concat({id, revision, string.format('%d', now_ms() + SETTLE_MS)}, ':')
   redis.call('ZADD', OBSOLETE, now_ms() + FIRST_LOOK_MS, member)

@@ -1,8 +1,8 @@
 -- Ends a job with its outcome.
 -- Guarantees: a job ends once. Record, lease and queue entry are updated in one step, and its webhook delivery is
 -- queued in the same one. A derivation that succeeds replaces files in that step too; the replaced ones are removed
--- later, and one that fails changes none. A worker that lost its lease is fenced off and changes nothing. Works even if
--- Redis is full.
+-- later, and one that fails changes none. What the record does not have of earlier attempts is removed. A worker that
+-- lost its lease is fenced off and changes nothing. Works even if Redis is full.
 -- Returns 1, or 0 if the token no longer holds the lease.
 -- ARGV: id, token, status, field (success or failure), value (JSON), record_ttl_s, ms for which replaced files are kept,
 -- the keys of replaced files

@@ -9,13 +9,28 @@ local function fence(id, token)
   local revision = token:match(':r(%d+):%d+$')
   if not revision then
     -- an unknown upload, too: it was deleted, or Redis was emptied; an expiring record outlives late writers by days
-    if not is_visible(status) or status == 'CANCELLED' then settle(id) end
+    if not is_visible(status) or status == 'CANCELLED' then
+      settle(id)
+    elseif TERMINAL[status] then  -- by another attempt
+      discard(id, FIRST_REVISION)
+    end
   elseif is_visible(status) then
-    if revision ~= newest or RETRYABLE[derivation] then discard(id, revision) end
+    if revision ~= newest or TERMINAL[derivation] then discard(id, revision) end
   elseif redis.call('EXISTS', tombstone(id)) == 1 then
     settle(id)  -- but not where Redis was emptied: the upload has files that clients know
   end
   return 0
+end
+
+-- Has those files of a job removed that its end leaves in no record: all that a derivation stored which made nothing, and
+-- what earlier attempts have stored. Those of a cancelled job are settled.
+local function discard_strays(id, job, status)
+  local attempt, revision = unpack(redis.call('HMGET', record(id), job .. 'attempt', 'derivation'))
+  if job == OWN then
+    if status ~= 'CANCELLED' and tonumber(attempt or 0) > 1 then discard(id, FIRST_REVISION) end
+  elseif RETRYABLE[status] or tonumber(attempt or 0) > 1 then
+    discard(id, revision)
+  end
 end
 
 -- Ends an upload's job for good: record, lease, queue entry and webhook delivery together. It begins with what frees
@@ -30,7 +45,7 @@ local function finish(id, status, ttl_s)
   local ended = move(id, status)
   redis.call('EXPIRE', record(id), ttl_s)
   trim(ended, ttl_s)
-  if job == DERIVED and RETRYABLE[status] then discard(id, redis.call('HGET', record(id), 'derivation')) end
+  discard_strays(id, job, status)
   -- a client that cancels a derivation still has all that it had
   if job == OWN or status ~= 'CANCELLED' then queue_webhook(id, job) end
   return job
@@ -60,7 +75,7 @@ end
 local function run(id, request_id)
   local job = job_of(id)
   if job == DERIVED then
-    redis.call('HSETNX', record(id), 'derivation', 1)  -- what the upload's own job made
+    redis.call('HSETNX', record(id), 'derivation', FIRST_REVISION)
     redis.call('HINCRBY', record(id), 'derivation', 1)
     redis.call('HSET', record(id), 'derivation_created_at', now_ms())
     redis.call('HDEL', record(id), 'derivation_attempt')

@@ -1,5 +1,4 @@
--- Claims files that are to be removed from uploads that stay: those that were replaced, and those of derivations that
--- made nothing.
+-- Claims files that are to be removed from uploads that stay: those that were replaced, and those that no record has.
 -- Guarantees: no name that a client was given is claimed before its time. What is not acknowledged within `hold_ms` is
 -- claimed again; until then no other sweeper gets it.
 -- Returns members of OBSOLETE.

@@ -8,8 +8,9 @@ from typing import Any
 from unittest.mock import patch
 
 from imgsvc.domain.model import Rendered
+from imgsvc.jobs.files import revision_of
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Derived, Failure, Record, Success, revision_of
+from imgsvc.jobs.record import Derived, Failure, Record, Success
 from imgsvc.jobs.types import Claim
 from imgsvc.storage import Storage
 from imgsvc.worker.__main__ import main
@@ -37,10 +38,10 @@ async def dies_rendering(
     return await render(processor, source, overlays, record, report)
 
 
-async def dies_storing(processor: Processor, record: Record, rendered: Rendered, revision: int) -> Any:
+async def dies_storing(processor: Processor, record: Record, rendered: Rendered, claim: Claim) -> Any:
     if record.derivation:
         die()
-    return await store(processor, record, rendered, revision)
+    return await store(processor, record, rendered, claim)
 
 
 async def dies_having_stored_one(storage: Storage, key: str, *arguments: Any, **options: Any) -> None:

@@ -9,8 +9,9 @@ import sys
 
 import uvloop
 
+from imgsvc.jobs.files import File
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import File, Outcome, Success
+from imgsvc.jobs.record import Outcome, Success
 from imgsvc.jobs.types import Claim
 from imgsvc.runtime import startup
 from imgsvc.runtime.loading import load
