@@ -138,7 +138,10 @@ async def test_a_client_setting_misspelt_is_named(folder: Path) -> None:
     assert "IMGSVC_SERVR is not a setting; did you mean IMGSVC_SERVER?" in ended.err
 
 
-@pytest.mark.parametrize("command", ["", "upload", "status", "result", "derive", "health", "doctor", "completion"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "upload", "status", "result", "derive", "deliveries", "webhook-secret", "health", "doctor", "completion"],
+)
 async def test_help_fits_a_screen_and_has_examples(folder: Path, command: str) -> None:
     ended = await imgsvc(*command.split(), "--help", cwd=folder, env={"COLUMNS": "100"})
     assert ended.code == 0

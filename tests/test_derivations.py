@@ -13,7 +13,7 @@ from imgsvc.jobs import derived
 from imgsvc.jobs.files import revision_of
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue
 from imgsvc.jobs.record import Source
-from imgsvc.jobs.types import Admission, Cancelled, Obsolete, Query, SweepItem
+from imgsvc.jobs.types import Admission, Cancelled, Obsolete, Query, Reply, SweepItem
 from tests.support.derivations import (
     CARD,
     FAILURE,
@@ -308,8 +308,8 @@ async def test_a_derivations_end_is_delivered_beside_that_of_the_job(world: Worl
     assert await world.queue.finish(claim, await made(world, claim))
     of_the_job, of_the_derivation = await world.queue.deliveries.claim(5)
     assert (of_the_job.of_derivation, of_the_derivation.of_derivation) == (False, True)
-    assert await world.queue.deliveries.ack(of_the_derivation, "delivered", 200, None)
-    assert await world.queue.deliveries.ack(of_the_job, "gave_up", 410, None)
+    assert await world.queue.deliveries.ack(of_the_derivation, "delivered", Reply(200))
+    assert await world.queue.deliveries.ack(of_the_job, "gave_up", Reply(410))
     webhook = (await record_of(world, upload_id)).webhook
     assert webhook
     assert (webhook.state, webhook.last_status) == ("delivered", 200)

@@ -11,7 +11,7 @@ from imgsvc.domain.states import Status
 from imgsvc.jobs.files import File
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Success
-from imgsvc.jobs.types import Admission, Query, SweepItem, WorkerInfo
+from imgsvc.jobs.types import Admission, Query, Reply, SweepItem, WorkerInfo
 from tests.support.earlier_records import SNAPSHOTS, Version
 from tests.support.service import Servers, settings_of
 from tests.support.submissions import submission
@@ -128,7 +128,7 @@ async def test_its_webhook_is_delivered(world: World) -> None:
     upload_id = await world.play("success")
     (delivery,) = await world.queue.deliveries.claim(5)
     assert delivery.id == upload_id
-    assert await world.queue.deliveries.ack(delivery, "delivered", 204, None)
+    assert await world.queue.deliveries.ack(delivery, "delivered", Reply(204))
     record = await world.queue.get(upload_id)
     assert record is not None
     assert record.webhook is not None

@@ -9,8 +9,8 @@ from typing import get_args
 import orjson
 from redis import Redis
 
-from imgsvc.domain.documents import DERIVATION_EVENTS, END_EVENTS, EndEvent
 from imgsvc.domain.states import RETRYABLE, TERMINAL, Status
+from imgsvc.domain.webhook_documents import DERIVATION_EVENTS, END_EVENTS, EndEvent
 from tests.support.service import Servers
 
 PACKAGE = Path(str(resources.files("imgsvc")))

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Webhook
-from imgsvc.jobs.types import Delivery
+from imgsvc.jobs.types import Delivery, Reply
 from imgsvc.worker.webhooks import BACKOFF_S, MAX_RETRY_AFTER_S, backoff_s, retry_after_s
 from tests.support import images
 from tests.support.hooks import hasty
@@ -74,10 +74,11 @@ async def test_h23_an_end_is_told_signed_and_with_the_whole_document(hooked: Ser
     assert told.event == {
         "type": "upload.succeeded",
         "timestamp": document["status"]["finished_at"],
+        "owner": "",
         "data": document,
     }
     assert document["result"]["result"]
-    assert not any("webhook" in key for key in leftovers(hooked.environment)["keys"])
+    assert not any("deliveries" in key for key in leftovers(hooked.environment)["keys"])
 
 
 async def test_h23_a_failure_is_told(hooked: Service) -> None:
@@ -124,7 +125,7 @@ async def test_h23_a_receiver_that_never_takes_it_is_given_up_after_the_last_att
         state = await until_webhook(hooked, upload_id, "gave_up")
         attempts = len(hasty.BACKOFF_S) + 1
         assert (state["attempts"], state["last_status"], len(receiver.told)) == (attempts, 500, attempts)
-    assert not any("webhook" in key for key in leftovers(hooked.environment)["keys"])
+    assert not any("deliveries" in key for key in leftovers(hooked.environment)["keys"])
 
 
 async def test_h23_gone_is_not_told_again(hooked: Service) -> None:
@@ -234,9 +235,9 @@ async def test_what_came_of_a_delivery_counts_only_from_its_last_owner(queue: Qu
         (first,) = await queue.deliveries.claim(5)
     (second,) = await queue.deliveries.claim(5)
     assert (first.attempt, second.attempt) == (1, 2)
-    assert not await queue.deliveries.ack(first, "gave_up", 410, None)
-    assert await queue.deliveries.ack(second, "delivered", 200, None)
-    assert not await queue.deliveries.ack(second, "pending", 500, None)
+    assert not await queue.deliveries.ack(first, "gave_up", Reply(410))
+    assert await queue.deliveries.ack(second, "delivered", Reply(200))
+    assert not await queue.deliveries.ack(second, "pending", Reply(500))
     record = await queue.get(upload_id)
     assert record is not None
     assert record.webhook == Webhook("http://127.0.0.1/", "delivered", 2, 200, None, None)
@@ -250,8 +251,8 @@ async def test_what_came_of_a_delivery_counts_for_its_own_end_alone(queue: Queue
     await queue.cancel(upload_id)
     (of_the_second,) = await queue.deliveries.claim(5)
     assert of_the_first_end.attempt == of_the_second.attempt == 1
-    assert not await queue.deliveries.ack(of_the_first_end, "delivered", 200, None)
-    assert await queue.deliveries.ack(of_the_second, "delivered", 200, None)
+    assert not await queue.deliveries.ack(of_the_first_end, "delivered", Reply(200))
+    assert await queue.deliveries.ack(of_the_second, "delivered", Reply(200))
 
 
 async def test_a_deleted_upload_is_told_of_no_more(hooked: Service) -> None:
@@ -259,7 +260,7 @@ async def test_a_deleted_upload_is_told_of_no_more(hooked: Service) -> None:
         upload_id = await hooked.upload(SMALL, webhook_url=receiver.url)
         await receiver.until_told()
         await hooked.client.delete(f"/upload/{upload_id}")
-        assert not any("webhooks" in key for key in leftovers(hooked.environment)["keys"])
+        assert not any("deliveries" in key for key in leftovers(hooked.environment)["keys"])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from imgsvc.api.http.overlays import StoredOverlays
 from imgsvc.api.http.readiness import Health
 from imgsvc.api.receive import from_url, upload
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
-from imgsvc.api.uploads import actions, derive, show, stream
+from imgsvc.api.uploads import actions, deliveries, derive, show, stream
 from imgsvc.api.uploads import list as uploads
 from imgsvc.domain.presets import Catalogue
 from imgsvc.jobs.events import Events
@@ -59,6 +59,8 @@ ROUTES = [
     Route("/upload/{id}/retry", actions.retry, methods=["POST"]),
     Route("/upload/{id}/release", actions.release, methods=["POST"]),
     Route("/upload/{id}/variants", derive.variants, methods=["POST"]),
+    Route("/upload/{id}/deliveries", deliveries.deliveries, methods=["GET"]),
+    Route("/upload/{id}/deliveries/{n}/replay", deliveries.replay, methods=["POST"]),
     Route("/uploads", uploads.uploads, methods=["GET"]),
     Route("/presets", service.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),

@@ -124,6 +124,18 @@ def _derive(args: Namespace) -> int:
     return derive(args.id, asked, wait=args.wait, json=args.json, settings=_client_settings(args))
 
 
+def _deliveries(args: Namespace) -> int:
+    from imgsvc.cli.deliveries import deliveries
+
+    return deliveries(args.id, replay=args.replay, json=args.json, settings=_client_settings(args))
+
+
+def _webhook_secret(args: Namespace) -> int:
+    from imgsvc.cli.webhook_secret import webhook_secret
+
+    return webhook_secret(args.owner)
+
+
 def _health(args: Namespace) -> int:
     from imgsvc.cli.health import health
 
@@ -153,6 +165,8 @@ _COMMANDS = {
     "status": _status,
     "result": _result,
     "derive": _derive,
+    "deliveries": _deliveries,
+    "webhook-secret": _webhook_secret,
     "health": _health,
     "doctor": _doctor,
     "completion": _completion,

@@ -55,6 +55,8 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
         "Exit codes: 0 job succeeded, 1 it failed or goes on, 2 wrong usage, 3 server not reached, 130 interrupted.",
     )
     _add_derive(commands)
+    _add_deliveries(commands)
+    _add_webhook_secret(commands)
     _add_health(commands)
     _add_doctor(commands)
     _add_completion(commands)
@@ -126,6 +128,40 @@ def _add_derive(commands: Any) -> None:
     derive.add_argument("--wait", action="store_true", help="wait until they are made")
     derive.add_argument("--json", action="store_true", help="print the status document of the service")
     _add_server(derive)
+
+
+def _add_deliveries(commands: Any) -> None:
+    deliveries = _parser(
+        commands.add_parser,
+        "deliveries",
+        help="print what the webhook of an upload was sent, or send it again",
+        description="""
+            Prints each event of an upload, with the attempts to deliver it to the upload's webhook.""",
+        examples="""
+            imgsvc deliveries 3f0c4f1e-8a57-4c0f-9d43-0b1c5f1c2a77
+            imgsvc deliveries 3f0c4f1e-8a57-4c0f-9d43-0b1c5f1c2a77 --replay 1""",
+        notes="Exit codes: 0 printed or queued, 1 refused, 2 wrong usage, 3 server not reached, 130 interrupted.",
+    )
+    deliveries.add_argument("id", metavar="ID", help="the upload's id")
+    deliveries.add_argument("--replay", type=int, metavar="N", help="send the event of this number again")
+    deliveries.add_argument("--json", action="store_true", help="print the JSON document of the service")
+    _add_server(deliveries)
+
+
+def _add_webhook_secret(commands: Any) -> None:
+    secret = _parser(
+        commands.add_parser,
+        "webhook-secret",
+        help="print what the webhooks of an owner are verified with",
+        description="""
+            Prints the secrets with which the webhooks of an owner are signed, the newest first: each is derived from
+            one in IMGSVC_WEBHOOK_SECRET. Give them to the owner's receivers, and nobody else. Asks no server.""",
+        examples="""
+            imgsvc webhook-secret shop
+            IMGSVC_WEBHOOK_SECRET=whsec_… imgsvc webhook-secret shop    before that one is in use""",
+        notes="Exit codes: 0 printed, 1 the settings are wrong or there is no secret, 2 wrong usage.",
+    )
+    secret.add_argument("owner", metavar="OWNER", help="the name of the owner's key")
 
 
 def _add_health(commands: Any) -> None:

@@ -23,7 +23,7 @@ import orjson
 from yarl import URL
 
 from imgsvc.client.form import LocalFile, form
-from imgsvc.domain.documents import Accepted, Ended, JobStatus, NotYet, Success
+from imgsvc.domain.documents import Accepted, Deliveries, Ended, JobStatus, NotYet, Success
 from imgsvc.domain.states import TERMINAL
 
 SILENCE_S = 60.0
@@ -133,11 +133,19 @@ class Client:
 
     async def derive(self, upload_id: str, asked: Mapping[str, Any]) -> JobStatus:
         """Has variants made of a stored original. `asked` is the body of `POST /upload/{id}/variants`."""
-        return await self._change("POST", f"/upload/{quote(upload_id, safe='')}/variants", asked)
+        return cast("JobStatus", await self._change("POST", f"/upload/{quote(upload_id, safe='')}/variants", asked))
 
     async def change_focus(self, upload_id: str, focus: Mapping[str, float] | None) -> JobStatus:
         """Changes an upload's focus, and has made anew what is cut by it."""
-        return await self._change("PATCH", f"/upload/{quote(upload_id, safe='')}", {"focus": focus})
+        return cast("JobStatus", await self._change("PATCH", f"/upload/{quote(upload_id, safe='')}", {"focus": focus}))
+
+    async def deliveries(self, upload_id: str) -> Deliveries:
+        return cast("Deliveries", await self._get(f"/upload/{quote(upload_id, safe='')}/deliveries"))
+
+    async def replay(self, upload_id: str, number: int) -> Deliveries:
+        """Has an event of an upload sent to its webhook again."""
+        path = f"/upload/{quote(upload_id, safe='')}/deliveries/{number}/replay"
+        return cast("Deliveries", await self._change("POST", path))
 
     async def status(self, upload_id: str, **query: str) -> JobStatus:
         return cast("JobStatus", await self._get(f"/upload/{quote(upload_id, safe='')}/status", **query))
@@ -172,14 +180,15 @@ class Client:
         finally:
             answer.close()
 
-    async def _change(self, method: str, path: str, body: Mapping[str, Any]) -> JobStatus:
-        data, headers = orjson.dumps(body), {"content-type": "application/json"}
+    async def _change(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
+        data = None if body is None else orjson.dumps(body)
+        headers = {} if body is None else {"content-type": "application/json"}
 
         async def change() -> Json:
             async with asyncio.timeout(SILENCE_S):
                 return await self._request(method, path, data=data, headers=headers)
 
-        return cast("JobStatus", await self._with_retries(change))
+        return await self._with_retries(change)
 
     async def _get(self, path: str, **query: str) -> Json:
         async def get() -> Json:

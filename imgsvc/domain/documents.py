@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, final, get_args
 
 from typing_extensions import NotRequired, TypeAliasType, TypedDict  # noqa: UP035 (pydantic needs it before Python 3.12)
 
-from imgsvc.domain import facts_document
-from imgsvc.domain.addresses import MAX_URL_BYTES
-from imgsvc.domain.described import Described
+from imgsvc.domain import facts_document, webhook_documents
+from imgsvc.domain.described import UPLOAD_ID, Described
+from imgsvc.domain.described import moment as _moment
+from imgsvc.domain.described import number as _number
 from imgsvc.domain.filenames import MAX_NAME_BYTES
 from imgsvc.domain.formats import KNOWN
 from imgsvc.domain.model import FileFormat
@@ -19,26 +20,19 @@ from imgsvc.domain.problems import HTTP_PROBLEMS, JOB_FAILURES, WARNINGS
 from imgsvc.domain.states import Status, Unfinished, Unsuccessful
 
 Position = facts_document.Position
+Webhook = webhook_documents.Webhook
+Deliveries = webhook_documents.Deliveries
+EventDelivery = webhook_documents.EventDelivery
+DeliveryAttempt = webhook_documents.DeliveryAttempt
 
 MAX_PAGE = 200
 """Uploads that a page of them has at most."""
-
-UPLOAD_ID = "3f0c4e52-6a3b-4b0e-9d53-0a2c1f7be001"
-"""The upload of all examples."""
 
 _PATH = f"/upload/{UPLOAD_ID}"
 _FILE = f"/files/processed/{UPLOAD_ID}/sample_thumbnail.jpeg"
 _SET_FILE = f"/files/processed/{UPLOAD_ID}/sample_hero-320.avif"
 _OUTPUT_TYPES = [KNOWN[name].media_type for name in get_args(FileFormat)]
 _CODE = "For programs. Codes are stable."
-
-
-def _moment(what: str, example: str | None) -> Described:
-    return Described(f"{what} (RFC 3339, UTC, milliseconds).", example, format="date-time")
-
-
-def _number(what: str, example: int | None, minimum: int = 0, **keywords: int) -> Described:
-    return Described(what, example, minimum=minimum, **keywords)
 
 
 def _path(example: str) -> Described:
@@ -266,37 +260,6 @@ class Links(TypedDict):
     events: Annotated[str, _path(f"{_PATH}/events")]
 
 
-Delivery = Literal["pending", "delivered", "gave_up"]
-EndEvent = Literal[
-    "upload.succeeded", "upload.failed", "upload.cancelled", "upload.derived", "upload.derivation_failed"
-]
-END_EVENTS: dict[Status, EndEvent] = {
-    Status.SUCCESS: "upload.succeeded",
-    Status.FAILURE: "upload.failed",
-    Status.CANCELLED: "upload.cancelled",
-}
-"""What a webhook calls each end of a job."""
-
-DERIVATION_EVENTS: dict[Status, EndEvent] = {
-    Status.SUCCESS: "upload.derived",
-    Status.FAILURE: "upload.derivation_failed",
-}
-"""What a webhook calls the ends of a derivation. One that its client cancelled has no event: nothing has changed."""
-
-
-class Webhook(TypedDict):
-    """The state of the delivery of the newest end: of the job, or of a derivation."""
-
-    url: Annotated[
-        str, Described("Where to.", "https://shop.example/hooks/images", format="uri", maxLength=MAX_URL_BYTES)
-    ]
-    state: Annotated[Delivery, Described("The delivery's state.", "delivered")]
-    attempts: Annotated[int, _number("Attempts so far.", 1)]
-    last_status: Annotated[int | None, _number("The receiver's last status.", 204, 100)]
-    last_error: Annotated[str | None, Described("Why the last attempt got no answer.", None)]
-    next_at: Annotated[str | None, _moment("Time of the next attempt", None)]
-
-
 class Upload(TypedDict):
     """One upload as a whole."""
 
@@ -317,8 +280,9 @@ class Uploads(TypedDict):
 class Event(TypedDict):
     """The body of a webhook request."""
 
-    type: Annotated[EndEvent, Described("How the job, or a derivation, ended.", "upload.succeeded")]
+    type: Annotated[webhook_documents.EndEvent, Described("How the job, or a derivation, ended.", "upload.succeeded")]
     timestamp: Annotated[str, _moment("When it ended", "2026-11-25T10:35:00.078Z")]
+    owner: Annotated[str, Described("The name of the upload's key; empty while the service has no keys.", "shop")]
     data: Upload
 
 

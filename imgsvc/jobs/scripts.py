@@ -11,14 +11,14 @@ from redis.exceptions import NoScriptError
 
 from imgsvc.runtime.settings import Settings
 
-SHARED = ("common", "turns", "limits", "moves")
+SHARED = ("common", "turns", "limits", "deliveries", "moves")
 """What is prepended to each script."""
 
 NAMES = (
     *("reserve", "extend", "abort", "submit"),
     *("claim", "renew", "progress", "set_source", "finish", "release", "hold", "let_pass"),
     *("cancel", "retry", "derive", "change", "delete", "sweep", "ack_sweep", "obsolete", "ack_obsolete"),
-    *("claim_webhooks", "ack_webhook", "list", "stats", "echo"),
+    *("claim_webhooks", "ack_webhook", "replay_webhook", "deliveries_of", "list", "stats", "echo"),
 )
 
 NOBODY = b".probe"

@@ -1,10 +1,11 @@
 """Arguments and results of the queue: admissions, claims, deliveries, lists of uploads, and statistics."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+from imgsvc.domain import webhook_documents as documents
 from imgsvc.domain.states import Status
 from imgsvc.jobs.record import Record
 
@@ -77,12 +78,56 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt to deliver to a webhook that the job, or a derivation, ended at `end` (ms since the epoch)."""
+    """One attempt to deliver to a webhook that the job, or a derivation, ended at `end` (ms since the epoch).
+
+    `host` is that of the webhook's URL, with its port, as the queue counts it.
+    """
 
     id: str
     end: int
     attempt: int
-    of_derivation: bool = False
+    of_derivation: bool
+    owner: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of an attempt to deliver the event `event`: the receiver's `status`, or `error` if there is none.
+
+    A receiver `is_away` if it did not answer at all. `retry_after_s` is what it has asked for.
+    """
+
+    status: int | None = None
+    error: str | None = None
+    is_away: bool = False
+    retry_after_s: float = 0
+    took_s: float = 0
+    event: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt as it is kept. `revision` and `end` say what had ended, as in Delivery and in Derivation."""
+
+    at: int
+    end: int
+    revision: int
+    event: documents.EndEvent
+    status: int | None
+    error: str | None
+    took_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLog:
+    """What is known of the deliveries of an upload: the last attempts; the state of those of its newest ends, and the
+    ms of their next attempt, by revision; and the ms until which its receiver is left alone.
+    """
+
+    tried: tuple[Tried, ...]
+    states: Mapping[int, tuple[documents.DeliveryState, int | None]]
+    paused_until: int | None
 
 
 @dataclass(frozen=True, slots=True)

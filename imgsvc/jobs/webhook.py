@@ -6,7 +6,7 @@ from typing import Self, cast
 
 import orjson
 
-from imgsvc.domain import documents
+from imgsvc.domain import webhook_documents as documents
 from imgsvc.jobs.rows import integer, optional_timestamp
 
 
@@ -15,7 +15,7 @@ class Webhook:
     """The webhook of an upload, and the state of the delivery of its newest end: of its job, or of a derivation."""
 
     url: str
-    state: documents.Delivery = "pending"
+    state: documents.DeliveryState = "pending"
     attempts: int = 0
     last_status: int | None = None
     last_error: str | None = None
@@ -27,7 +27,7 @@ class Webhook:
             return None
         end = "derivation_" if "derivation_webhook_state" in row else ""
         status, error = orjson.loads(row.get(f"{end}webhook_last", "[null,null]"))
-        state = cast("documents.Delivery", row.get(f"{end}webhook_state", "pending"))
+        state = cast("documents.DeliveryState", row.get(f"{end}webhook_state", "pending"))
         attempts = int(row.get(f"{end}webhook_attempts", 0))
         return cls(row["webhook"], state, attempts, status, error, integer(row.get(f"{end}webhook_next")))
 

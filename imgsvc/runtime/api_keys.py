@@ -51,6 +51,10 @@ class Keys:
         return [Caller(name, known.hex()[:_KEY_ID_CHARS]) for name, known in self.hashes]
 
 
+def is_owner_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
 def parse_keys(text: str) -> Keys:
     """Reads `IMGSVC_API_KEYS`: `shop:<key>, shop:<its next key>, blog:<key>`."""
     hashes: list[tuple[str, bytes]] = []

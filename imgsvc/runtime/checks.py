@@ -84,10 +84,18 @@ def base_path(value: str) -> str:
     return value
 
 
-def webhook_secret(value: SecretStr | None) -> SecretStr | None:
+def webhook_secrets(value: SecretStr | None) -> SecretStr | None:
     if value is not None:
-        webhook_key(value)
+        webhook_keys(value)
     return value
+
+
+def webhook_keys(secrets: SecretStr) -> tuple[bytes, ...]:
+    """Reads secrets separated by commas."""
+    keys = tuple(webhook_key(SecretStr(entry.strip())) for entry in secrets.get_secret_value().split(","))
+    if len(set(keys)) < len(keys):
+        raise ValueError("names a secret twice: name each of them once")
+    return keys
 
 
 def webhook_key(secret: SecretStr) -> bytes:

@@ -22,6 +22,7 @@ from imgsvc.runtime.api_keys import Proxies, parse_proxies
 from imgsvc.runtime.cores import available_cores
 from imgsvc.runtime.environment import PREFIX
 from imgsvc.runtime.local_settings import LocalSettings
+from imgsvc.runtime.webhook_secrets import WebhookKeys
 
 MIB = 1024 * 1024
 
@@ -187,8 +188,10 @@ class Settings(LocalSettings):
     fetch_timeout_s: PositiveFloat = Field(
         60.0, description="Deadline in seconds for fetching an image from a URL, including redirects."
     )
-    webhook_secret: Annotated[SecretStr | None, AfterValidator(checks.webhook_secret)] = Field(
-        None, description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; unset, they are refused."
+    webhook_secret: Annotated[SecretStr | None, AfterValidator(checks.webhook_secrets)] = Field(
+        None,
+        description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; several, separated by commas, "
+        "newest first. With keys, each owner has secrets derived from it. Unset, webhooks are refused.",
     )
 
     gate_url: Annotated[str | None, AfterValidator(checks.gate_url)] = Field(
@@ -236,9 +239,9 @@ class Settings(LocalSettings):
         return self
 
     @property
-    def webhook_key(self) -> bytes | None:
+    def webhook_keys(self) -> WebhookKeys:
         """What webhooks are signed with."""
-        return checks.webhook_key(self.webhook_secret) if self.webhook_secret else None
+        return WebhookKeys(checks.webhook_keys(self.webhook_secret) if self.webhook_secret else ())
 
     @property
     def known_proxies(self) -> Proxies:

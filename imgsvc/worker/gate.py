@@ -1,6 +1,7 @@
 """Asks the operator's gate about an image, before anything made of it can be seen.
 
-The gate is sent a JPEG of at most 512 pixels, and all that a webhook would say of the upload, signed as webhooks are.
+The gate is sent a JPEG of at most 512 pixels, and all that a webhook would say of the upload, signed as webhooks are,
+but with the service's own secrets: the gate is the operator's.
 Its answer is `allow`, `reject` or `hold` (domain/gate.py); anything else counts as no answer, and it is asked again.
 """
 
@@ -24,6 +25,7 @@ from imgsvc.jobs.record import Held, Postponed, Record
 from imgsvc.jobs.rows import timestamp
 from imgsvc.outbound import Outbound, Timeouts, parse_url
 from imgsvc.runtime.settings import Settings
+from imgsvc.runtime.webhook_secrets import Keys
 from imgsvc.worker.webhooks import Message
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Gate:
 
     outbound: Outbound
     url: str
-    key: bytes
+    keys: Keys
     urls: FileUrls
     deadline_s: float
     lets_pass: bool
@@ -69,16 +71,14 @@ class Gate:
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncGenerator[Self | None]:
         """The gate of these settings, if they have one. Its host may be private, since the operator has named it."""
-        if settings.gate_url is None or settings.webhook_key is None:
+        if settings.gate_url is None or not settings.webhook_secret:
             yield None
             return
         url = settings.gate_url
         target = parse_url(url)
         async with Outbound.open(settings, f"{target.host}:{target.port}") as outbound:
-            lets_pass = settings.gate_fails == "open"
-            yield cls(
-                outbound, url, settings.webhook_key, settings.file_urls, settings.gate_deadline_s, lets_pass=lets_pass
-            )
+            keys, lets_pass = settings.webhook_keys.service, settings.gate_fails == "open"
+            yield cls(outbound, url, keys, settings.file_urls, settings.gate_deadline_s, lets_pass=lets_pass)
 
     async def __call__(self, record: Record, look: Callable[[], Awaitable[bytes]]) -> tuple[str, ...]:
         """Returns once the upload, whose JPEG `look` makes, may be seen; with the warnings that its result has.
@@ -127,7 +127,7 @@ class Gate:
         return Message(f"gate_{record.id}_{record.attempt}", orjson.dumps(body))
 
     async def _verdict(self, message: Message) -> Verdict:
-        headers = message.headers(self.key, int(time()))
+        headers = message.headers(self.keys, int(time()))
         async with self.outbound.request("POST", self.url, TIMEOUTS, headers=headers, body=message.body) as answer:
             if not 200 <= answer.status < 300:
                 raise ValueError(f"it answers {answer.status}")

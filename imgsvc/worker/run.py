@@ -16,7 +16,9 @@ from imgsvc.runtime.listening import listen_for_metrics
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import SettingsError
 from imgsvc.runtime.metrics import WorkerMetrics
+from imgsvc.runtime.owners import Owners
 from imgsvc.runtime.settings import Settings
+from imgsvc.runtime.webhook_secrets import Keys
 from imgsvc.storage import Storage
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
@@ -37,7 +39,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
 
     Its metrics are served at `listener`, if there is one.
     """
-    metrics = WorkerMetrics()
+    metrics, owners = WorkerMetrics(), Owners()
     decoders = DecoderPool(
         processes=settings.decoder_processes,
         timeout_s=settings.decode_timeout_s,
@@ -76,13 +78,18 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         )
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
+
+        webhook_keys = settings.webhook_keys
+
+        def keys_of(owner: str) -> Keys:
+            return webhook_keys.of(owner, owners.of(owner).webhook_secrets)
+
         _warn_about_sandbox(decoders.sandbox_status)
         log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.sandbox_status)
         async with asyncio.TaskGroup() as group:  # a task that fails ends the worker, visibly
             helpers = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
-            if settings.webhook_key:
-                sender = WebhookSender(queue, outbound, settings.webhook_key, settings.file_urls)
-                helpers.append(group.create_task(sender.run()))
+            if settings.webhook_secret:
+                helpers.append(group.create_task(WebhookSender(queue, outbound, keys_of, settings.file_urls).run()))
             await worker.main()
             for task in helpers:
                 task.cancel()

@@ -22,7 +22,7 @@ PHOTO = images.photo(320, 240)
 DAMAGED = PHOTO[: len(PHOTO) // 2]
 EMPTY = {
     *("waiting", "line", "jobs", "derivations", "queue", "sweep", "settling", "obsolete", "webhooks"),
-    "derivation-webhooks",
+    *("derivation-webhooks", "deliveries"),
 }
 VARIANTS = {"thumbnail": {"width": 50}, "card": {"width": 60, "height": 40, "fit": "cover", "format": "webp"}}
 ENDED = {"SUCCESS", "FAILURE", "CANCELLED"}

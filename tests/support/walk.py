@@ -86,11 +86,25 @@ async def _urls(service: Service) -> None:
         taken = await service.client.post("/upload/url", json={"url": url, "metadata": {"a": "b"}, "webhook_url": url})
         await service.ended(taken.json()["id"])
         await service.client.get(f"/upload/{taken.json()['id']}")
+        await _deliveries(service, taken.json()["id"])
     for refused in ({"url": "http://10.0.0.1/"}, {"url": url, "other": 1}, [], {"url": url, "filename": "x" * 40_000}):
         await service.client.post("/upload/url", json=refused)
     await service.client.post("/upload/url", content=b"{", headers={"content-type": "application/json"})
     await service.client.post("/upload/url", content=b"{}", headers={"content-type": "text/plain"})
     await service.client.get("/upload/url")
+
+
+async def _deliveries(service: Service, upload_id: str) -> None:
+    path = f"/upload/{upload_id}/deliveries"
+
+    async def delivered() -> bool:
+        return (await service.client.get(path)).json()["deliveries"][0]["state"] == "delivered"
+
+    await until(delivered)
+    await service.client.post(f"{path}/1/replay")
+    for number in (2, 3):  # soon, while it is under way, and what there is none of
+        await service.client.post(f"{path}/{number}/replay")
+    await service.client.post(f"{path}/1/replay", params={"other": "1"})
 
 
 async def _jobs(service: Service) -> None:

@@ -12,7 +12,8 @@ def _ended() -> Json:
         "webhook-id": ("The same for each delivery of one event: use it to drop duplicates.", "msg_3f0c4e52_1"),
         "webhook-timestamp": ("When it was sent, in seconds since the epoch.", "1795602900"),
         "webhook-signature": (
-            "`v1,` and the base64 of the HMAC-SHA256 of `id.timestamp.body`.",
+            "`v1,` and the base64 of the HMAC-SHA256 of `id.timestamp.body`, by each of the secrets of the upload's "
+            "owner, with spaces between them.",
             "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
         ),
     }
@@ -20,7 +21,8 @@ def _ended() -> Json:
         "operationId": "job_ended",
         "summary": "A job has ended",
         "description": "Sent to an upload's `webhook_url` until it is answered with any 2xx, with increasing delays, "
-        "for more than a day; at least once. 410 stops it, redirects are not followed, `Retry-After` is respected.",
+        "for more than a day; at least once. Each attempt has 20 seconds. 410 stops it, redirects are not followed, "
+        "`Retry-After` is respected.",
         "parameters": [
             {
                 "name": name,

@@ -56,7 +56,7 @@ def _pinned(variants: Preset, services: Services) -> Preset:
 
 async def _check_webhook(url: str, services: Services) -> None:
     """Refuses at once a URL that would never be called."""
-    if services.settings.webhook_key is None:
+    if not services.settings.webhook_secret:
         detail = "This service has no secret to sign webhooks with. Its operator must set IMGSVC_WEBHOOK_SECRET."
         raise ProblemError("invalid_webhook_url", detail)
     try:

@@ -1,6 +1,7 @@
--- What all scripts here share: this file, limits.lua and moves.lua are prepended to each of them. They guarantee nothing
--- by themselves. Each call ends with two arguments for this part: the prefix of all keys and channels (imgsvc: unless
--- set otherwise), and for how many ms a process that was asked to stop may still write to storage.
+-- What all scripts here share: this file, turns.lua, limits.lua, deliveries.lua and moves.lua are prepended to each of
+-- them. They guarantee nothing by themselves. Each call ends with two arguments for this part: the prefix of all keys
+-- and channels (imgsvc: unless set otherwise), and for how many ms a process that was asked to stop may still write to
+-- storage.
 --
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
 -- imgsvc:waiting      zset  jobs that wait for a worker, by the ms since which they do
@@ -20,9 +21,25 @@
 -- imgsvc:obsolete     zset  files of uploads that stay, by the ms from which they may be removed: the key of one that
 --                           was replaced, or <id>:<revision>:<ms until which more may be stored> for all those of a
 --                           revision that no record has: of a derivation that made nothing, or of earlier attempts
--- imgsvc:webhooks     zset  uploads with a webhook delivery of their job's end to be made, by the ms at which it is due
--- imgsvc:derivation-webhooks
---                     zset  the same for the end of their newest derivation
+-- imgsvc:deliveries   zset  deliveries to webhooks that wait for a time, by the ms at which they are due: the next
+--                           attempt, or the end of the time that their worker has. That of a job's end is named by its
+--                           upload, that of a derivation's with derivation_ before it
+-- imgsvc:deliveries:waiting
+--                     zset  those that are due, by the ms since which they are
+-- imgsvc:deliveries:line:<owner> <host>
+--                     zset  an owner's of them to one host, by the same
+-- imgsvc:deliveries:hosts:<owner>
+--                     zset  an owner's hosts with a line, the next one first (deliveries.lua)
+-- imgsvc:deliveries:owners
+--                     zset  owners who have such hosts, the next one first
+-- imgsvc:deliveries:paused
+--                     zset  <owner> <host> of hosts that do not answer an owner, by the ms until which they are left alone
+-- imgsvc:deliveries:pause:<owner> <host>
+--                     hash  how often in a row such a host has failed, and which delivery probes it; expires
+-- imgsvc:attempts:<id>
+--                     list  the last attempts to deliver the ends of an upload, in JSON (ack_webhook.lua); expires
+-- imgsvc:webhooks, imgsvc:derivation-webhooks
+--                     zset  deliveries as versions before 0.1.0 queued them (claim_webhooks.lua)
 -- imgsvc:list:<status>:<owner>
 --                     zset  an owner's uploads of that status, by the ms at which they were submitted
 -- imgsvc:workers      zset  workers, by the ms until which they count as alive; and without a name, negative so that
@@ -46,6 +63,10 @@ local SWEEP, SETTLING, OBSOLETE = PREFIX .. 'sweep', PREFIX .. 'settling', PREFI
 local WORKERS = PREFIX .. 'workers'
 local OWN, DERIVED = '', 'derivation_'  -- jobs of an upload: what the names of their fields in its record begin with
 local WEBHOOKS = {[OWN] = PREFIX .. 'webhooks', [DERIVED] = PREFIX .. 'derivation-webhooks'}
+local DELIVERIES = {
+  delayed = PREFIX .. 'deliveries', waiting = PREFIX .. 'deliveries:waiting', owners = PREFIX .. 'deliveries:owners',
+  paused = PREFIX .. 'deliveries:paused',
+}
 local DOORBELL, REVOKED = PREFIX .. 'doorbell', PREFIX .. 'revoked'
 local EVENTS, ECHO = PREFIX .. 'events', PREFIX .. 'echo'
 local CLOCK = ''  -- a member of WORKERS
@@ -82,6 +103,7 @@ local function set_back(seen, now)
   for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, WEBHOOKS[OWN], WEBHOOKS[DERIVED], SETTLING}) do
     shift(set, '-inf', '+inf', by_ms)
   end
+  for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused}) do shift(set, '-inf', '+inf', by_ms) end
   shift(WORKERS, '(0', '+inf', by_ms)
   for _, set in ipairs({SWEEP, OBSOLETE}) do shift(set, '-inf', seen + HORIZON_MS, by_ms) end
 end
@@ -222,19 +244,3 @@ end
 -- Whether a token still holds the job's lease. It no longer does once another worker has claimed the job, the job has
 -- ended, or the upload was deleted.
 local function owns(id, token) return lease_of(id) == token end
-
--- Queues the delivery of the end of an upload's job to its webhook, if it has one.
-local function queue_webhook(id, job)
-  if redis.call('HEXISTS', record(id), 'webhook') == 0 then return end
-  local now = now_ms()
-  redis.call('HSET', record(id), job .. 'webhook_state', 'pending', job .. 'webhook_next', now)
-  redis.call('ZADD', WEBHOOKS[job], now, id)
-end
-
--- Drops the delivery of an end: the job is run again, or the upload is deleted.
-local function drop_webhook(id, job)
-  redis.call('ZREM', WEBHOOKS[job], id)
-  for _, field in ipairs({'state', 'attempts', 'next', 'last'}) do
-    redis.call('HDEL', record(id), job .. 'webhook_' .. field)
-  end
-end

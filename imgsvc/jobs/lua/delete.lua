@@ -15,7 +15,7 @@ free_idempotency_key(id)
 refund(id)
 for _, job in ipairs({OWN, DERIVED}) do drop_webhook(id, job) end
 unlist(id)
-redis.call('DEL', record(id))
+redis.call('DEL', record(id), attempts(id))
 notify(id)
 unqueue(id)
 redis.call('PUBLISH', REVOKED, id)

@@ -17,13 +17,15 @@ local rights = {
   {'HMGET', BUCKET, 'level'}, {'DEL', BUCKET}, {'HMGET', rate(NOBODY), 'level'}, {'DEL', rate(NOBODY)},
   {'ZCARD', LIST}, {'ZCOUNT', LIST, 0, 0}, {'ZREVRANGE', LIST, 0, 0}, {'ZREVRANGEBYSCORE', LIST, 0, 0},
   {'ZREMRANGEBYSCORE', LIST, 0, 0}, {'ZRANGE', LIST, 0, 0}, {'ZPOPMIN', LIST},
-  {'HDEL', SHARES, NOBODY},
+  {'HDEL', SHARES, NOBODY}, {'HMGET', pause(NOBODY), NOBODY}, {'DEL', pause(NOBODY)},
+  {'LRANGE', attempts(NOBODY), 0, 0}, {'LTRIM', attempts(NOBODY), 0, 0}, {'DEL', attempts(NOBODY)},
   {'PUBLISH', DOORBELL, NOBODY}, {'PUBLISH', REVOKED, NOBODY}, {'PUBLISH', EVENTS, NOBODY}, {'PUBLISH', ECHO, NOBODY},
 }
 local LINE = line(NORMAL, NOBODY)
 local sets = {
   WAITING, LINE, TURNS[NORMAL], TURNS[LOW], RESTED[NORMAL], RESTED[LOW], QUEUE, DERIVATIONS, SWEEP, SETTLING, OBSOLETE,
-  WEBHOOKS[OWN], WEBHOOKS[DERIVED], WORKERS, LIST,
+  WEBHOOKS[OWN], WEBHOOKS[DERIVED], WORKERS, LIST, DELIVERIES.delayed, DELIVERIES.waiting, DELIVERIES.owners,
+  DELIVERIES.paused, hosts(NOBODY), deliveries_to(NOBODY),
 }
 for _, set in ipairs(sets) do
   rights[#rights + 1] = {'ZRANGEBYSCORE', set, 0, 0, 'LIMIT', 0, 1}
@@ -33,6 +35,7 @@ for _, set in ipairs(sets) do
 end
 local creating = {
   {'HSET', RECORD, 'status', NOBODY}, {'HSETNX', RECORD, 'status', NOBODY}, {'HINCRBY', RECORD, 'attempt', 1},
+  {'RPUSH', RECORD, NOBODY},  -- it is no list
 }
 
 -- The error with which Redis denies a call, or nil.

@@ -16,8 +16,11 @@ for _, queue in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS}) do
     if lease_of(id) then leased = leased + 1 end
   end
 end
+local deliveries = 0
+for _, set in ipairs({DELIVERIES.waiting, DELIVERIES.delayed, WEBHOOKS[OWN], WEBHOOKS[DERIVED]}) do
+  deliveries = deliveries + redis.call('ZCARD', set)
+end
 return {
-  waiting, leased, queued() - waiting - leased, now - first,
-  redis.call('ZCARD', WEBHOOKS[OWN]) + redis.call('ZCARD', WEBHOOKS[DERIVED]),
+  waiting, leased, queued() - waiting - leased, now - first, deliveries,
   redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'),
 }
