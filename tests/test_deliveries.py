@@ -107,6 +107,14 @@ async def test_w1_a_crowd_at_one_busy_host_does_not_hide_who_waits_for_another(o
     assert [delivery.id for delivery in found] == [single]
 
 
+async def test_w1_hundreds_that_become_due_at_once_hide_no_other(owners: Owners) -> None:
+    (upload_id,) = await owners.end("guest", "one")
+    # 500 of another owner, whose records have expired, are due for longer
+    await owners.ack(await owners.one(), Reply(error="no such host", event="upload.cancelled"))
+    await owners.redis.zadd("imgsvc:deliveries", {str(number): number for number in range(500)})
+    assert [delivery.id for delivery in await owners.claim()] == [upload_id]
+
+
 async def test_w2_a_silent_host_is_left_alone_and_what_waits_for_it_loses_no_attempt(owners: Owners) -> None:
     first, *others = await owners.end("shop", "silent", "silent", "silent")
     delivery = await owners.one()

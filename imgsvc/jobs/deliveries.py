@@ -25,6 +25,10 @@ PATIENCE_S = 36 * 3600.0
 """How long a delivery waits for a host that is paused, before it is given up."""
 
 
+_CLAIMS = 20
+"""Calls of the script in a row, each of which looks at a bounded number of deliveries that have become due."""
+
+
 class Deliveries:
     def __init__(self, exchange: Exchange) -> None:
         self._run = exchange.run
@@ -35,16 +39,27 @@ class Deliveries:
 
         Each is the caller's for WEBHOOK_CLAIM_S.
         """
+        found: list[Delivery] = []
+        for _ in range(_CLAIMS):
+            claimed, are_more_due = await self._claim(slots - len(found), [*under_way, *found])
+            found += claimed
+            if not are_more_due:
+                break
+        return found
+
+    async def _claim(self, slots: int, under_way: Collection[Delivery]) -> tuple[list[Delivery], bool]:
         used = Counter(("owner", delivery.owner) for delivery in under_way)
         used += Counter(("host", delivery.host) for delivery in under_way)
         flat = [part for (kind, name), count in used.items() for part in (kind, name, count)]
-        rows, given_up = await self._run("claim_webhooks", _ms(WEBHOOK_CLAIM_S), slots, _ms(PATIENCE_S), *flat)
+        args = (_ms(WEBHOOK_CLAIM_S), slots, _ms(PATIENCE_S), *flat)
+        rows, given_up, are_more_due = await self._run("claim_webhooks", *args)
         for name in given_up:
             log.info("webhook given up: its host has not answered", extra=logs.fields(upload_id=name.decode()))
-        return [
+        claimed = [
             Delivery(name.decode(), int(end), attempt, bool(derived), owner.decode(), host.decode())
             for name, end, attempt, derived, owner, host in rows
         ]
+        return claimed, bool(are_more_due)
 
     async def ack(self, delivery: Delivery, state: documents.DeliveryState, reply: Reply, delay_s: float = 0) -> bool:
         """Records what came of a delivery; a pending one is due again. False if it was not the latest."""

@@ -7,7 +7,8 @@
 -- that waits for a paused host is no attempt; after `patience_ms` in which the host has not answered, it is given up.
 -- Deliveries have a queue of their own, so that a slow receiver takes no decoder's slot, and a delivery that waits for
 -- hours does not count as a queued job.
--- Returns {{{id, end (ms), attempt, 1 if a derivation has ended, owner, host}, …}, {ids of given up deliveries, …}}.
+-- Returns {{{id, end (ms), attempt, 1 if a derivation has ended, owner, host}, …}, {ids of given up deliveries, …}, 1 if
+-- the time of more has come than one call looks at}.
 -- ARGV: hold_ms, slots that are free, patience_ms, then of each owner and host to which this worker is delivering:
 -- 'owner' or 'host', its name, how many slots it uses
 local hold_ms, free, patience_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -37,12 +38,15 @@ local function adopt()
   end
 end
 
+-- Returns whether more are due.
 local function end_delays()
-  for _, member in ipairs(due(DELIVERIES.delayed)) do deliver(parts(member)) end
+  local delayed = due(DELIVERIES.delayed)
+  for _, member in ipairs(delayed) do deliver(parts(member)) end
   for _, route in ipairs(due(DELIVERIES.paused)) do
     redis.call('ZREM', DELIVERIES.paused, route)
     if redis.call('EXISTS', deliveries_to(route)) == 1 then join_ring(route:match('^(%S*) (.*)')) end
   end
+  return #delayed == MOST_DUE
 end
 
 -- Gives up what has waited for too long for a host that does not answer.
@@ -110,7 +114,7 @@ local function next_of(owner)
 end
 
 adopt()
-end_delays()
+local are_more_due = end_delays()
 local claims, blocked = {}, 0
 while free > 0 and blocked < MOST_BLOCKED do
   local owner = unpack(redis.call('ZRANGE', DELIVERIES.owners, 0, 0))
@@ -128,4 +132,4 @@ while free > 0 and blocked < MOST_BLOCKED do
     if blocked >= redis.call('ZCARD', DELIVERIES.owners) then break end
   end
 end
-return {claims, given_up}
+return {claims, given_up, are_more_due and 1 or 0}
