@@ -22,7 +22,8 @@ from imgsvc.api.http.errors import HANDLERS
 from imgsvc.api.http.middleware import AccessLog, BasePath, Envelope, PlainPath
 from imgsvc.api.http.overlays import StoredOverlays
 from imgsvc.api.http.readiness import Health
-from imgsvc.api.receive import from_url, upload
+from imgsvc.api.http.tokens import Tokens
+from imgsvc.api.receive import from_url, tokens, upload
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
 from imgsvc.api.uploads import actions, derive, show, stream
 from imgsvc.api.uploads import list as uploads
@@ -59,6 +60,7 @@ ROUTES = [
     Route("/upload/{id}/retry", actions.retry, methods=["POST"]),
     Route("/upload/{id}/release", actions.release, methods=["POST"]),
     Route("/upload/{id}/variants", derive.variants, methods=["POST"]),
+    Route("/tokens", tokens.tokens, methods=["POST"]),
     Route("/uploads", uploads.uploads, methods=["GET"]),
     Route("/presets", service.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
@@ -127,7 +129,8 @@ def create_app(settings: Settings, catalogue: Catalogue) -> Starlette:
         Middleware(AccessLog, templates=templates, metrics=metrics, proxies=settings.known_proxies),
         *([Middleware(BasePath, settings.base_path)] if settings.base_path else []),
         Middleware(PlainPath),
-        *([Middleware(Cors, settings)] if settings.cors_origins else []),
+        Middleware(Tokens, settings.signing_secrets),
+        Middleware(Cors, settings),
         Middleware(Access, settings),
     ]
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from imgsvc.cli.options import add_options
-from imgsvc.domain.options import EXCLUSIVE
+from imgsvc.domain.options import EXCLUSIVE, OPTIONS
+from imgsvc.domain.tokens import VALID_S
 from imgsvc.runtime.version import VERSION
 
 # exit codes
@@ -55,6 +56,7 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
         "Exit codes: 0 job succeeded, 1 it failed or goes on, 2 wrong usage, 3 server not reached, 130 interrupted.",
     )
     _add_derive(commands)
+    _add_token(commands)
     _add_health(commands)
     _add_doctor(commands)
     _add_completion(commands)
@@ -126,6 +128,30 @@ def _add_derive(commands: Any) -> None:
     derive.add_argument("--wait", action="store_true", help="wait until they are made")
     derive.add_argument("--json", action="store_true", help="print the status document of the service")
     _add_server(derive)
+
+
+def _add_token(commands: Any) -> None:
+    token = _parser(
+        commands.add_parser,
+        "token",
+        help="issue an upload token, which makes one upload without the key",
+        description="""
+            Prints a URL to which one image can be uploaded without the key, for a browser, a phone or another person.
+            The options are those that the upload will have.""",
+        examples="""
+            imgsvc token --preset shop --max-bytes 20000000 --origin https://app.example.com
+            curl -F file=@photo.jpg "$(imgsvc token)\"""",
+        notes="Exit codes: 0 it is issued, 1 it is refused, 2 wrong usage, 3 server not reached, 130 interrupted.",
+    )
+    add_options(token, [name for name in OPTIONS if name != "filename"])
+    token.add_argument("--max-bytes", type=int, metavar="BYTES", help="largest size of the file")
+    token.add_argument(
+        "--content-type", action="append", metavar="TYPE", help="media type that is allowed; may be repeated"
+    )
+    token.add_argument("--origin", metavar="ORIGIN", help="origin of the web page that may use the URL")
+    token.add_argument("--valid-for", type=int, metavar="SECONDS", help=f"how long it is valid (default: {VALID_S})")
+    token.add_argument("--json", action="store_true", help="print the JSON document of the service")
+    _add_server(token)
 
 
 def _add_health(commands: Any) -> None:

@@ -25,20 +25,20 @@ def status(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) 
         _print_status(document, json)
         return SUCCEEDED
 
-    return _ask(ask, settings)
+    return asked(ask, settings)
 
 
-def derive(upload_id: str, asked: Mapping[str, Any], *, wait: bool, json: bool, settings: ClientSettings) -> int:
+def derive(upload_id: str, wanted: Mapping[str, Any], *, wait: bool, json: bool, settings: ClientSettings) -> int:
     """Has variants made anew, or the focus changed, and prints the status. Returns the exit code: 1 if it fails.
 
-    `asked` is the body of the call: `focus`, or what to make.
+    `wanted` is the body of the call: `focus`, or what to make.
     """
 
     async def ask(client: Client) -> int:
-        if "focus" in asked:
-            document = await client.change_focus(upload_id, asked["focus"])
+        if "focus" in wanted:
+            document = await client.change_focus(upload_id, wanted["focus"])
         else:
-            document = await client.derive(upload_id, asked)
+            document = await client.derive(upload_id, wanted)
         queued = document["derivation"]
         if wait:
             document = await client.ended(upload_id)
@@ -47,7 +47,7 @@ def derive(upload_id: str, asked: Mapping[str, Any], *, wait: bool, json: bool, 
         has_failed = queued != ended and ended and ended["status"] in RETRYABLE
         return FAILED if has_failed else SUCCEEDED
 
-    return _ask(ask, settings)
+    return asked(ask, settings)
 
 
 def result(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) -> int:
@@ -63,7 +63,7 @@ def result(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) 
             _print_table(_result_rows(document, client))
         return SUCCEEDED if document["status"] == "SUCCESS" else FAILED
 
-    return _ask(ask, settings)
+    return asked(ask, settings)
 
 
 def human_bytes(size: float) -> str:
@@ -85,7 +85,9 @@ def message_of(error: ClientError) -> str:
     return f"{error} The key is set by IMGSVC_KEY or --key." if error.code == "unauthorized" else str(error)
 
 
-def _ask(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> int:
+def asked(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> int:
+    """Returns the exit code of a command that asks the service; prints why it is refused or not reached."""
+
     async def run() -> int:
         async with Client.open(settings.server, settings.key.get_secret_value() if settings.key else None) as client:
             return await ask(client)
