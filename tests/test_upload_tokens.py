@@ -205,7 +205,7 @@ async def test_u6_what_the_token_fixes_and_what_is_its_issuers_cannot_be_given(
 ) -> None:
     document = await issued(keyed, **terms)
     for answer in (
-        await send_form(keyed, document["upload_url"], **fields),
+        await send_form(keyed, document["upload_url"], PHOTO, "", **fields),
         await ask(keyed, "POST", document["upload_url"], params=fields | {"token": document["token"]}, content=PHOTO),
     ):
         assert refusal(answer) == (422, "invalid_field"), answer.text

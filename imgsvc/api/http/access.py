@@ -187,12 +187,12 @@ class Cors:
             await self._app(scope, receive, send)
 
 
-def _cors(app: ASGIApp, origins: Collection[str], **more: bool) -> CORSMiddleware:
+def _cors(app: ASGIApp, origins: Collection[str], *, allow_private_network: bool = False) -> CORSMiddleware:
     return CORSMiddleware(
         app,
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"),
         allow_headers=("*",),
         expose_headers=("Location", "X-Request-Id", "Retry-After", "Repr-Digest"),
-        **more,
+        allow_private_network=allow_private_network,
     )
