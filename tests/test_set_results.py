@@ -172,7 +172,7 @@ def test_h12_no_file_name_gets_out_of_its_url(name: str, urls: FileUrls) -> None
             if urls.secret:
                 exp, sig = re.fullmatch(r"exp=(\d+)&sig=([\w-]+)", url.query).groups()  # type: ignore[union-attr]
                 path = unquote(url.path.removeprefix(urls.base_path))
-                assert verify(path, exp, sig, urls.secret, 0) is Verdict.VALID
+                assert verify(path, exp, sig, [urls.secret], 0) is Verdict.VALID
 
 
 async def test_a_set_comes_as_files_that_are_all_there(service: Service) -> None:

@@ -205,7 +205,7 @@ def test_n2_what_was_pasted_around_a_value_is_not_part_of_it(monkeypatch: pytest
     monkeypatch.setenv("IMGSVC_FILES", "signed\r\n")
     monkeypatch.setenv("IMGSVC_SIGNING_SECRET", f"{'s' * 32}\n")
     settings = load(Settings)
-    assert (settings.port, settings.file_secret) == (9000, b"s" * 32)
+    assert (settings.port, settings.file_secrets) == (9000, (b"s" * 32,))
 
 
 SECRETS = {

@@ -11,8 +11,8 @@ SIG = sign(PATH, EXP, SECRET)
 
 
 def test_a_signed_url_is_good_until_its_time_is_up() -> None:
-    assert verify(PATH, str(EXP), SIG, SECRET, EXP - 0.001) is Verdict.VALID
-    assert verify(PATH, str(EXP), SIG, SECRET, EXP) is Verdict.EXPIRED
+    assert verify(PATH, str(EXP), SIG, [SECRET], EXP - 0.001) is Verdict.VALID
+    assert verify(PATH, str(EXP), SIG, [SECRET], EXP) is Verdict.EXPIRED
 
 
 def test_a_signature_stands_in_a_url_as_it_is() -> None:
@@ -45,8 +45,16 @@ def test_a_signature_stands_in_a_url_as_it_is() -> None:
     ],
 )
 def test_h20_whatever_was_tampered_with_is_invalid(path: str, exp: str, sig: str, secret: bytes) -> None:
-    assert verify(path, exp, sig, secret, now_s=0) is Verdict.INVALID
+    assert verify(path, exp, sig, [secret], now_s=0) is Verdict.INVALID
 
 
 def test_h20_an_expired_url_with_a_wrong_signature_is_invalid_and_tells_nothing() -> None:
-    assert verify(PATH, "1", SIG, SECRET, EXP) is Verdict.INVALID
+    assert verify(PATH, "1", SIG, [SECRET], EXP) is Verdict.INVALID
+
+
+def test_u10_what_any_of_the_secrets_has_signed_is_good() -> None:
+    newer = b"the secret that comes next"
+    for secrets in ([newer, SECRET], [SECRET, newer], [SECRET]):
+        assert verify(PATH, str(EXP), SIG, secrets, 0) is Verdict.VALID
+    assert verify(PATH, str(EXP), SIG, [newer], 0) is Verdict.INVALID
+    assert verify(PATH, str(EXP), SIG, [], 0) is Verdict.INVALID

@@ -22,7 +22,8 @@ from imgsvc.api.http.errors import HANDLERS
 from imgsvc.api.http.middleware import AccessLog, BasePath, Envelope, PlainPath
 from imgsvc.api.http.overlays import StoredOverlays
 from imgsvc.api.http.readiness import Health
-from imgsvc.api.receive import from_url, upload
+from imgsvc.api.http.tokens import Tokens
+from imgsvc.api.receive import from_url, tokens, upload
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
 from imgsvc.api.uploads import actions, deliveries, derive, show, stream
 from imgsvc.api.uploads import list as uploads
@@ -61,6 +62,7 @@ ROUTES = [
     Route("/upload/{id}/variants", derive.variants, methods=["POST"]),
     Route("/upload/{id}/deliveries", deliveries.deliveries, methods=["GET"]),
     Route("/upload/{id}/deliveries/{n}/replay", deliveries.replay, methods=["POST"]),
+    Route("/tokens", tokens.tokens, methods=["POST"]),
     Route("/uploads", uploads.uploads, methods=["GET"]),
     Route("/presets", service.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),
@@ -129,7 +131,8 @@ def create_app(settings: Settings, catalogue: Catalogue) -> Starlette:
         Middleware(AccessLog, templates=templates, metrics=metrics, proxies=settings.known_proxies),
         *([Middleware(BasePath, settings.base_path)] if settings.base_path else []),
         Middleware(PlainPath),
-        *([Middleware(Cors, settings)] if settings.cors_origins else []),
+        Middleware(Tokens, settings.signing_secrets),
+        Middleware(Cors, settings),
         Middleware(Access, settings),
     ]
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)

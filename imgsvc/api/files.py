@@ -3,6 +3,7 @@
 Conditional and range requests follow RFC 9110, sections 13 and 14.
 """
 
+import base64
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
@@ -130,11 +131,11 @@ def _fresh(info: ObjectInfo | None) -> ObjectInfo:
 
 def _signed_until(request: Request, key: str) -> int | None:
     """When the URL's signature ends, in seconds since the epoch; None where files are public."""
-    secret = services_of(request).settings.file_secret
-    if secret is None:
+    secrets = services_of(request).settings.file_secrets
+    if not secrets:
         return None
     exp, sig = (request.query_params.get(name, "") for name in ("exp", "sig"))
-    match verify(file_path(key), exp, sig, secret, time()):
+    match verify(file_path(key), exp, sig, secrets, time()):
         case Verdict.VALID:
             return int(exp)
         case Verdict.EXPIRED:
@@ -146,7 +147,12 @@ def _signed_until(request: Request, key: str) -> int | None:
 
 def _headers(info: ObjectInfo, until_s: int | None) -> dict[str, str]:
     modified = format_datetime(info.last_modified.astimezone(UTC), usegmt=True)
-    return _HEADERS | {"etag": info.etag, "last-modified": modified, "cache-control": _cache_control(info, until_s)}
+    digest = base64.b64encode(bytes.fromhex(info.sha256)).decode()
+    return (
+        _HEADERS
+        | {"etag": info.etag, "last-modified": modified, "cache-control": _cache_control(info, until_s)}
+        | ({"repr-digest": f"sha-256=:{digest}:"} if digest else {})  # of the whole file, whatever range is sent
+    )
 
 
 def _cache_control(info: ObjectInfo, until_s: int | None) -> str:

@@ -3,7 +3,7 @@
 import orjson
 
 from imgsvc.cli.parser import SUCCEEDED
-from imgsvc.cli.show import ask, printable
+from imgsvc.cli.show import asked, printable
 from imgsvc.client.http import Client
 from imgsvc.domain.documents import Deliveries
 from imgsvc.runtime.client_settings import ClientSettings
@@ -17,7 +17,7 @@ def deliveries(upload_id: str, *, replay: int | None, json: bool, settings: Clie
         print(orjson.dumps(document).decode() if json else printable_lines(document))  # noqa: T201 (output for the user)
         return SUCCEEDED
 
-    return ask(show, settings)
+    return asked(show, settings)
 
 
 def printable_lines(document: Deliveries) -> str:

@@ -136,6 +136,20 @@ def _webhook_secret(args: Namespace) -> int:
     return webhook_secret(args.owner)
 
 
+def _token(args: Namespace) -> int:
+    from imgsvc.cli.options import options_of
+    from imgsvc.cli.token import token
+
+    limits = {
+        "max_bytes": args.max_bytes,
+        "content_types": args.content_type,
+        "origin": args.origin,
+        "valid_for": args.valid_for,
+    }
+    terms = options_of(args) | {name: value for name, value in limits.items() if value is not None}
+    return token(terms, json=args.json, settings=_client_settings(args))
+
+
 def _health(args: Namespace) -> int:
     from imgsvc.cli.health import health
 
@@ -167,6 +181,7 @@ _COMMANDS = {
     "derive": _derive,
     "deliveries": _deliveries,
     "webhook-secret": _webhook_secret,
+    "token": _token,
     "health": _health,
     "doctor": _doctor,
     "completion": _completion,

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from imgsvc.cli.options import add_options
-from imgsvc.domain.options import EXCLUSIVE
+from imgsvc.domain.options import EXCLUSIVE, OPTIONS
+from imgsvc.domain.tokens import VALID_S
 from imgsvc.runtime.version import VERSION
 
 # exit codes
@@ -57,6 +58,7 @@ def parser(*, files: object = None, folders: object = None) -> argparse.Argument
     _add_derive(commands)
     _add_deliveries(commands)
     _add_webhook_secret(commands)
+    _add_token(commands)
     _add_health(commands)
     _add_doctor(commands)
     _add_completion(commands)
@@ -162,6 +164,30 @@ def _add_webhook_secret(commands: Any) -> None:
         notes="Exit codes: 0 printed, 1 the settings are wrong or there is no secret, 2 wrong usage.",
     )
     secret.add_argument("owner", metavar="OWNER", help="the name of the owner's key")
+
+
+def _add_token(commands: Any) -> None:
+    token = _parser(
+        commands.add_parser,
+        "token",
+        help="issue an upload token, which makes one upload without the key",
+        description="""
+            Prints a URL to which one image can be uploaded without the key, for a browser, a phone or another person.
+            The options are those that the upload will have.""",
+        examples="""
+            imgsvc token --preset shop --max-bytes 20000000 --origin https://app.example.com
+            curl -F file=@photo.jpg "$(imgsvc token)\"""",
+        notes="Exit codes: 0 it is issued, 1 it is refused, 2 wrong usage, 3 server not reached, 130 interrupted.",
+    )
+    add_options(token, [name for name in OPTIONS if name != "filename"])
+    token.add_argument("--max-bytes", type=int, metavar="BYTES", help="largest size of the file")
+    token.add_argument(
+        "--content-type", action="append", metavar="TYPE", help="media type that is allowed; may be repeated"
+    )
+    token.add_argument("--origin", metavar="ORIGIN", help="origin of the web page that may use the URL")
+    token.add_argument("--valid-for", type=int, metavar="SECONDS", help=f"how long it is valid (default: {VALID_S})")
+    token.add_argument("--json", action="store_true", help="print the JSON document of the service")
+    _add_server(token)
 
 
 def _add_health(commands: Any) -> None:

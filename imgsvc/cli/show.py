@@ -20,25 +20,25 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def status(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) -> int:
     """Prints the status of a job. Returns the exit code: 1 only if there is no such upload."""
 
-    async def show(client: Client) -> int:
+    async def ask(client: Client) -> int:
         document = await (client.ended(upload_id) if wait else client.status(upload_id))
         _print_status(document, json)
         return SUCCEEDED
 
-    return ask(show, settings)
+    return asked(ask, settings)
 
 
-def derive(upload_id: str, asked: Mapping[str, Any], *, wait: bool, json: bool, settings: ClientSettings) -> int:
+def derive(upload_id: str, wanted: Mapping[str, Any], *, wait: bool, json: bool, settings: ClientSettings) -> int:
     """Has variants made anew, or the focus changed, and prints the status. Returns the exit code: 1 if it fails.
 
-    `asked` is the body of the call: `focus`, or what to make.
+    `wanted` is the body of the call: `focus`, or what to make.
     """
 
-    async def show(client: Client) -> int:
-        if "focus" in asked:
-            document = await client.change_focus(upload_id, asked["focus"])
+    async def ask(client: Client) -> int:
+        if "focus" in wanted:
+            document = await client.change_focus(upload_id, wanted["focus"])
         else:
-            document = await client.derive(upload_id, asked)
+            document = await client.derive(upload_id, wanted)
         queued = document["derivation"]
         if wait:
             document = await client.ended(upload_id)
@@ -47,13 +47,13 @@ def derive(upload_id: str, asked: Mapping[str, Any], *, wait: bool, json: bool, 
         has_failed = queued != ended and ended and ended["status"] in RETRYABLE
         return FAILED if has_failed else SUCCEEDED
 
-    return ask(show, settings)
+    return asked(ask, settings)
 
 
 def result(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) -> int:
     """Prints the result of a job. Returns the exit code: 1 unless it succeeded."""
 
-    async def show(client: Client) -> int:
+    async def ask(client: Client) -> int:
         if wait:
             await client.ended(upload_id)
         document = await client.result(upload_id)
@@ -63,7 +63,7 @@ def result(upload_id: str, *, wait: bool, json: bool, settings: ClientSettings) 
             _print_table(_result_rows(document, client))
         return SUCCEEDED if document["status"] == "SUCCESS" else FAILED
 
-    return ask(show, settings)
+    return asked(ask, settings)
 
 
 def human_bytes(size: float) -> str:
@@ -85,12 +85,12 @@ def message_of(error: ClientError) -> str:
     return f"{error} The key is set by IMGSVC_KEY or --key." if error.code == "unauthorized" else str(error)
 
 
-def ask(asking: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> int:
-    """Runs a command against the service of these settings. Returns its exit code."""
+def asked(ask: Callable[[Client], Awaitable[int]], settings: ClientSettings) -> int:
+    """Returns the exit code of a command that asks the service; prints why it is refused or not reached."""
 
     async def run() -> int:
         async with Client.open(settings.server, settings.key.get_secret_value() if settings.key else None) as client:
-            return await asking(client)
+            return await ask(client)
 
     try:
         return asyncio.run(run())

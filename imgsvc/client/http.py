@@ -25,6 +25,7 @@ from yarl import URL
 from imgsvc.client.form import LocalFile, form
 from imgsvc.domain.documents import Accepted, Deliveries, Ended, JobStatus, NotYet, Success
 from imgsvc.domain.states import TERMINAL
+from imgsvc.domain.token_document import Issued
 
 SILENCE_S = 60.0
 """How long a server may neither read from an upload nor answer."""
@@ -37,6 +38,7 @@ _HOLD_S = 1
 _POLL_S = (0.1, 1.0)
 _MAX_ANSWER_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
+_GOOD = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}
 _TEMPORARY = {
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
@@ -131,13 +133,19 @@ class Client:
 
         return cast("Accepted", await self._with_retries(post))
 
+    async def issue_token(self, terms: Mapping[str, Any]) -> Issued:
+        """Has an upload token issued. `terms` is the body of `POST /tokens`."""
+        return cast("Issued", await self._send("POST", "/tokens", terms))
+
     async def derive(self, upload_id: str, asked: Mapping[str, Any]) -> JobStatus:
         """Has variants made of a stored original. `asked` is the body of `POST /upload/{id}/variants`."""
-        return cast("JobStatus", await self._change("POST", f"/upload/{quote(upload_id, safe='')}/variants", asked))
+        path = f"/upload/{quote(upload_id, safe='')}/variants"
+        return cast("JobStatus", await self._send("POST", path, asked))
 
     async def change_focus(self, upload_id: str, focus: Mapping[str, float] | None) -> JobStatus:
         """Changes an upload's focus, and has made anew what is cut by it."""
-        return cast("JobStatus", await self._change("PATCH", f"/upload/{quote(upload_id, safe='')}", {"focus": focus}))
+        path = f"/upload/{quote(upload_id, safe='')}"
+        return cast("JobStatus", await self._send("PATCH", path, {"focus": focus}))
 
     async def deliveries(self, upload_id: str) -> Deliveries:
         return cast("Deliveries", await self._get(f"/upload/{quote(upload_id, safe='')}/deliveries"))
@@ -145,7 +153,7 @@ class Client:
     async def replay(self, upload_id: str, number: int) -> Deliveries:
         """Has an event of an upload sent to its webhook again."""
         path = f"/upload/{quote(upload_id, safe='')}/deliveries/{number}/replay"
-        return cast("Deliveries", await self._change("POST", path))
+        return cast("Deliveries", await self._send("POST", path))
 
     async def status(self, upload_id: str, **query: str) -> JobStatus:
         return cast("JobStatus", await self._get(f"/upload/{quote(upload_id, safe='')}/status", **query))
@@ -180,15 +188,15 @@ class Client:
         finally:
             answer.close()
 
-    async def _change(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
         data = None if body is None else orjson.dumps(body)
         headers = {} if body is None else {"content-type": "application/json"}
 
-        async def change() -> Json:
+        async def send() -> Json:
             async with asyncio.timeout(SILENCE_S):
                 return await self._request(method, path, data=data, headers=headers)
 
-        return await self._with_retries(change)
+        return await self._with_retries(send)
 
     async def _get(self, path: str, **query: str) -> Json:
         async def get() -> Json:
@@ -217,7 +225,7 @@ class Client:
         async with self._session.request(method, url, allow_redirects=False, **options) as answer:
             self._reached = True
             body = await _body(answer)
-            if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
+            if answer.status not in _GOOD:
                 raise _refused(answer, body)
             return _document(answer, body)
 

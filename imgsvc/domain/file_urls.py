@@ -3,12 +3,16 @@
 Where files are signed, a path ends in `?exp=<seconds since the epoch>&sig=<signature>` and is good until `exp`. The
 signature is the HMAC-SHA256 of purpose, time and path, as base64 for URLs without padding. The purpose keeps it from
 counting as a signature of anything else, should its secret ever serve for more.
+
+There may be several secrets: the newest one signs, and what any of them has signed is good, so that one is replaced by
+another while URLs of both are in use.
 """
 
 import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import time
@@ -69,8 +73,11 @@ def sign(path: str, exp: int, secret: bytes) -> str:
     return base64.urlsafe_b64encode(hmac.digest(secret, message, hashlib.sha256)).rstrip(b"=").decode()
 
 
-def verify(path: str, exp: str, sig: str, secret: bytes, now_s: float) -> Verdict:
-    """Judges what a client sent; takes the same time wherever a signature is wrong."""
-    if not _EXP.fullmatch(exp) or not hmac.compare_digest(sign(path, int(exp), secret).encode(), sig.encode()):
+def verify(path: str, exp: str, sig: str, secrets: Sequence[bytes], now_s: float) -> Verdict:
+    """Judges what a client sent, by all secrets; takes the same time wherever a signature is wrong."""
+    if not _EXP.fullmatch(exp):
+        return Verdict.INVALID
+    known = [hmac.compare_digest(sign(path, int(exp), secret).encode(), sig.encode()) for secret in secrets]
+    if not any(known):
         return Verdict.INVALID
     return Verdict.VALID if now_s < int(exp) else Verdict.EXPIRED

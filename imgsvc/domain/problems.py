@@ -9,8 +9,10 @@ from http import HTTPStatus
 HTTP_PROBLEMS: dict[str, HTTPStatus] = {
     "malformed_body": HTTPStatus.BAD_REQUEST,
     "malformed_request": HTTPStatus.BAD_REQUEST,
+    "digest_mismatch": HTTPStatus.BAD_REQUEST,
     "unauthorized": HTTPStatus.UNAUTHORIZED,
     "forbidden": HTTPStatus.FORBIDDEN,
+    "token_expired": HTTPStatus.FORBIDDEN,
     "signature_invalid": HTTPStatus.FORBIDDEN,
     "signature_expired": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
@@ -19,6 +21,7 @@ HTTP_PROBLEMS: dict[str, HTTPStatus] = {
     "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "conflict": HTTPStatus.CONFLICT,
     "idempotency_in_flight": HTTPStatus.CONFLICT,
+    "token_used": HTTPStatus.CONFLICT,
     "precondition_failed": HTTPStatus.PRECONDITION_FAILED,
     "upload_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "uri_too_long": HTTPStatus.REQUEST_URI_TOO_LONG,

@@ -61,24 +61,31 @@ class Queue:
             yield cls(exchange)
 
     async def reserve(
-        self, upload_id: str, idempotency_key: str = "", *, owner: str = "", announced: int = 0
+        self, upload_id: str, idempotency_key: str = "", *, owner: str = "", announced: int = 0, original: str = ""
     ) -> Reservation:
-        """Admits an upload of `announced` bytes, or says why not. Extend it until it is submitted or aborted."""
+        """Admits an upload of `announced` bytes, or says why not. Extend it until it is submitted or aborted.
+
+        An upload whose id clients know beforehand, by their upload token, may be tried several times, also at once:
+        each try has a key of its own as its `original` (record.key_of_try), here and in all further calls.
+        """
         settings = self._settings
         args = (self._reservation_ms, settings.max_queued, idempotency_key, IDEMPOTENCY_TTL_S)
         limits = (owner, settings.rate_limit, settings.quota_bytes, announced)
-        admission, found, *wait_ms = await self._run("reserve", upload_id, *args, *limits)
+        admission, found, *wait_ms = await self._run("reserve", upload_id, *args, *limits, original)
         return Reservation(Admission(admission.decode()), found.decode(), sum(wait_ms) / 1000)
 
-    async def extend(self, upload_id: str) -> None:
+    async def extend(self, upload_id: str, original: str = "") -> None:
         """Keeps the sweeper off an upload that is still being received, for another `reservation_ttl_s`."""
-        await self._run("extend", upload_id, self._reservation_ms)
+        await self._run("extend", upload_id, self._reservation_ms, original)
 
-    async def abort(self, upload_id: str) -> None:
-        """Makes sure that the upload never becomes a job. Call `ack_sweep` once its objects are removed."""
-        await self._run("abort", upload_id)
+    async def abort(self, upload_id: str, original: str = "") -> None:
+        """Makes sure that the upload, or this try of it, never becomes a job.
 
-    async def submit(self, submission: Submission) -> None:
+        Call `ack_sweep` once its objects are removed, unless it was one of several tries.
+        """
+        await self._run("abort", upload_id, original)
+
+    async def submit(self, submission: Submission, original: str = "") -> None:
         """Queues the job of a reserved upload."""
         options = submission.options
         fields: dict[str, str | bytes] = {**pack(options), "request_id": _request_id()}
@@ -91,7 +98,7 @@ class Queue:
         flat = [part for pair in fields.items() for part in pair]
         expires_in_ms = "" if options.expires_in is None else options.expires_in * 1000
         size = submission.source.bytes if submission.source else ""
-        if not await self._run("submit", submission.id, expires_in_ms, size, *flat):
+        if not await self._run("submit", submission.id, expires_in_ms, size, original, *flat):
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
 
     async def claim(self, worker: str, slots: int, given_up: Callable[[str], None] = _ignore) -> list[Claim]:

@@ -15,6 +15,7 @@ The moves themselves are made in Redis, each by one Lua script beside this file.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields, replace
+from secrets import token_hex
 from typing import Self, cast
 
 import orjson
@@ -125,8 +126,13 @@ class Held:
 
 
 def original_key(upload_id: str) -> str:
-    """Where the original is stored."""
+    """Where the original is stored; that of an upload that may be tried several times has more behind it."""
     return f"originals/{upload_id}"
+
+
+def key_of_try(upload_id: str) -> str:
+    """Where one of several tries stores the original: no two write to the same key, however late."""
+    return f"{original_key(upload_id)}.{token_hex(4)}"
 
 
 Outcome = Success | Derived | Failure | Postponed | Held
@@ -139,6 +145,7 @@ class Record:
     `owner` is the name of the API key of its upload, "" if there was none. `options` are what applies now, `submitted`
     what came with the upload. `gate` is `ask` where the gate is to be asked about it, `held` while it is held back, and
     `passed` once it was released. `version` is another one after each change that counts for the next (version_of).
+    `original` is the key of its original where that is not `original_key(id)`.
     """
 
     id: str
@@ -161,6 +168,7 @@ class Record:
     derivation: Derivation | None
     gate: str | None
     version: str
+    original: str | None = None
 
     @classmethod
     def from_hash(cls, upload_id: str, values: Mapping[bytes, bytes]) -> Self | None:
@@ -192,7 +200,13 @@ class Record:
             derivation=Derivation.from_row(row),
             gate=row.get("gate"),
             version=" ".join(row.get(name, "") for name in _VERSION),
+            original=row.get("original"),
         )
+
+    @property
+    def original_key(self) -> str:
+        """Where its original is stored."""
+        return self.original or original_key(self.id)
 
     @property
     def has_result(self) -> bool:

@@ -14,7 +14,8 @@ _DERIVATION = re.compile(r":r(\d+):\d+$")
 
 class Admission(Enum):
     """The outcome of a reservation, of a retry, or of a change: then RESERVED means done or queued, CONFLICT that the
-    job's state does not allow it, and CHANGED that the upload has been changed since the caller has read it.
+    job's state does not allow it, and CHANGED that the upload has been changed since the caller has read it. USED is
+    an upload token whose upload is gone.
     """
 
     RESERVED = "RESERVED"
@@ -23,6 +24,7 @@ class Admission(Enum):
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     IN_FLIGHT = "IN_FLIGHT"
     REPLAY = "REPLAY"
+    USED = "USED"
     CONFLICT = "CONFLICT"
     CHANGED = "CHANGED"
 

@@ -42,6 +42,7 @@ class Embedded:
         self._folder: DataFolder | None = None
         self.servers: tuple[Server, ...] = ()
         self.services: ServerAddresses
+        self.signing_secret: str
 
     async def start(self) -> None:
         """Lock the folder, start both servers and return once both do their work.
@@ -96,6 +97,7 @@ class Embedded:
             log_file=folder.logs / "s3.log",
             keep_fds=(folder.lock_fd,),
         )
+        self.signing_secret = credentials.signing_secret
         self.servers = (valkey, seaweed)
         await _start_together(self.servers)
         folder.note_pids(valkey.pid, seaweed.pid)

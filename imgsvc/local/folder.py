@@ -27,11 +27,12 @@ LOCK_INTERVAL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the servers let us in with."""
+    """What the servers let us in with, and what the API signs with unless the operator has set something else."""
 
     redis_password: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     s3_access_key_id: str = field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    signing_secret: str = field(default_factory=lambda: secrets.token_hex(32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,12 @@ class DataFolder:
         os.pwrite(self.lock_fd, " ".join(map(str, (os.getpid(), *servers))).encode(), 0)
 
     def credentials(self) -> Credentials:
+        """Return those of the last start, and write down what that version had not."""
         file = self.path / "credentials.json"
-        if file.exists():
-            return Credentials(**json.loads(file.read_text("utf-8")))
-        credentials = Credentials()
-        write_private(file, json.dumps(asdict(credentials)))
+        kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        credentials = Credentials(**kept)
+        if asdict(credentials) != kept:
+            write_private(file, json.dumps(asdict(credentials)))
         return credentials
 
     def ports(self) -> Ports:

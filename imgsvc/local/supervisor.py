@@ -53,6 +53,8 @@ async def run(settings: LocalSettings) -> None:
     async with Embedded(data_folder) as embedded:
         # nobody balances load over a single API: it need not announce its end
         env = {f"{PREFIX}DRAIN_DELAY_S": "0"} | without(embedded.services.settings()) | embedded.services.environment()
+        if not is_set("signing_secret"):
+            env[f"{PREFIX}SIGNING_SECRET"] = embedded.signing_secret
         roles = {name: Role(name, argv, env) for name, argv in _ROLES.items()}
         try:
             for role in roles.values():

@@ -90,9 +90,14 @@ def parse_origins(text: str) -> frozenset[str]:
     """Reads `IMGSVC_CORS_ORIGINS`: origins as a browser sends them."""
     origins = frozenset(_entries(text))
     for origin in origins:
-        if not _ORIGIN.fullmatch(origin):
+        if not is_origin(origin):
             raise ValueError(f"{origin!r} must be an origin such as https://app.example.com, each named by itself")
     return origins
+
+
+def is_origin(text: str) -> bool:
+    """Whether a browser may send this as the origin of a page."""
+    return _ORIGIN.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

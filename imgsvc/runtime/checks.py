@@ -14,6 +14,8 @@ from pydantic import SecretStr
 from imgsvc.domain.addresses import parse_destinations
 from imgsvc.runtime.api_keys import parse_hosts, parse_keys, parse_origins, parse_proxies
 
+MIN_SECRET_CHARS = 32
+
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._~-]*)+")  # no . or .. among its parts
 
 
@@ -107,6 +109,19 @@ def webhook_key(secret: SecretStr) -> bytes:
     if prefix != "whsec" or not 24 <= len(key) <= 64:
         raise ValueError("must be whsec_ and then 24 to 64 random bytes in base64, as `openssl rand -base64 32` writes")
     return key
+
+
+def signing_secrets(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not all(len(secret) >= MIN_SECRET_CHARS for secret in split_secrets(value)):
+        raise ValueError(
+            f"must be {MIN_SECRET_CHARS} random characters or more, as `openssl rand -hex 32` writes, or several such "
+            "secrets separated by commas"
+        )
+    return value
+
+
+def split_secrets(value: SecretStr) -> tuple[bytes, ...]:
+    return tuple(secret.strip().encode() for secret in value.get_secret_value().split(","))
 
 
 def keys(value: SecretStr | None) -> SecretStr | None:

@@ -61,8 +61,10 @@ class LocalSettings(BaseModel):
         None,
         description="Whether files are `public` or need `signed` URLs. Default: signed if there are keys.",
     )
-    signing_secret: SecretStr | None = Field(
-        None, min_length=32, description="Signs file URLs: 32 random characters or more, the same in all processes."
+    signing_secret: Annotated[SecretStr | None, AfterValidator(checks.signing_secrets)] = Field(
+        None,
+        description="Signs file URLs and upload tokens: 32 random characters or more, the same in all processes. To "
+        "replace it, put the new one before it, separated by a comma: the first signs, all are accepted.",
     )
     data_dir: Path | None = Field(
         default_factory=_users_folder,
@@ -132,9 +134,14 @@ class LocalSettings(BaseModel):
         return self.files == "signed" if self.files else self.api_keys is not None
 
     @property
-    def file_secret(self) -> bytes | None:
-        """What file URLs are signed with; None where files are public."""
-        return self.signing_secret.get_secret_value().encode() if self.signs_files and self.signing_secret else None
+    def signing_secrets(self) -> tuple[bytes, ...]:
+        """The newest first; none where nothing can be signed."""
+        return checks.split_secrets(self.signing_secret) if self.signing_secret else ()
+
+    @property
+    def file_secrets(self) -> tuple[bytes, ...]:
+        """What file URLs are signed with, the newest first; none where files are public."""
+        return self.signing_secrets if self.signs_files else ()
 
     @property
     def any_key(self) -> str | None:

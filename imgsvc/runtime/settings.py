@@ -249,7 +249,8 @@ class Settings(LocalSettings):
 
     @property
     def file_urls(self) -> FileUrls:
-        return FileUrls(self.base_path, self.file_secret, self.signed_url_ttl_s)
+        secret = self.file_secrets[0] if self.signs_files else None
+        return FileUrls(self.base_path, secret, self.signed_url_ttl_s)
 
     @property
     def limits(self) -> Limits:

@@ -87,15 +87,18 @@ class Storage:
         expires_at: int | None = None,
         *,
         owner: str = "",
+        sha256: str = "",
     ) -> None:
-        """Stores an object and its expiry (`expires_at`, ms since the epoch), so that serving it needs no look-up."""
+        """Stores an object, its expiry (`expires_at`, ms since the epoch) and its `sha256`, so that serving it needs no
+        look-up.
+        """
         async with self._calls.call():
             answer = await self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._prefix + key,
                 Body=cast(bytes, data),
                 ContentType=content_type,
-                Metadata=metadata(expires_at, owner),
+                Metadata=metadata(expires_at, owner, sha256),
             )
             if not answer.get("ETag"):
                 raise AnswerError("an object is stored without an ETag")

@@ -1,5 +1,6 @@
 """Reads objects and spans of them from S3, and parses their headers."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +15,15 @@ Span = tuple[int, int]
 _READ_BYTES = 64 * 1024
 _EXPIRES_AT = "expires-at"
 _OWNER = "owner"
+_SHA256 = "sha256"
+_HEX = re.compile("[0-9a-f]{64}")
 _PLAIN = {"", "identity", "aws-chunked"}
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """An object's headers. `etag` is quoted, as HTTP wants it; `expires_at` is in ms since the epoch; `owner` is
-    the owner of the API key that uploaded it, or "".
+    the owner of the API key that uploaded it, or ""; `sha256` is that of its bytes, "" where it was stored without.
     """
 
     size: int
@@ -29,11 +32,13 @@ class ObjectInfo:
     content_type: str
     expires_at: int | None
     owner: str
+    sha256: str = ""
 
 
-def metadata(expires_at: int | None, owner: str) -> dict[str, str]:
+def metadata(expires_at: int | None, owner: str, sha256: str = "") -> dict[str, str]:
     """Returns the metadata stored with an object, so that serving it needs no other look-up."""
-    return ({} if expires_at is None else {_EXPIRES_AT: str(expires_at)}) | ({_OWNER: owner} if owner else {})
+    given = {_EXPIRES_AT: "" if expires_at is None else str(expires_at), _OWNER: owner, _SHA256: sha256}
+    return {name: value for name, value in given.items() if value}
 
 
 def info(answer: Mapping[str, Any]) -> ObjectInfo:
@@ -49,7 +54,16 @@ def info(answer: Mapping[str, Any]) -> ObjectInfo:
     stored = answer["Metadata"]
     expires_at = int(stored[_EXPIRES_AT]) if _EXPIRES_AT in stored else None
     content_type = answer.get("ContentType", "application/octet-stream")
-    return ObjectInfo(size, answer["ETag"], answer["LastModified"], content_type, expires_at, stored.get(_OWNER, ""))
+    sha256 = stored.get(_SHA256, "")
+    return ObjectInfo(
+        size,
+        answer["ETag"],
+        answer["LastModified"],
+        content_type,
+        expires_at,
+        stored.get(_OWNER, ""),
+        sha256 if _HEX.fullmatch(sha256) else "",
+    )
 
 
 def check_span(answer: Mapping[str, Any], span: Span | None) -> None:

@@ -20,7 +20,7 @@ from imgsvc.jobs import derived
 from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.files import File
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Failure, Outcome, Postponed, Record, Success, original_key
+from imgsvc.jobs.record import Failure, Outcome, Postponed, Record, Success
 from imgsvc.jobs.types import Claim
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
@@ -146,7 +146,7 @@ class Processor:
         source = record.source
         if source is None:
             raise JobError("source_missing")
-        async with self.storage.read(original_key(record.id)) as found:
+        async with self.storage.read(record.original_key) as found:
             if found is None:
                 raise JobError("source_missing")
             digest, parts = hashlib.sha256(), list[bytes]()
@@ -189,7 +189,7 @@ class Processor:
                     return
                 key = file.key(record.id, record.options.filename)
                 try:
-                    await self.storage.put(key, data, file.content_type, record.expires_at)
+                    await self.storage.put(key, data, file.content_type, record.expires_at, sha256=file.sha256)
                 except Exception as error:
                     errors.append(error)
 

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import httpx
 
+from imgsvc.domain.tokens import UploadToken, issue
 from imgsvc.local.ports import free_port
 from tests.support import images
 from tests.support.contract import Contract
@@ -13,6 +14,7 @@ from tests.support.service import Servers, Service, begun, until
 
 PHOTO = images.photo()
 _KEYS = {"IMGSVC_API_KEYS": "one:key-number-one-0123456789, two:key-number-two-0123456789"}
+_SIGNING_SECRET = "of 32 characters or even more of them"
 _WEBHOOK_SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 VARIANTS = '{"thumbnail": {"width": 200}, "hero": {"widths": [40, 80], "formats": ["webp", "jpeg"]}}'
 
@@ -22,10 +24,12 @@ async def walk(servers: Servers, contract: Contract, max_bytes: int) -> None:
         "max_upload_bytes": max_bytes,
         "outbound_allow": "127.0.0.1",
         "webhook_secret": _WEBHOOK_SECRET,
+        "signing_secret": _SIGNING_SECRET,
     }
     async with Service.start(servers.environment(), decoders=1, **settings) as service:
         service.client.event_hooks["response"].append(contract.check)
         await _uploads(service, max_bytes)
+        await _tokens(service)
         await _urls(service)
         await _jobs(service)
         await _files(service)
@@ -77,6 +81,30 @@ async def _uploads(service: Service, max_bytes: int) -> None:
     await post("/upload", content=PHOTO, headers={"content-type": "multipart/form-data"})
     await post("/upload", files=[("file", ("a.jpg", PHOTO)), ("file", ("b.jpg", PHOTO))])
     await post("/upload", files={"preset": (None, "default")})
+
+
+async def _tokens(service: Service) -> None:
+    post = service.client.post
+    document = (await post("/tokens", json={"preset": "default", "max_bytes": len(PHOTO)})).json()
+    url, query = document["upload_url"], {"token": document["token"]}
+    await post(url, content=PHOTO, headers={"repr-digest": "sha-256=:AAAA:"})
+    await post(url, content=PHOTO, headers={"content-digest": f"sha-256=:{'A' * 43}=:"})
+    for data in (PHOTO, PHOTO, images.photo(16, 16), PHOTO * 2):
+        await post(url, content=data)
+    await post(url, files={"file": ("a.jpg", PHOTO)}, data={"preset": "default"})
+    for part in ("status", "result", "events"):
+        await service.client.get(f"/upload/{document['id']}/{part}", params=query)
+    await service.client.get("/uploads", params=query)
+    await service.client.get("/uploads", params={"token": "altered"})
+    expired = issue(UploadToken(document["id"], "", 1), _SIGNING_SECRET.encode())
+    for method, path in (("POST", "/upload"), ("GET", f"/upload/{document['id']}/status")):
+        await service.client.request(method, path, params={"token": expired})
+    await post(f"/upload/{document['id']}/cancel", params=query)
+    for refused in ({"other": 1}, {"valid_for": 1}, {"preset": "none"}, {"variants": {}}, [], {"webhook_url": "x"}):
+        await post("/tokens", json=refused)
+    await post("/tokens", content=b"{", headers={"content-type": "application/json"})
+    await post("/tokens", content=b"{}", headers={"content-type": "text/plain"})
+    await post("/tokens", json={"preset": "x" * 40_000})
 
 
 async def _urls(service: Service) -> None:
@@ -206,7 +234,7 @@ async def _with_keys(servers: Servers, contract: Contract) -> None:
         "rate_limit": 2,
         "max_upload_bytes": len(PHOTO),
         "quota_bytes": len(PHOTO),
-        "signing_secret": "of 32 characters or even more of them",
+        "signing_secret": _SIGNING_SECRET,
         "signed_url_ttl_s": 2,
     }
     async with Service.start(environment, decoders=1, **settings) as service:

@@ -5,14 +5,17 @@ web pages in a visitor's browser. With keys, each call carries one, and sees the
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsvc.api.http.errors import ProblemError, coded_response
+from imgsvc.api.http.tokens import KEY_ID, Presented, presented_in
+from imgsvc.domain.tokens import UploadToken
 from imgsvc.runtime.api_keys import ANY_HOST, Caller, Keys, parse_hosts, parse_origins
 from imgsvc.runtime.settings import Settings
 
@@ -25,9 +28,10 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?")
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 _ANONYMOUS = Caller("", "")
+_CHALLENGE = {"www-authenticate": 'Bearer realm="imgsvc"'}
 
-Rule = Callable[[Request], Caller]
-"""Returns the caller of a request, or raises ProblemError."""
+Rule = Callable[[Request, Presented | None], Caller]
+"""Returns the caller of a request, which may have an upload token, or raises ProblemError."""
 
 
 class Access:
@@ -42,7 +46,9 @@ class Access:
         if scope["type"] == "http":
             request = Request(scope)
             try:
-                scope["imgsvc.caller"] = self._rule(request)
+                presented = None if is_public(request) else presented_in(scope)
+                scope["imgsvc.caller"] = self._rule(request, presented)
+                scope["imgsvc.upload_token"] = presented and presented.token
             except ProblemError as error:
                 await coded_response(request, error)(scope, receive, send)
                 return
@@ -54,24 +60,40 @@ def owner_of(request: Request) -> str:
     return request.scope["imgsvc.caller"].owner
 
 
+def is_public(request: Request) -> bool:
+    return _PUBLIC.fullmatch(request.scope["path"]) is not None
+
+
+def _by_token(token: UploadToken) -> Caller:
+    return Caller(token.owner, KEY_ID)
+
+
 class WithKeys:
-    """Requires `Authorization: Bearer <key>`, except for what is public."""
+    """Requires `Authorization: Bearer <key>` or an upload token, except for what is public."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
-    def __call__(self, request: Request) -> Caller:
+    def __call__(self, request: Request, presented: Presented | None) -> Caller:
+        if presented:
+            return self._by_token(presented.allowed(request))
         headers = request.headers.getlist("authorization")
         bearer = _BEARER.fullmatch(headers[0]) if len(headers) == 1 else None
         caller = self._keys.caller(bearer[1]) if bearer else None
         if caller is None:
-            if _PUBLIC.fullmatch(request.scope["path"]):
+            if is_public(request):
                 return _ANONYMOUS
             detail = "Send an API key as 'Authorization: Bearer <key>'."
             if bearer:
                 detail = "This API key is not valid. Send the key alone, without its owner's name."
-            raise ProblemError("unauthorized", detail, {"www-authenticate": 'Bearer realm="imgsvc"'})
+            raise ProblemError("unauthorized", detail, _CHALLENGE)
         return caller
+
+    def _by_token(self, token: UploadToken) -> Caller:
+        """A token ends with the last key of its owner."""
+        if token.owner not in {caller.owner for caller in self._keys.callers}:
+            raise ProblemError("unauthorized", "The owner of this upload token has no key any more.", _CHALLENGE)
+        return _by_token(token)
 
 
 class WhileOpen:
@@ -83,17 +105,21 @@ class WhileOpen:
         self._hosts = parse_hosts(settings.allowed_hosts) | {settings.host.lower()}
         self._origins = parse_origins(settings.cors_origins)
 
-    def __call__(self, request: Request) -> Caller:
+    def __call__(self, request: Request, presented: Presented | None) -> Caller:
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or not self._is_allowed(hosts[0], _reached(request.scope)):
             detail = "This Host is not allowed. The operator can add it to IMGSVC_ALLOWED_HOSTS."
             raise ProblemError("forbidden", detail)
-        if request.method not in _READING and self._is_foreign(request):
+        token = presented and presented.allowed(request)
+        if token and token.owner:
+            raise ProblemError("unauthorized", "This upload token is from when this service had keys.", _CHALLENGE)
+        is_expected = token and token.origin and request.headers.getlist("origin") == [token.origin]
+        if request.method not in _READING and not is_expected and self._is_foreign(request):
             detail = (
                 "Cross-site requests are not allowed. The operator can add the page's origin to IMGSVC_CORS_ORIGINS."
             )
             raise ProblemError("forbidden", detail)
-        return _ANONYMOUS
+        return _by_token(token) if token else _ANONYMOUS
 
     def _is_allowed(self, host: str, reached: IPv4Address | IPv6Address | None) -> bool:
         """`reached` is the address that the connection came to, of those that the service listens on."""
@@ -136,21 +162,37 @@ def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return address.ipv4_mapped or IPv6Address(int(address))
 
 
-class Cors(CORSMiddleware):
-    """Starlette's, for the configured origins; others get no CORS header, which keeps them out."""
+class Cors:
+    """Starlette's middleware, for the configured origins, and where a URL has an upload token for the token's.
+
+    Others get no CORS header, which keeps them out.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        super().__init__(
-            app,
-            allow_origins=parse_origins(settings.cors_origins),
-            allow_methods=("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"),
-            allow_headers=("*",),
-            expose_headers=("Location", "X-Request-Id", "Retry-After"),
-        )
+        self._app = app
+        self._origins = parse_origins(settings.cors_origins)
+        self._configured = _cors(app, self._origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_preflight = scope["type"] == "http" and scope["method"] == "OPTIONS"
-        if is_preflight and not self.is_allowed_origin(Request(scope).headers.get("origin", "")):
-            await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        origin, presented = Headers(scope=scope).get("origin", ""), presented_in(scope)
+        # an expired token counts: its page may read that it has expired
+        if origin and presented and presented.in_query and presented.token and presented.token.origin == origin:
+            await _cors(self._app, {origin}, allow_private_network=True)(scope, receive, send)
+        elif origin in self._origins or (self._origins and scope["method"] != "OPTIONS"):
+            await self._configured(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await self._app(scope, receive, send)
+
+
+def _cors(app: ASGIApp, origins: Collection[str], *, allow_private_network: bool = False) -> CORSMiddleware:
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"),
+        allow_headers=("*",),
+        expose_headers=("Location", "X-Request-Id", "Retry-After", "Repr-Digest"),
+        allow_private_network=allow_private_network,
+    )

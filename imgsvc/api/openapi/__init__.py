@@ -38,6 +38,19 @@ _KEY = {
 }
 
 
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An upload token of `POST /tokens`: it makes one upload, and opens what belongs to that.",
+}
+_TOKEN_IN_URL = {
+    "type": "apiKey",
+    "in": "query",
+    "name": "token",
+    "description": "The same in the URL, for web pages of the token's `origin`, which then need no other permission.",
+}
+
+
 def document(max_upload_bytes: int, presets: Collection[str], base_path: str = "") -> Json:
     """That of a service below `base_path` which takes files of so many bytes, and has presets of these names."""
     return {
@@ -60,6 +73,6 @@ def document(max_upload_bytes: int, presets: Collection[str], base_path: str = "
             "headers": shared.HEADERS,
             "parameters": shared.PARAMETERS,
             "examples": problems.examples(),
-            "securitySchemes": {"key": _KEY},
+            "securitySchemes": {"key": _KEY, "token": _TOKEN, "token_in_url": _TOKEN_IN_URL},
         },
     }

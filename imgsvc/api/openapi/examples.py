@@ -47,6 +47,13 @@ UPLOAD_URL = {
     "metadata": {"order": "1234"},
     "expires_in": 86_400,
 }
+TERMS = {
+    "preset": "default",
+    "metadata": {"sku": "81"},
+    "max_bytes": 20_000_000,
+    "content_types": ["image/jpeg", "image/heic"],
+    "origin": "https://app.example.com",
+}
 ACCEPTED = example_of(documents.Accepted)
 JOB_ERROR = example_of(documents.JobError)
 PROGRESS = example_of(documents.JobStatus)

@@ -11,6 +11,7 @@ from imgsvc.domain.model import FileFormat
 _TAG = "Files"
 _BYTES = binary(*(KNOWN[name].media_type for name in get_args(FileFormat)))
 _EMBEDDING = (
+    "Repr-Digest",
     "ETag",
     "Last-Modified",
     "Cache-Control",

@@ -56,6 +56,7 @@ def _status() -> Json:
         parameters=_WAITING,
         answers={200: answer("The status.", json("JobStatus"), _WAITED)},
         refusals=("invalid_field", *_LOST),
+        by_token=True,
     )
 
 
@@ -72,6 +73,7 @@ def _result() -> Json:
             202: answer("The job has not ended.", json("NotYet"), ["Retry-After", *_WAITED]),
         },
         refusals=("invalid_field", *_LOST),
+        by_token=True,
     )
 
 
@@ -102,6 +104,7 @@ def _events() -> Json:
             204: answer("The client has the last status already: do not reconnect."),
         },
         refusals=_LOST,
+        by_token=True,
     )
 
 
@@ -117,6 +120,7 @@ def _cancel() -> Json:
         "has succeeded, its newest derivation is cancelled, and nothing else changes.",
         answers={200: answer("It is cancelled.", json("JobStatus"))},
         refusals=("unknown_field", "conflict", *_LOST),
+        by_token=True,
     )
 
 

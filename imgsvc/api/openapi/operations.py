@@ -8,6 +8,8 @@ from imgsvc.api.openapi.parts import Json, parameter
 KEY_OR_OPEN: list[Json] = [{"key": []}, {}]
 """The empty one is a service without keys, which anybody may call who reaches it."""
 
+_BY_TOKEN: list[Json] = [{"token": []}, {"token_in_url": []}]
+
 
 def operation(
     tag: str,
@@ -20,10 +22,15 @@ def operation(
     parameters: Sequence[Json] = (),
     body: Json | None = None,
     needs_key: bool = True,
+    by_token: bool = False,
     is_head: bool = False,
 ) -> Json:
-    """One call. `refusals` are the codes that it may answer with, besides those that any call may."""
-    codes = [*problems.ANY_CALL, *(["unauthorized"] if needs_key else []), *refusals]
+    """One call. `refusals` are the codes that it may answer with, besides those that any call may.
+
+    An upload token opens it `by_token`.
+    """
+    of_credentials = (["unauthorized"] if needs_key else []) + (["token_expired"] if by_token else [])
+    codes = [*problems.ANY_CALL, *of_credentials, *refusals]
     responses = {str(status): described for status, described in answers.items()}
     for status, mine in problems.by_status(codes).items():
         if status in responses:
@@ -38,7 +45,7 @@ def operation(
         "parameters": [*parameters, parameter("X-Request-Id")],
         **({"requestBody": body} if body else {}),
         "responses": dict(sorted(responses.items())),
-        "security": KEY_OR_OPEN if needs_key else [],
+        "security": [*KEY_OR_OPEN, *(_BY_TOKEN if by_token else [])] if needs_key else [],
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 Json = dict[str, Any]
 
 JSON = "application/json"
-_ALWAYS = ("X-Request-Id", "Cache-Control")
+_ALWAYS = ("X-Request-Id", "Cache-Control", "Referrer-Policy")
 
 
 def schema(name: str) -> Json:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
-from imgsvc.api.openapi.parts import Json, answer
+from imgsvc.api.openapi.parts import Json, answer, header
 from imgsvc.api.openapi.parts import schema as schema_of
 from imgsvc.domain.problems import HTTP_PROBLEMS
 
 MEANINGS: dict[str, str] = {
     "malformed_body": "The body cannot be read: no form, no boundary, cut off, or no JSON.",
     "malformed_request": "The request is not valid HTTP/1.1, or one of its headers is not what it should be.",
-    "unauthorized": "The request has no key, or a wrong one.",
-    "forbidden": "The request comes from another site's page, or the service is not known by its `Host`.",
+    "digest_mismatch": "The body is not the one whose digest was sent.",
+    "unauthorized": "The request has no key or upload token, or a wrong one.",
+    "forbidden": "The request comes from another site's page, the service is not known by its `Host`, or the upload "
+    "token does not open this.",
+    "token_expired": "The upload token has expired. Whoever issued it can issue another one.",
     "signature_invalid": "The file's URL carries no signature, or a wrong one.",
     "signature_expired": "The file's URL has expired. The upload's result has a new one.",
     "not_found": "There is no such resource, or the caller may not see it.",
@@ -18,7 +21,8 @@ MEANINGS: dict[str, str] = {
     "method_not_allowed": "The path does not answer to this method; `Allow` lists those that it does.",
     "request_timeout": "The request came too slowly, or stopped coming.",
     "conflict": "The job's state does not allow this.",
-    "idempotency_in_flight": "The first upload with this Idempotency-Key is still being received.",
+    "idempotency_in_flight": "The first upload with this Idempotency-Key or upload token is still being received.",
+    "token_used": "The upload token was used for another file.",
     "precondition_failed": "The file is not the one that `If-Match` or `If-Unmodified-Since` asks for.",
     "upload_too_large": "The body is larger than this service takes.",
     "uri_too_long": "The request's target is too long.",
@@ -87,11 +91,14 @@ def described(codes: Sequence[str], *, has_body: bool = True) -> Json:
         "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
     }
     meanings = [f"`{code}`: {MEANINGS[code]}" for code in codes]
-    return answer(
+    whole = answer(
         meanings[0] if len(meanings) == 1 else "One of:\n\n- " + "\n- ".join(meanings),
         {MEDIA_TYPE: content} if has_body else None,
         _headers(status, codes),
     )
+    if "Retry-After" in whole["headers"] and status not in _TEMPORARY and len(codes) > 1:
+        whole["headers"]["Retry-After"] = header("Retry-After-Of-Some")
+    return whole
 
 
 def responses() -> Json:

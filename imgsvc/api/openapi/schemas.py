@@ -6,6 +6,8 @@ from typing import Any
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.documents import documents
 from imgsvc.api.openapi.parts import Json, schema
+from imgsvc.api.receive.by_token import FIXABLE
+from imgsvc.api.receive.tokens import TERMS
 from imgsvc.domain.options import EXCLUSIVE, FORM_FIELDS, OPTIONS
 from imgsvc.domain.presets import DEFAULT
 from imgsvc.domain.presets import schema as variants_schema
@@ -73,6 +75,16 @@ def _inputs(presets: Collection[str]) -> Json:
             oneOf=[{"required": [name]} for name in EXCLUSIVE],
             additionalProperties=False,
             examples=[{"preset": "default", "only": ["thumbnail"]}],
+        ),
+        "Terms": _object(
+            "What an upload token allows: options that the upload will have, and limits.",
+            {
+                **{name: OPTION_SCHEMAS[name] for name in FIXABLE},
+                **{name: {**rule.schema, "description": words} for name, (rule, words) in TERMS.items()},
+            },
+            optional=(*FIXABLE, *TERMS),
+            additionalProperties=False,
+            examples=[examples.TERMS],
         ),
         "UploadForm": _object(
             "A form with one file; its fields may stand before or after it.",

@@ -30,6 +30,9 @@ HEADERS: Json = {
         examples.ACCEPTED["status_url"],
     ),
     "Retry-After": _header("Seconds after which to try again.", {"type": "integer", "minimum": 1}, 2),
+    "Retry-After-Of-Some": _header(
+        "Seconds after which to try again, where that is of use.", {"type": "integer", "minimum": 1}, 2, always=False
+    ),
     "Preference-Applied": _header(
         "The part of `Prefer` that was applied (RFC 7240).",
         _WAIT,
@@ -68,7 +71,18 @@ HEADERS: Json = {
     ),
     "Cross-Origin-Opener-Policy": _header("No other site's window reaches it.", {"type": "string"}, "same-origin"),
     "Cross-Origin-Resource-Policy": _header("Any page may embed it.", {"type": "string"}, "cross-origin"),
-    "Referrer-Policy": _header("What other sites learn about the page.", {"type": "string"}, "no-referrer"),
+    "Referrer-Policy": _header(
+        "That no other site learns the address: of pages, and of what an upload token opens.",
+        {"const": "no-referrer"},
+        "no-referrer",
+        always=False,
+    ),
+    "Repr-Digest": _header(
+        "SHA-256 of the whole file (RFC 9530).",
+        {"type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"},
+        "sha-256=:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=:",
+        always=False,
+    ),
     "X-Accel-Buffering": _header("Asks proxies not to buffer.", {"const": "no"}, "no"),
     "X-Content-Type-Options": _header("No guessing.", {"const": "nosniff"}, "nosniff"),
 }
@@ -102,6 +116,14 @@ PARAMETERS: Json = {
         "answer and no second job. Keys of different callers are different keys.",
         {"type": "string", "pattern": "^[!-~]{1,255}$"},
         "order-1234-photo-1",
+    ),
+    "Content-Digest": _parameter(
+        "header",
+        "Content-Digest",
+        "Digest of the body (RFC 9530) by sha-256, sha-512 or both, which is verified; others are ignored. "
+        "`Repr-Digest` means the same here.",
+        {"type": "string"},
+        "sha-256=:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=:",
     ),
     "wait": _parameter(
         "query",

@@ -45,6 +45,7 @@ _ACCEPTED = answer("Accepted: the job is queued.", json("Accepted"), ["Location"
 def paths(max_upload_bytes: int) -> Json:
     return {
         "/upload": {"post": _upload(max_upload_bytes)},
+        "/tokens": {"post": _tokens()},
         "/upload/url": {"post": _upload_url()},
         "/uploads": {"get": _uploads()},
     }
@@ -67,7 +68,12 @@ def _upload(max_bytes: int) -> Json:
         "Of the form's other fields `name`, `type` and `relativePath`, which Uppy sends, are ignored; any more are "
         "refused. The file's name is read from `filename*` first (RFC 8187), then from `filename`.\n\n"
         f"At most {max_bytes} bytes, in a form with {FORM_OVERHEAD_BYTES} more for its other parts.",
-        parameters=[parameter("Idempotency-Key"), _DISPOSITION, *map(_in_query, OPTION_SCHEMAS)],
+        parameters=[
+            parameter("Idempotency-Key"),
+            parameter("Content-Digest"),
+            _DISPOSITION,
+            *map(_in_query, OPTION_SCHEMAS),
+        ],
         body={"required": True, "content": {"multipart/form-data": form, **raw}},
         answers={202: _ACCEPTED},
         refusals=(
@@ -77,8 +83,34 @@ def _upload(max_bytes: int) -> Json:
             "missing_file",
             "empty_file",
             "too_many_files",
+            "digest_mismatch",
+            "token_used",
             *_REFUSED_OPTIONS,
             *_REFUSED_FOR_NOW,
+            "storage_unavailable",
+        ),
+        by_token=True,
+    )
+
+
+def _tokens() -> Json:
+    return operation(
+        _TAG,
+        "issue_token",
+        "Issue an upload token",
+        "A browser or a phone uploads with it, and never has the key. It makes one upload: the same file may be sent "
+        "again and gets the same answer, another one gets 409. It also opens the status, result and events of that "
+        "upload, and cancels it. Options that it fixes cannot be given with the file; `webhook_url`, `expires_in` and "
+        "`priority` can be given by the token only. Nothing is stored until the file comes.\n\n"
+        "The uploads belong to the key's owner, and count in the owner's limits. A service without keys issues tokens "
+        "if it has a signing secret.",
+        body={"required": True, "content": json("Terms")},
+        answers={201: answer("The token.", json("Issued"))},
+        refusals=(
+            "malformed_body",
+            "upload_too_large",
+            "unsupported_media_type",
+            *(code for code in _REFUSED_OPTIONS if code != "idempotency_mismatch"),
             "storage_unavailable",
         ),
     )

@@ -6,6 +6,7 @@ from uuid import uuid4
 from imgsvc.api.http.budget import overloaded
 from imgsvc.api.http.context import Services
 from imgsvc.api.http.errors import RETRY_ADVICE, RETRY_AFTER_S, ProblemError
+from imgsvc.domain.tokens import UploadToken
 from imgsvc.jobs.types import Admission, Reservation
 
 
@@ -22,6 +23,26 @@ async def admit(services: Services, owner: str, idempotency_key: str, announced:
         raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
     check_limits(services, reservation)
     return reservation
+
+
+async def admit_by_token(services: Services, token: UploadToken, original: str, announced: int) -> Reservation:
+    """Reserves the upload of a token, or finds the one that was made by it. `original` is the key of this try.
+
+    Raises:
+        ProblemError: idempotency_in_flight, token_used, overloaded, rate_limited or quota_exceeded.
+    """
+    reservation = await services.queue.reserve(token.id, owner=token.owner, announced=announced, original=original)
+    if reservation.admission is Admission.IN_FLIGHT:
+        detail = f"An upload with this token is still in progress. {RETRY_ADVICE}"
+        raise ProblemError("idempotency_in_flight", detail, {"retry-after": str(RETRY_AFTER_S)})
+    if reservation.admission is Admission.USED:
+        raise token_used()
+    check_limits(services, reservation)
+    return reservation
+
+
+def token_used() -> ProblemError:
+    return ProblemError("token_used", "This upload token was used for another file. Get a new one.")
 
 
 def check_limits(services: Services, reservation: Reservation) -> None:

@@ -39,6 +39,7 @@ class RawBody:
         _, given = parameters(_header(request, "content-disposition"))
         if in_header := filename(given, in_form=False):
             self.fields["filename"] = in_header
+        self.media_type = request.headers.get("content-type", "")
         self._stream = stream
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -52,6 +53,7 @@ class FormBody:
     def __init__(self, request: Request, stream: AsyncIterator[bytes]) -> None:
         no_query(request, "Send it as a field of the form.")
         self.fields: dict[str, str] = {}
+        self.media_type = ""
         self._stream = stream
         self._seen: set[str] = set()
         self._charset: str | None = None
@@ -107,6 +109,7 @@ class FormBody:
             raise ProblemError("too_many_files", "Send one file per request.")
         else:
             self.fields["filename"] = part.filename
+            self.media_type = part.media_type
         part.check_readable()
         self._seen.add(part.name)
         return part
@@ -139,6 +142,11 @@ class _Part:
         self.charset = decoded(of_type[b"charset"]) if b"charset" in of_type else None
         self._encodings = [headers.get(name, b"") for name in (b"content-encoding", b"content-transfer-encoding")]
         self._decoder = decoder(self._encodings[1])
+
+    @property
+    def media_type(self) -> str:
+        """As its client declares it."""
+        return decoded(self._kind[:80])
 
     def check_readable(self) -> None:
         """Raises ProblemError if the content has an encoding that is not supported."""

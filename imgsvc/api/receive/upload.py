@@ -15,14 +15,18 @@ from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.budget import client_holder
 from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
-from imgsvc.api.receive.admission import admit
+from imgsvc.api.http.tokens import token_of
+from imgsvc.api.receive import by_token
+from imgsvc.api.receive.admission import admit, admit_by_token, token_used
 from imgsvc.api.receive.body import paced
+from imgsvc.api.receive.digests import verified
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES, FormBody, RawBody, at_most, open_body, too_large
 from imgsvc.api.receive.options import idempotency_key, is_gated, options_of
 from imgsvc.domain.documents import Accepted
 from imgsvc.domain.formats import SNIFF_BYTES, Format, sniff
+from imgsvc.domain.tokens import UploadToken
 from imgsvc.jobs.exchange import QueueUnavailableError
-from imgsvc.jobs.record import Source, Submission, original_key
+from imgsvc.jobs.record import Source, Submission, key_of_try, original_key
 from imgsvc.jobs.types import Admission, Reservation
 from imgsvc.runtime import logs
 from imgsvc.storage import PART_BYTES, Digest, StorageError
@@ -50,49 +54,66 @@ async def upload(request: Request) -> Response:
 
     Everything that can be refused without the body is refused before the body is read.
     """
-    services, owner = services_of(request), owner_of(request)
-    length = _length(request, services.settings.max_upload_bytes)
+    services, owner, token = services_of(request), owner_of(request), token_of(request)
+    limit = by_token.max_bytes(token, services.settings.max_upload_bytes)
+    length = _length(request, limit)
     key = idempotency_key(request, owner)
+    original = key_of_try(token.id) if token else ""
     with services.uploads.allocate(min(length, LARGEST_BYTES), *_holders(request, owner)) as allocation:
-        body = open_body(request, paced(request, services.settings, allocation))
+        body = open_body(request, verified(request, paced(request, services.settings, allocation)))
+        _check_declared(token, body)
 
         async def receive(upload_id: str, on_store: OnStore | None) -> Submission:
             sink = _digest
             if on_store is not None:
-                put = partial(services.storage.put_stream, original_key(upload_id), owner=owner)
+                put = partial(services.storage.put_stream, original or original_key(upload_id), owner=owner)
                 sink = partial(put, on_begin=on_store, on_stored=allocation.release)
-            return await _receive(upload_id, body, services, sink)
+            return await _receive(upload_id, token, limit, body, services, sink)
 
         with services.metrics.uploads.track_inprogress():
-            return await submitted(await admit(services, owner, key, length), receive, services)
+            if token:
+                reservation = await admit_by_token(services, token, original, min(length, limit))
+            else:
+                reservation = await admit(services, owner, key, length)
+            return await submitted(reservation, receive, services, original)
 
 
-async def submitted(reservation: Reservation, receive: Receive, services: Services) -> Response:
-    """Receives an admitted upload, submits it, and returns the answer."""
+async def submitted(reservation: Reservation, receive: Receive, services: Services, original: str = "") -> Response:
+    """Receives an admitted upload, submits it, and returns the answer.
+
+    `original` is the key of its original if this is one of several tries by an upload token.
+    """
     upload_id = reservation.id
     logs.bind(upload_id=upload_id)
     replayed = reservation.admission is Admission.REPLAY
-    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, services), services)
+    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, services, original), services)
 
 
-async def _accept(upload_id: str, receive: Receive, services: Services) -> Submission:
+async def _accept(upload_id: str, receive: Receive, services: Services, original: str) -> Submission:
     begun = asyncio.Event()
     try:
-        async with _extended_reservation(upload_id, services):
+        async with _extended_reservation(upload_id, services, original):
             submission = await receive(upload_id, begun.set)
-            await services.queue.submit(submission)
+            await services.queue.submit(submission, original)
     except BaseException as error:
         in_doubt = isinstance(error, StorageError | QueueUnavailableError | asyncio.CancelledError)
         with anyio.CancelScope(shield=True):
-            await _discard(upload_id, services, stored=begun.is_set(), in_doubt=in_doubt)
+            await _discard(upload_id, services, original, stored=begun.is_set(), in_doubt=in_doubt)
         raise
     return submission
 
 
-async def _replay(upload_id: str, receive: Receive, services: Services) -> Submission:
-    """Returns the submission if it repeats the upload that was accepted with this Idempotency-Key."""
+async def _replay(upload_id: str, receive: Receive, services: Services, original: str) -> Submission:
+    """Returns the submission if it repeats the upload that was accepted with this Idempotency-Key or token.
+
+    With a token, what counts is the file.
+    """
     submission = await receive(upload_id, None)
     first = await services.queue.get(upload_id)
+    if original and first and first.source == submission.source:
+        return first.submission
+    if original:
+        raise token_used()
     if first is None or not first.submission.is_repeated_by(submission):
         raise ProblemError(
             "idempotency_mismatch",
@@ -101,14 +122,31 @@ async def _replay(upload_id: str, receive: Receive, services: Services) -> Submi
     return submission
 
 
-async def _receive(upload_id: str, body: RawBody | FormBody, services: Services, sink: Sink) -> Submission:
+async def _receive(
+    upload_id: str,
+    token: UploadToken | None,
+    limit: int,
+    body: RawBody | FormBody,
+    services: Services,
+    sink: Sink,
+) -> Submission:
     """Streams the file into `sink`, then checks the fields, which are complete only then."""
-    async with aclosing(at_most(body.chunks(), services.settings.max_upload_bytes)) as chunks:
+    async with aclosing(at_most(body.chunks(), limit)) as chunks:
         head, fmt = await _sniff(chunks)
+        _check_declared(token, body)
+        if token:
+            by_token.check_format(token, fmt)
         digest = await sink(_chain(head, chunks), fmt.media_type)
     source = Source(digest.bytes, digest.sha256, fmt.name)
-    options = await options_of(body.fields, services)
+    fields = by_token.merged(token, body.fields) if token else body.fields
+    options = await options_of(fields, services)
     return Submission(upload_id, options, source, gated=is_gated(options, services))
+
+
+def _check_declared(token: UploadToken | None, body: RawBody | FormBody) -> None:
+    """Of a form, the type is known once the file has begun."""
+    if token:
+        by_token.check_declared(token, body.media_type)
 
 
 async def _sniff(chunks: AsyncGenerator[bytes]) -> tuple[bytes, Format]:
@@ -142,14 +180,14 @@ async def _digest(chunks: AsyncIterator[bytes], _: str) -> Digest:
 
 
 @asynccontextmanager
-async def _extended_reservation(upload_id: str, services: Services) -> AsyncGenerator[None]:
+async def _extended_reservation(upload_id: str, services: Services, original: str) -> AsyncGenerator[None]:
     """Extends the reservation while the upload is received, so that the sweeper does not remove it."""
 
     async def extend() -> None:
         while True:
             await asyncio.sleep(services.settings.reservation_ttl_s / 3)
             try:
-                await services.queue.extend(upload_id)
+                await services.queue.extend(upload_id, original)
             except QueueUnavailableError:
                 continue  # if Redis is away for too long, submit finds no reservation
 
@@ -160,29 +198,30 @@ async def _extended_reservation(upload_id: str, services: Services) -> AsyncGene
         extending.cancel()
 
 
-async def _discard(upload_id: str, services: Services, *, stored: bool, in_doubt: bool) -> None:
+async def _discard(upload_id: str, services: Services, original: str, *, stored: bool, in_doubt: bool) -> None:
     """Removes what a failed upload has stored. The sweeper removes what cannot be removed now.
 
     If it is in doubt whether a put or the submit succeeded, the sweeper clears everything later.
     """
     try:
-        await services.queue.abort(upload_id)
+        await services.queue.abort(upload_id, original)
         if not in_doubt:
             if stored:
-                await services.storage.clear(original_key(upload_id))
-            await services.queue.ack_sweep(upload_id, is_final=True)
+                await services.storage.clear(original or original_key(upload_id))
+            if not original:
+                await services.queue.ack_sweep(upload_id, is_final=True)
     except StorageError as error:
         log.warning("%s failed and could not be cleared: %r", upload_id, error.__cause__)
     except QueueUnavailableError:
-        services.tasks.start_soon(_abort_later, upload_id, services)
+        services.tasks.start_soon(_abort_later, upload_id, services, original)
 
 
-async def _abort_later(upload_id: str, services: Services) -> None:
+async def _abort_later(upload_id: str, services: Services, original: str) -> None:
     """Aborts an upload as soon as Redis is back: it may have been submitted although no answer arrived."""
     while True:
         await asyncio.sleep(_ABORT_RETRY_S)
         try:
-            await services.queue.abort(upload_id)
+            await services.queue.abort(upload_id, original)
         except QueueUnavailableError:
             continue
         return

@@ -10,7 +10,7 @@ from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.options import no_query
-from imgsvc.api.uploads.show import find, unknown_upload, upload_id_of
+from imgsvc.api.uploads.show import find, original_of, unknown_upload, upload_id_of
 from imgsvc.domain.states import RETRYABLE
 from imgsvc.jobs.files import files_prefix
 from imgsvc.jobs.record import Record, original_key
@@ -76,7 +76,7 @@ async def delete(request: Request) -> Response:
     services, owner = services_of(request), owner_of(request)
     if not await services.queue.delete(upload_id, owner):
         # its record may have expired before its files
-        found = await services.storage.head(original_key(upload_id))
+        found = await original_of(services, upload_id)
         is_theirs = found is not None and found.owner == owner
         if not is_theirs or not await services.queue.delete(upload_id, owner, has_files=True):
             raise unknown_upload()

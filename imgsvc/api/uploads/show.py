@@ -8,10 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgsvc.api.http.access import owner_of
-from imgsvc.api.http.context import Document, services_of
+from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.uploads.wait import WaitPreference, until_done
 from imgsvc.jobs.record import Record, original_key
+from imgsvc.storage import ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ async def find(request: Request) -> Record:
     record = await services.queue.get(upload_id)
     if record is None:
         # files may be kept longer than records
-        original = await services.storage.head(original_key(upload_id))
+        original = await original_of(services, upload_id)
         if original and original.owner == owner and not await services.queue.is_deleted(upload_id):
             raise _expired()
         raise unknown_upload()
@@ -70,6 +71,12 @@ async def find(request: Request) -> Record:
     if record.has_expired(time() * 1000):
         raise _expired()
     return record
+
+
+async def original_of(services: Services, upload_id: str) -> ObjectInfo | None:
+    """Returns what is stored as the original of an upload that has no record (record.key_of_try)."""
+    keys = await services.storage.keys(original_key(upload_id))
+    return await services.storage.head(keys[0]) if keys else None
 
 
 def upload_id_of(request: Request) -> str:

@@ -19,8 +19,9 @@
 --                           follows from the record at that time (sweep.lua)
 -- imgsvc:settling     zset  uploads to which a process may still write objects to be removed, by the ms until which
 -- imgsvc:obsolete     zset  files of uploads that stay, by the ms from which they may be removed: the key of one that
---                           was replaced, or <id>:<revision>:<ms until which more may be stored> for all those of a
---                           revision that no record has: of a derivation that made nothing, or of earlier attempts
+--                           was replaced, or of the original of a try that failed (give_up_try), or
+--                           <id>:<revision>:<ms until which more may be stored> for all those of a revision that no
+--                           record has: of a derivation that made nothing, or of earlier attempts
 -- imgsvc:deliveries   zset  deliveries to webhooks that wait for a time, by the ms at which they are due: the next
 --                           attempt, or the end of the time that their worker has. That of a job's end is named by its
 --                           upload, that of a derivation's with derivation_ before it
@@ -45,6 +46,7 @@
 -- imgsvc:workers      zset  workers, by the ms until which they count as alive; and without a name, negative so that
 --                           it counts as none, the ms at which the clock was seen last (now_ms)
 -- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
+-- imgsvc:token:<id>   str   that the upload token with this id has made its upload, whatever became of that
 -- imgsvc:deleted:<id> str   tombstone of a deleted upload: its owner
 -- imgsvc:rate:<owner> hash  how many uploads an owner has begun lately, and imgsvc:quota:<owner> how many bytes:
 --                           leaky buckets (take)
@@ -81,9 +83,11 @@ local GRACE_MS = 60000
 local HORIZON_MS = 600000
 local LEAST_BYTES = 4096  -- what a record counts as in its owner's quota, at least
 local DAY_MS = 86400000
+local TOKEN_TTL_S = 172800  -- for longer than any upload token is valid, also where clocks differ
 
 local function record(id) return PREFIX .. 'upload:' .. id end
 local function tombstone(id) return PREFIX .. 'deleted:' .. id end
+local function token(id) return PREFIX .. 'token:' .. id end
 local function idempotency(key) return PREFIX .. 'key:' .. key end
 
 -- Moves what is due from `from_ms` to `to_ms` by `by_ms`, but to no later than `latest_ms`.

@@ -108,6 +108,23 @@ local function abort(id)
   sweep_at(id, now_ms() + FIRST_LOOK_MS)
 end
 
+-- Whether `original` is where the upload's newest try stores its file. Tries have keys of their own where an upload
+-- token lets a client try again; '' stands for all others.
+local function is_newest_try(id, original)
+  return original == '' or redis.call('HGET', record(id), 'original') == original
+end
+
+-- Has the original of a try that failed removed, when its process can no longer write it.
+local function discard_try(original) redis.call('ZADD', OBSOLETE, now_ms() + SETTLE_MS, original) end
+
+-- Gives up the try of an upload that has not become a job. Nothing of it stays in the way of the next one.
+local function give_up_try(id)
+  discard_try(redis.call('HGET', record(id), 'original'))
+  recharge(id, 0)
+  redis.call('DEL', record(id))
+  redis.call('ZREM', SWEEP, id)
+end
+
 -- The ms from which the sweeper must look at an upload again, if ever.
 local function next_look(id)
   local now, settled_at = now_ms(), redis.call('ZSCORE', SETTLING, id)

@@ -1,6 +1,6 @@
 -- Claims uploads with objects to be removed from storage:
 --
---   reservation not extended      all; it can no longer become a job
+--   reservation not extended      all; it can no longer become a job. The try of an upload token is given up instead
 --   given up, or deleted          all
 --   expired                       all; a job that still runs is cancelled
 --   cancelled                     its files
@@ -14,7 +14,13 @@ local now = now_ms()
 
 local function what_to_clear(id)
   local status, expires_at = unpack(redis.call('HMGET', record(id), 'status', 'expires_at'))
-  if status == 'RESERVED' then abort(id) end
+  if status == 'RESERVED' then
+    if redis.call('HEXISTS', record(id), 'original') == 1 then
+      give_up_try(id)
+      return nil
+    end
+    abort(id)
+  end
   if not is_visible(status) then return 'all' end
   if tonumber(expires_at or math.huge) <= now then
     if not has_ended(id) then cancel(id, record_ttl_s) end
