@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.uploads": {"api.receive", "api.http"},
     "api.files": {"api.receive", "api.http"},
     "api.service": {"api.http"},
-    "api.openapi": {"api.uploads", "api.receive"},
+    "api.openapi": {"api.uploads", "api.receive", "api.http"},
     "api.pages": {"api.openapi", "api.http"},
     "api.app": {"api.http", "api.receive", "api.uploads", "api.files", "api.service", "api.pages"},
     "api.server": {"api.app", "api.http"},

@@ -9,7 +9,7 @@ from time import monotonic
 import httpx
 import psutil
 
-from imgsvc.local.supervisor import readiness
+from imgsvc.local.supervisor import is_ready, readiness
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import LocalSettings
 from tests.support import images
@@ -79,7 +79,7 @@ async def test_a_problem_instead_of_readiness_is_no_reason_to_give_up() -> None:
     problem = b'{"code": "overloaded"}'
     answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(problem), problem)
     async with Listener.start(answer) as listener:
-        assert await readiness(load(LocalSettings, port=str(listener.port))) is None
+        assert not is_ready(await readiness(load(LocalSettings, port=str(listener.port)), None))
 
 
 async def test_a_worker_that_is_killed_is_started_again(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from imgsvc.runtime.client_settings import ClientSettings
 from imgsvc.runtime.environment import PREFIX
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import LocalSettings, SettingsError
+from imgsvc.runtime.owners import read_owners
 from imgsvc.runtime.settings import Settings
 
 OPERATING = Path(__file__).parent.parent / ".github" / "OPERATING.md"
@@ -48,7 +49,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUn
         ("IMGSVC_PORT", "http", "IMGSVC_PORT is wrong"),
         ("IMGSVC_S3_ACCESS_KEY_ID", "key", "IMGSVC_S3_SECRET_ACCESS_KEY is not set"),
         ("IMGSVC_HOST", "0.0.0.0", "set IMGSVC_HOST=127.0.0.1, or IMGSVC_ALLOW_OPEN=1"),
-        ("IMGSVC_HOST", "0.0.0.0", "it has no keys: set IMGSVC_API_KEYS"),
+        ("IMGSVC_HOST", "0.0.0.0", "it has no keys: set IMGSVC_API_KEYS or IMGSVC_OWNERS_FILE"),
         ("IMGSVC_REDIS_URL", "redis://:0123456789/@redis:6379", "IMGSVC_REDIS_URL is wrong: its port is none"),
         ("IMGSVC_REDIS_URL", " ", "IMGSVC_REDIS_URL is not set"),
         ("IMGSVC_API_KEYS", ",", "IMGSVC_API_KEYS is wrong: must name at least one key"),
@@ -105,8 +106,7 @@ def test_an_api_with_keys_may_listen_anywhere(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("IMGSVC_SIGNING_SECRET", "s" * 32)
     settings = load(Settings)
     assert settings.signs_files, "unless it is told otherwise"
-    keys = settings.known_keys
-    assert keys
+    keys = read_owners(settings).keys
     given = ("0123456789abcdef", "fedcba9876543210", "0123456789abcde", "0123456789abcdef0")
     assert [caller and caller.owner for caller in map(keys.caller, given)] == ["shop", "shop", None, None]
     monkeypatch.setenv("IMGSVC_FILES", "public")

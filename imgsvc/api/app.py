@@ -20,8 +20,10 @@ from imgsvc.api.http.connections import Connections
 from imgsvc.api.http.context import Services
 from imgsvc.api.http.errors import HANDLERS
 from imgsvc.api.http.middleware import AccessLog, BasePath, Envelope, PlainPath
+from imgsvc.api.http.offer import Offer
 from imgsvc.api.http.overlays import StoredOverlays
 from imgsvc.api.http.readiness import Health
+from imgsvc.api.http.reload import Reload
 from imgsvc.api.http.tokens import Tokens
 from imgsvc.api.receive import from_url, tokens, upload
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
@@ -34,6 +36,7 @@ from imgsvc.outbound import Outbound
 from imgsvc.runtime.environment import PREFIX
 from imgsvc.runtime.local_settings import SettingsError
 from imgsvc.runtime.metrics import ApiMetrics
+from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 from imgsvc.storage import Storage, StorageError
 
@@ -85,30 +88,34 @@ def create_app(settings: Settings, catalogue: Catalogue) -> Starlette:
     """The API of these settings.
 
     Raises:
-        SettingsError: the base path is that of a call, or the memory for uploads is too small for one.
+        SettingsError: the owners file is wrong, the base path is that of a call, or the memory for uploads is too small
+            for one.
     """
     _check_base_path(settings.base_path)
     _check_memory(settings)
-    metrics = ApiMetrics(settings.known_keys.callers if settings.known_keys else ())
+    offer = Offer(catalogue)
+    owners = OwnersTable(settings, catalogue.presets)
+    metrics = ApiMetrics(owners.current.keys.callers)
+    reload = Reload(settings, offer, owners, metrics)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[State]:
         async with (
-            Queue.open(settings, metrics.queue) as queue,
+            Queue.open(settings, metrics.queue, owners) as queue,
             Storage.open(settings, metrics.storage) as storage,
             Outbound.open(settings) as outbound,
             anyio.create_task_group() as tasks,
         ):
-            overlays = StoredOverlays(storage, catalogue.overlays)
+            overlays = StoredOverlays(storage, offer)
             tasks.start_soon(_prepare_bucket, storage, overlays)
-            app.state.events = events = Events(queue)
+            app.state.events = reload.events = events = Events(queue)
             tasks.start_soon(events.run)
             gc.freeze()  # or else each full collection goes through all of botocore, and stops the loop for 50 ms
             try:
                 services = Services(
                     settings=settings,
-                    presets=catalogue.presets,
-                    ungated=catalogue.ungated,
+                    offer=offer,
+                    owners=owners,
                     overlays=overlays,
                     queue=queue,
                     events=events,
@@ -133,9 +140,10 @@ def create_app(settings: Settings, catalogue: Catalogue) -> Starlette:
         Middleware(PlainPath),
         Middleware(Tokens, settings.signing_secrets),
         Middleware(Cors, settings),
-        Middleware(Access, settings),
+        Middleware(Access, settings, owners),
     ]
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
+    app.state.reload = reload
     app.router.redirect_slashes = False  # it would redirect to whatever the client's Host says
     return app
 

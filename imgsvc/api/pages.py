@@ -91,7 +91,7 @@ async def asset(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    settings, presets = services_of(request).settings, services_of(request).presets
+    settings, presets = services_of(request).settings, services_of(request).offer.catalogue.presets
     return _openapi(settings.max_upload_bytes, tuple(presets), settings.base_path).answer(request)
 
 

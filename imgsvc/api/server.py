@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 
 import uvloop
 from starlette.applications import Starlette
@@ -15,6 +16,7 @@ from uvicorn import Config, Server
 from imgsvc.api.app import create_app
 from imgsvc.api.http.context import drain, end_waiting, is_draining
 from imgsvc.api.http.protocol import Protocol
+from imgsvc.runtime.hangup import on_hangup
 from imgsvc.runtime.listening import listening
 from imgsvc.runtime.settings import Settings
 from imgsvc.runtime.startup import allow_files, load_presets
@@ -38,6 +40,7 @@ class _Server(Server):
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self._stop, signum)
+        on_hangup(self._app.state.reload, partial(self._stop, signal.SIGTERM))
         yield
 
     def _stop(self, signum: int) -> None:

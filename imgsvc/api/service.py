@@ -37,7 +37,7 @@ async def readyz(request: Request) -> Response:
         return _not_ready({"status": "draining"})
     checks = await services.health.checks()
     document: Readiness = {"status": "ready" if checks["queue"]["ok"] and checks["storage"]["ok"] else "not_ready"}
-    if services.settings.api_keys is None or owner_of(request):
+    if not services.settings.has_keys or owner_of(request):
         document["checks"] = checks
     return Document(document) if document["status"] == "ready" else _not_ready(document)
 
@@ -58,8 +58,9 @@ async def metrics(request: Request) -> Response:
 
 
 async def presets(request: Request) -> Response:
-    """Every preset with its variants in full, as an upload's `variants` takes them."""
-    offered = services_of(request).presets
+    """Every preset that the caller may use, with its variants in full, as an upload's `variants` takes them."""
+    services = services_of(request)
+    offered = services.offer.presets_of(services.owners.current.of(owner_of(request)))
     document: Presets = {
         "presets": {name: {variant.name: fields(variant) for variant in preset} for name, preset in offered.items()}
     }

@@ -16,6 +16,7 @@ import orjson
 from imgsvc.cli.parser import FAILED, SUCCEEDED
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import LocalSettings, SettingsError
+from imgsvc.runtime.owners import any_key
 from imgsvc.runtime.processes import process_names
 from imgsvc.runtime.settings import Settings
 
@@ -43,7 +44,8 @@ def health(part: str, *, live: bool) -> int:
 def _api(settings: LocalSettings, *, live: bool) -> str:
     path = settings.base_path + ("/healthz" if live else "/readyz")
     # a name that is always its own, whatever it listens on
-    headers = {"host": "localhost"} | ({"authorization": f"Bearer {settings.any_key}"} if settings.any_key else {})
+    key = any_key(settings)
+    headers = {"host": "localhost"} | ({"authorization": f"Bearer {key}"} if key else {})
     try:
         with _deadline("api"), closing(_connection(settings)) as connection:
             connection.request("GET", path, headers=headers)

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from imgsvc.doctor.decoder import check_decoder
-from imgsvc.doctor.finding import Finding, fail, ok
+from imgsvc.doctor.finding import Finding, fail, ok, warn
 from imgsvc.doctor.machine import check_folder, check_port, check_programs
 from imgsvc.doctor.redis import check_redis
 from imgsvc.doctor.s3 import check_s3
 from imgsvc.runtime import environment, startup
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import SettingsError
+from imgsvc.runtime.owners import Owners, read_owners
 from imgsvc.runtime.settings import Settings
 
 DEADLINE_S = 45.0
@@ -29,17 +30,26 @@ async def checkup() -> list[Finding]:
     try:
         settings = load(Settings) if apart else load(Settings, **_OF_ITS_OWN)
         catalogue = startup.load_presets(settings)
+        owners = read_owners(settings, catalogue.presets)
     except SettingsError as error:
         return [
             fail("settings", line, "Correct it; .github/OPERATING.md lists all settings.")
             for line in str(error).split("\n")
         ]
     mode = "API and worker apart" if apart else "everything on this machine"
-    first = ok("settings", f"for {mode}; presets: {', '.join(catalogue.presets)}")
+    first = [ok("settings", f"for {mode}; presets: {', '.join(catalogue.presets)}"), *_owners(settings, owners)]
     checks = {check.__name__.removeprefix("check_"): check(settings) for check in (_APART if apart else _LOCAL)}
     checks["decoder"] = check_decoder(settings, catalogue.overlays)
     found = await asyncio.gather(*(_within_deadline(about, check) for about, check in checks.items()))
-    return [first, *(finding for findings in found for finding in findings)]
+    return [*first, *(finding for findings in found for finding in findings)]
+
+
+def _owners(settings: Settings, owners: Owners) -> list[Finding]:
+    if settings.owners_file is None:
+        return []
+    detail = f"{settings.owners_file} has {len(owners.known)}; keys in all: {len(owners.keys.callers)}"
+    risks = [warn("owners", warning, "Or write key_sha256 instead of keys.") for warning in owners.warnings]
+    return risks or [ok("owners", detail)]
 
 
 async def _within_deadline(about: str, check: Awaitable[list[Finding]]) -> list[Finding]:

@@ -10,7 +10,7 @@ import orjson
 from imgsvc.domain import webhook_documents as documents
 from imgsvc.jobs.exchange import Exchange
 from imgsvc.jobs.record import Record
-from imgsvc.jobs.types import Admission, Delivery, DeliveryLog, Reply, Reservation, Tried
+from imgsvc.jobs.types import Delivery, DeliveryLog, Reply, Reservation, Tried, reservation
 from imgsvc.runtime import logs
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ _CLAIMS = 20
 class Deliveries:
     def __init__(self, exchange: Exchange) -> None:
         self._run = exchange.run
+        self._limits_of = exchange.limits_of
         self._settings = exchange.settings
 
     async def claim(self, slots: int, under_way: Collection[Delivery] = ()) -> list[Delivery]:
@@ -82,11 +83,9 @@ class Deliveries:
 
         CONFLICT if it does not count yet or any more, or an attempt is under way. None if there is none.
         """
-        args = (upload_id, owner, revision, self._settings.rate_limit)
-        outcome, *wait_ms = await self._run("replay_webhook", *args)
-        if outcome == b"UNKNOWN":
-            return None
-        return Reservation(Admission(outcome.decode()), upload_id, sum(wait_ms) / 1000)
+        per_minute, _ = self._limits_of(owner)
+        outcome, *rest = await self._run("replay_webhook", upload_id, owner, revision, per_minute)
+        return None if outcome == b"UNKNOWN" else reservation(outcome, upload_id, (per_minute, 0), rest)
 
     async def log_of(self, record: Record) -> DeliveryLog:
         """Reads what was tried to deliver the ends of an upload."""

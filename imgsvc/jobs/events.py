@@ -7,13 +7,14 @@ are made up for by reading all followed uploads, and a hundred messages during o
 """
 
 import asyncio
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
 from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Record
+from imgsvc.runtime.api_keys import Caller
 
 _BATCH = 100
 """Records read in one round trip."""
@@ -26,15 +27,19 @@ _Hash = Mapping[bytes, bytes]
 class Changes:
     """The changes of one upload for one follower. A change that it has not taken yet is replaced by a newer one."""
 
-    def __init__(self, upload_id: str) -> None:
+    def __init__(self, upload_id: str, caller: Caller | None = None) -> None:
+        self.caller = caller
         self._id = upload_id
+        self._has_ended = False
         self._newest: _Hash | None = None
         self._changed = asyncio.Event()
 
     def notify(self, newest: _Hash | None) -> None:
         """None is the end: no change will follow."""
-        self._newest = newest
-        self._changed.set()
+        if not self._has_ended:
+            self._newest = newest
+            self._has_ended = newest is None
+            self._changed.set()
 
     async def next(self) -> Record | None:
         """The current record, at first and after each change; None if it is gone or no more changes follow."""
@@ -53,6 +58,7 @@ class Events:
         self._followers: dict[str, set[Changes]] = {}
         self._stale: set[str] = set()
         self._any_stale = asyncio.Event()
+        self._lets_in: Callable[[Caller], bool] | None = None
         self._closed = False
 
     async def run(self) -> None:
@@ -62,9 +68,10 @@ class Events:
             tasks.create_task(self._read())
 
     @contextmanager
-    def follow(self, upload_id: str) -> Generator[Changes]:
-        changes = Changes(upload_id)
-        if self._closed:
+    def follow(self, upload_id: str, caller: Caller | None = None) -> Generator[Changes]:
+        """The changes of an upload, for a caller who may see them as long as its key is valid."""
+        changes = Changes(upload_id, caller)
+        if self._closed or self._is_gone(caller):
             changes.notify(None)
         self._followers.setdefault(upload_id, set()).add(changes)
         self._mark(upload_id)
@@ -82,6 +89,18 @@ class Events:
         for followers in self._followers.values():
             for changes in followers:
                 changes.notify(None)
+
+    def end_unless(self, lets_in: Callable[[Caller], bool]) -> None:
+        """Ends all followers, present and future, whose callers would not be let in any more, or may do less now."""
+        self._lets_in = lets_in
+        for followers in self._followers.values():
+            for changes in followers:
+                if self._is_gone(changes.caller):
+                    changes.notify(None)
+
+    def _is_gone(self, caller: Caller | None) -> bool:
+        """Whether this caller's key was removed since its request was let in."""
+        return bool(caller and caller.key_id and self._lets_in and not self._lets_in(caller))
 
     async def _listen(self) -> None:
         async for upload_id in self._queue.changes():
@@ -112,8 +131,6 @@ class Events:
                 self._notify(followed, hashes)
 
     def _notify(self, followed: Mapping[str, tuple[Changes, ...]], hashes: Sequence[_Hash]) -> None:
-        if self._closed:
-            return
         for followers, newest in zip(followed.values(), hashes, strict=True):
             for changes in followers:
                 changes.notify(newest)

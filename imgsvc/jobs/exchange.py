@@ -14,6 +14,7 @@ from imgsvc.domain.problems import CodedError
 from imgsvc.jobs import scripts
 from imgsvc.jobs.connections import Pool, is_elsewhere, is_lost, reason_of, subscribe
 from imgsvc.runtime.metrics import Dependency, Metrics
+from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,14 @@ class QueueUnavailableError(CodedError):
 
 
 class Exchange:
-    """A process's connections to one Redis. Open it once in the life of a process with `Exchange.open`."""
+    """A process's connections to one Redis. Open it once in the life of a process with `Exchange.open`.
 
-    def __init__(self, pool: Pool, settings: Settings, health: Dependency) -> None:
+    `owners` says what each owner may do, as of now.
+    """
+
+    def __init__(self, pool: Pool, settings: Settings, health: Dependency, owners: OwnersTable) -> None:
         self.settings = settings
+        self.owners = owners
         self._pool = pool
         self._redis = Redis(connection_pool=pool)
         self._health = health
@@ -54,17 +59,27 @@ class Exchange:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
+    async def open(
+        cls, settings: Settings, health: Dependency | None = None, owners: OwnersTable | None = None
+    ) -> AsyncGenerator[Self]:
         """Connects on first use, so that a process can start before its Redis."""
         pool = Pool.open(settings)
         try:
-            yield cls(pool, settings, health or Metrics().queue)
+            yield cls(pool, settings, health or Metrics().queue, owners or OwnersTable(settings))
         finally:
             await pool.aclose()
 
     def name(self, rest: str) -> str:
         """The name of a key or channel of this service."""
         return f"{self.settings.redis_prefix}:{rest}"
+
+    def limits_of(self, owner: str) -> tuple[int, int]:
+        """An owner's uploads a minute and bytes a day, 0 for any number: its own, or else those of the settings."""
+        terms, settings = self.owners.current.of(owner), self.settings
+        return (
+            settings.rate_limit if terms.rate_limit is None else terms.rate_limit,
+            settings.quota_bytes if terms.quota_bytes is None else terms.quota_bytes,
+        )
 
     async def listen(self, *channels: str) -> AsyncGenerator[str | None]:
         """Yields what is published on the channels. Never ends; yields None after each connect, for what was missed."""

@@ -29,9 +29,11 @@ from imgsvc.jobs.types import (
     Reservation,
     SweepItem,
     WorkerInfo,
+    reservation,
 )
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import Dependency
+from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 
 MAX_DELIVERIES = 5
@@ -55,9 +57,11 @@ class Queue:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, health: Dependency | None = None) -> AsyncGenerator[Self]:
+    async def open(
+        cls, settings: Settings, health: Dependency | None = None, owners: OwnersTable | None = None
+    ) -> AsyncGenerator[Self]:
         """Connects on first use, so that a process can start before its Redis."""
-        async with Exchange.open(settings, health) as exchange:
+        async with Exchange.open(settings, health, owners) as exchange:
             yield cls(exchange)
 
     async def reserve(
@@ -68,11 +72,10 @@ class Queue:
         An upload whose id clients know beforehand, by their upload token, may be tried several times, also at once:
         each try has a key of its own as its `original` (record.key_of_try), here and in all further calls.
         """
-        settings = self._settings
-        args = (self._reservation_ms, settings.max_queued, idempotency_key, IDEMPOTENCY_TTL_S)
-        limits = (owner, settings.rate_limit, settings.quota_bytes, announced)
-        admission, found, *wait_ms = await self._run("reserve", upload_id, *args, *limits, original)
-        return Reservation(Admission(admission.decode()), found.decode(), sum(wait_ms) / 1000)
+        args = (self._reservation_ms, self._settings.max_queued, idempotency_key, IDEMPOTENCY_TTL_S)
+        limits = self.exchange.limits_of(owner)
+        outcome, found, *rest = await self._run("reserve", upload_id, *args, owner, *limits, announced, original)
+        return reservation(outcome, found.decode(), limits, rest)
 
     async def extend(self, upload_id: str, original: str = "") -> None:
         """Keeps the sweeper off an upload that is still being received, for another `reservation_ttl_s`."""
@@ -158,7 +161,7 @@ class Queue:
     async def cancel(self, upload_id: str, owner: str = "") -> Cancelled | None:
         """Ends the job, or the newest derivation, as CANCELLED; the files of a job are the caller's to clear.
 
-        None where the owner has no such upload.
+        None where the owner has no such upload; ANY_OWNER has them all.
         """
         answer = await self._run("cancel", upload_id, owner, self._settings.record_ttl_s)
         return None if answer < 0 else Cancelled(answer)
@@ -167,7 +170,9 @@ class Queue:
         """Queues a failed or cancelled job again, unless its owner's limits refuse that as they would an upload of
         these bytes. None where the owner has no such upload.
         """
-        return _reservation(upload_id, await self._run("retry", upload_id, owner, _request_id(), *self._run_limits))
+        limits = self.exchange.limits_of(owner)
+        answer = await self._run("retry", upload_id, owner, _request_id(), *self._run_limits(limits))
+        return _reservation(upload_id, limits, answer)
 
     async def derive(self, record: Record, wanted: Options, variants: Iterable[str]) -> Reservation | None:
         """Queues a derivation of `record` that makes `variants` with the options `wanted`, which the upload has once it
@@ -177,8 +182,9 @@ class Queue:
         ended yet. None where its owner no longer has it.
         """
         names, changes = orjson.dumps(list(variants)), orjson.dumps(changes_of(record.submitted, wanted))
-        args = (record.owner, _request_id(), *self._run_limits, record.version, names, changes)
-        return _reservation(record.id, await self._run("derive", record.id, *args))
+        limits = self.exchange.limits_of(record.owner)
+        args = (record.owner, _request_id(), *self._run_limits(limits), record.version, names, changes)
+        return _reservation(record.id, limits, await self._run("derive", record.id, *args))
 
     async def change(self, record: Record, wanted: Options) -> Admission | None:
         """Changes the options of an upload of which nothing is made now. Answers as `derive` does."""
@@ -187,7 +193,9 @@ class Queue:
         return None if answer == b"UNKNOWN" else Admission(answer.decode())
 
     async def delete(self, upload_id: str, owner: str = "", *, has_files: bool = False) -> bool:
-        """Deletes record and job. False if the owner has no such upload, unless it `has_files` and no record."""
+        """Deletes record and job. False if the owner (ANY_OWNER: any) has no such upload, unless it `has_files` and no
+        record.
+        """
         return bool(await self._run("delete", upload_id, owner, self._settings.tombstone_ttl_s, int(has_files)))
 
     async def is_deleted(self, upload_id: str) -> bool:
@@ -267,11 +275,9 @@ class Queue:
     def _lease_ms(self) -> int:
         return round(self._settings.lease_s * 1000)
 
-    @property
-    def _run_limits(self) -> tuple[int, int, int, int]:
-        """Those of one more run of an upload's job."""
-        settings = self._settings
-        return settings.max_queued, settings.rate_limit, settings.quota_bytes, settings.max_upload_bytes
+    def _run_limits(self, limits: tuple[int, int]) -> tuple[int, int, int, int]:
+        """What bounds one more run of an upload's job."""
+        return self._settings.max_queued, *limits, self._settings.max_upload_bytes
 
     @property
     def _reservation_ms(self) -> int:
@@ -283,6 +289,6 @@ def _request_id() -> str:
     return str(logs.bound("request_id") or "")
 
 
-def _reservation(upload_id: str, answer: tuple[bytes, *tuple[int, ...]]) -> Reservation | None:
-    outcome, *wait_ms = answer
-    return None if outcome == b"UNKNOWN" else Reservation(Admission(outcome.decode()), upload_id, sum(wait_ms) / 1000)
+def _reservation(upload_id: str, limits: tuple[int, int], answer: tuple[bytes, *tuple[int, ...]]) -> Reservation | None:
+    outcome, *rest = answer
+    return None if outcome == b"UNKNOWN" else reservation(outcome, upload_id, limits, rest)

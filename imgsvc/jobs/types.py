@@ -1,13 +1,16 @@
 """Arguments and results of the queue: admissions, claims, deliveries, lists of uploads, and statistics."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from imgsvc.domain import webhook_documents as documents
 from imgsvc.domain.states import Status
 from imgsvc.jobs.record import Record
+
+ANY_OWNER = "*"
+"""Instead of an owner's name, in calls that an administrator makes: an upload of any."""
 
 _DERIVATION = re.compile(r":r(\d+):\d+$")
 
@@ -30,14 +33,39 @@ class Admission(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What an owner may use of something: `left` units of `limit`, and one more in `more_s` seconds."""
+
+    limit: int
+    left: int
+    more_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """`id` is the upload that the Idempotency-Key stands for, or else the new one. `wait_s` is how long its owner's
-    limits keep it out.
+    limits keep it out. `uploads` (a minute) and `bytes` (a day) are what they leave, None where there is no limit.
     """
 
     admission: Admission
     id: str
     wait_s: float = 0
+    uploads: Allowance | None = None
+    bytes: Allowance | None = None
+
+
+def reservation(outcome: bytes, upload_id: str, limits: tuple[int, int], rest: Sequence[int]) -> Reservation:
+    """Reads the answer of a script: the ms to wait and what the limits leave (limits.lua), or nothing more."""
+    if not rest:
+        return Reservation(Admission(outcome.decode()), upload_id)
+    wait_ms, uploads, upload_ms, size, byte_ms = rest
+    return Reservation(
+        Admission(outcome.decode()),
+        upload_id,
+        wait_ms / 1000,
+        Allowance(limits[0], uploads, upload_ms / 1000) if limits[0] else None,
+        Allowance(limits[1], size, byte_ms / 1000) if limits[1] else None,
+    )
 
 
 class Cancelled(IntEnum):

@@ -93,6 +93,10 @@ class Child:
         finally:
             self._signal(signal.SIGKILL)
 
+    def hang_up(self) -> None:
+        """Send it SIGHUP, which it ignores until it handles it."""
+        self._signal(signal.SIGHUP)
+
     async def kill(self) -> int:
         """Kill it and whatever it forked, and return its exit code.
 
@@ -144,6 +148,7 @@ def _between_fork_and_exec() -> Callable[[], None]:
 
     def prepare() -> None:
         os.umask(0o077)  # sockets and files are this user's alone
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what reads its files again at this signal handles it later
         if prctl is not None:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # we died before the call: no signal will come

@@ -5,6 +5,7 @@ import logging
 import shlex
 import signal
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -14,9 +15,11 @@ import orjson
 from imgsvc.local.embedded import Embedded
 from imgsvc.local.process import Child, EmbeddedError
 from imgsvc.runtime.environment import PREFIX, is_set, without
+from imgsvc.runtime.hangup import on_hangup
 from imgsvc.runtime.interpreter import command
 from imgsvc.runtime.listening import listening
 from imgsvc.runtime.local_settings import LocalSettings
+from imgsvc.runtime.owners import any_key, read_owners
 from imgsvc.runtime.startup import allow_files, load_presets
 from imgsvc.runtime.streams import give_up
 from imgsvc.runtime.version import VERSION
@@ -41,8 +44,8 @@ async def run(settings: LocalSettings) -> None:
         EmbeddedError, SettingsError: with a line that says what to do, when something cannot start or go on.
     """
     begin = perf_counter()
-    # report a wrong preset or an occupied port before anything starts
-    load_presets(settings)
+    # report a wrong preset, a wrong owner or an occupied port before anything starts
+    read_owners(settings, load_presets(settings).presets)
     with listening(settings):
         pass
     data_folder = settings.data_folder
@@ -62,7 +65,7 @@ async def run(settings: LocalSettings) -> None:
             running = [asyncio.create_task(role.keep_running()) for role in roles.values()]
             running.append(asyncio.create_task(embedded.watch()))
             greeting = asyncio.create_task(_greet(settings, embedded, begin))
-            await _until_signal([*running, greeting])
+            await _until_signal([*running, greeting], roles.values())
         finally:
             await asyncio.gather(*(role.stop() for role in roles.values()))
     _say("stopped; everything is kept in ", settings.data_folder)
@@ -100,17 +103,28 @@ class Role:
             await asyncio.sleep(_RESTART_S)
             await self.start()
 
+    def hang_up(self) -> None:
+        """Has it read its files again."""
+        if self._child is not None:
+            self._child.hang_up()
+
     async def stop(self) -> None:
         if self._child is not None:
             await self._child.stop(STOP_GRACE_S)
 
 
-async def _until_signal(tasks: list[asyncio.Task[Any]]) -> None:
-    """Returns at a signal; raises what a task raises. From then on a further signal cancels us."""
+async def _until_signal(tasks: list[asyncio.Task[Any]], roles: Collection[Role]) -> None:
+    """Returns at a signal to stop; raises what a task raises. From then on a further signal cancels us."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
+
+    async def pass_on() -> None:
+        for role in roles:
+            role.hang_up()
+
+    on_hangup(pass_on, stop.set)
     stopping = asyncio.create_task(stop.wait())
     waiting: set[asyncio.Task[Any]] = {stopping, *tasks}
     try:
@@ -132,39 +146,49 @@ async def _until_signal(tasks: list[asyncio.Task[Any]]) -> None:
 async def _greet(settings: LocalSettings, embedded: Embedded, begin: float) -> None:
     """Prints where everything is, as soon as an upload would be accepted and processed."""
     deadline = perf_counter() + READY_TIMEOUT_S
-    while (checks := await readiness(settings)) is None or not all(check["ok"] for check in checks.values()):
+    key = any_key(settings)
+    while not is_ready(document := await readiness(settings, key)):
         if perf_counter() > deadline:
-            raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {settings.url}/readyz answers: {checks}")
+            raise EmbeddedError(f"not ready after {READY_TIMEOUT_S:g} s; {settings.url}/readyz answers: {document}")
         await asyncio.sleep(_PROBE_S)
+    workers = document.get("checks", {}).get("workers")
+    # without a key it is not said
+    worker = f"{workers['alive']} running, sandbox {workers['sandbox']}" if workers else "running"
     socket = f"--unix-socket {shlex.quote(str(settings.unix_socket))} " if settings.unix_socket else ""
-    key = "-H 'Authorization: Bearer <key>' " if settings.api_keys else ""
+    header = "-H 'Authorization: Bearer <key>' " if settings.has_keys else ""
     _say(
         f"imgsvc {VERSION} is ready after {perf_counter() - begin:.1f} s",
         f"\n  api      {settings.where if settings.unix_socket else settings.url}",
-        f"\n  worker   {checks['workers']['alive']} running, sandbox {checks['workers']['sandbox']}",
+        f"\n  worker   {worker}",
         f"\n  queue    Valkey at {embedded.services.redis_url.rpartition('@')[2]}",
         f"\n  storage  SeaweedFS at {embedded.services.s3_endpoint_url}",
         f"\n  data     {settings.data_folder}",
-        f"\n\nTry it:  curl {socket}{key}-F file=@photo.jpg {settings.url}/upload\nStop it: Ctrl-C",
+        f"\n\nTry it:  curl {socket}{header}-F file=@photo.jpg {settings.url}/upload\nStop it: Ctrl-C",
     )
 
 
-async def readiness(settings: LocalSettings) -> dict[str, dict[str, Any]] | None:
-    """The checks of /readyz, or None while it does not answer."""
-    with suppress(OSError, TimeoutError, orjson.JSONDecodeError, KeyError):  # a problem document has no checks
+def is_ready(document: dict[str, Any]) -> bool:
+    """Whether all checks are passed; where no key is known to us, whether they are said to be."""
+    checks = document.get("checks")
+    return all(check["ok"] for check in checks.values()) if checks else document.get("status") == "ready"
+
+
+async def readiness(settings: LocalSettings, key: str | None) -> dict[str, Any]:
+    """What /readyz answers; nothing while it does not."""
+    with suppress(OSError, TimeoutError, orjson.JSONDecodeError):
         async with asyncio.timeout(1):
             if settings.unix_socket:
                 reader, writer = await asyncio.open_unix_connection(settings.unix_socket)
             else:
                 reader, writer = await asyncio.open_connection(settings.called_host, settings.port)
             try:
-                key = f"Authorization: Bearer {settings.any_key}\r\n" if settings.any_key else ""
-                writer.write(f"GET /readyz HTTP/1.1\r\nHost: localhost\r\n{key}Connection: close\r\n\r\n".encode())
+                header = f"Authorization: Bearer {key}\r\n" if key else ""
+                writer.write(f"GET /readyz HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n".encode())
                 answer = await reader.read()
             finally:
                 writer.close()
-        return orjson.loads(answer.partition(b"\r\n\r\n")[2])["checks"]
-    return None
+        return orjson.loads(answer.partition(b"\r\n\r\n")[2])
+    return {}
 
 
 def _say(*words: object) -> None:

@@ -8,7 +8,6 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from imgsvc.runtime import checks
-from imgsvc.runtime.api_keys import Keys, first_key, parse_keys
 from imgsvc.runtime.environment import PREFIX
 
 
@@ -53,6 +52,11 @@ class LocalSettings(BaseModel):
         None,
         description="Keys as name:key, separated by commas. Without keys, everyone who reaches the API may use it.",
     )
+    owners_file: Path | None = Field(
+        None,
+        description="TOML file with a table for each owner: keys, weight, limits, presets, webhook secret, admin. "
+        "SIGHUP has it read again.",
+    )
     cors_origins: Annotated[str, AfterValidator(checks.origins)] = Field(
         "",
         description="Origins that may call the API from web pages, separated by commas, such as https://app.example.com.",
@@ -70,7 +74,7 @@ class LocalSettings(BaseModel):
         default_factory=_users_folder,
         description="Folder in which `python -m imgsvc` keeps everything. Default: the user's data folder.",
     )
-    presets_file: Path | None = Field(None, description="TOML file of presets, read when the API starts.")
+    presets_file: Path | None = Field(None, description="TOML file of presets, read when the API starts and at SIGHUP.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     log_format: Literal["auto", "text", "json"] = Field(
@@ -80,18 +84,22 @@ class LocalSettings(BaseModel):
 
     @model_validator(mode="after")
     def _open_means_loopback(self) -> Self:
-        if self.api_keys is None and not self.allow_open and not self.unix_socket and not checks.is_loopback(self.host):
+        if not self.has_keys and not self.allow_open and not self.unix_socket and not checks.is_loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would open the service to the network, and it has no keys: "
-                f"set {PREFIX}API_KEYS; or set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 where a proxy or "
-                f"firewall guards it"
+                f"set {PREFIX}API_KEYS or {PREFIX}OWNERS_FILE; or set {PREFIX}HOST=127.0.0.1, or {PREFIX}ALLOW_OPEN=1 "
+                f"where a proxy or firewall guards it"
             )
         return self
 
     @model_validator(mode="after")
     def _signed_means_secret(self) -> Self:
         if self.signs_files and self.signing_secret is None:
-            why = f"{PREFIX}FILES=signed" if self.files else f"{PREFIX}API_KEYS is set"
+            why = (
+                f"{PREFIX}FILES=signed"
+                if self.files
+                else f"{PREFIX}{'API_KEYS' if self.api_keys else 'OWNERS_FILE'} is set"
+            )
             raise ValueError(
                 f"{PREFIX}SIGNING_SECRET is not set, and file URLs are to be signed ({why}): set it to 32 random "
                 f"characters or more, as `openssl rand -hex 32` writes, or set {PREFIX}FILES=public"
@@ -130,8 +138,13 @@ class LocalSettings(BaseModel):
         return self.data_dir
 
     @property
+    def has_keys(self) -> bool:
+        """Whether callers need a key."""
+        return self.api_keys is not None or self.owners_file is not None
+
+    @property
     def signs_files(self) -> bool:
-        return self.files == "signed" if self.files else self.api_keys is not None
+        return self.files == "signed" if self.files else self.has_keys
 
     @property
     def signing_secrets(self) -> tuple[bytes, ...]:
@@ -142,13 +155,3 @@ class LocalSettings(BaseModel):
     def file_secrets(self) -> tuple[bytes, ...]:
         """What file URLs are signed with, the newest first; none where files are public."""
         return self.signing_secrets if self.signs_files else ()
-
-    @property
-    def any_key(self) -> str | None:
-        """One of the API's keys, for what asks this service about itself."""
-        return first_key(self.api_keys.get_secret_value()) if self.api_keys else None
-
-    @property
-    def known_keys(self) -> Keys | None:
-        """The API's keys; None while it is open."""
-        return parse_keys(self.api_keys.get_secret_value()) if self.api_keys else None

@@ -127,8 +127,7 @@ class ApiMetrics(Metrics):
         self._problems = self._counter("http_problems", "Requests that were refused or failed, by code.", "code")
         _known(self._problems, tuple(HTTP_PROBLEMS))
         self._calls = self._counter("key_requests", "Requests with a key that is known.", "owner", "key_id")
-        for caller in callers:
-            self._calls.labels(caller.owner, caller.key_id)
+        self.may_call(callers)
         self._requests = self._histogram(
             "http_request_seconds",
             "Seconds from a request's headers to its answer's end.",
@@ -149,6 +148,11 @@ class ApiMetrics(Metrics):
     def problem(self, code: str) -> None:
         """A request was answered with this code of HTTP_PROBLEMS."""
         self._problems.labels(code).inc()
+
+    def may_call(self, callers: Iterable[Caller]) -> None:
+        """There are keys of these now. Those of earlier ones stay counted."""
+        for caller in callers:
+            self._calls.labels(caller.owner, caller.key_id)
 
     def called(self, caller: Caller) -> None:
         """A request came with a key."""

@@ -5,7 +5,7 @@ import resource
 import sys
 
 from imgsvc.domain.presets import Catalogue, PresetError, load
-from imgsvc.runtime import logs
+from imgsvc.runtime import hangup, logs
 from imgsvc.runtime.environment import PREFIX
 from imgsvc.runtime.local_settings import LocalSettings, SettingsError
 
@@ -15,6 +15,7 @@ _DARWIN_FILES = 10_240  # OPEN_MAX: macOS allows no more where it reports no lim
 
 def set_up(settings: LocalSettings) -> None:
     logs.set_up(settings)
+    hangup.ignore()
     _keep_big_buffers_apart()
 
 

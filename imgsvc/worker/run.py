@@ -5,6 +5,7 @@ import logging
 import signal
 import socket
 import sys
+from functools import partial
 
 import uvloop
 
@@ -12,11 +13,12 @@ from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Queue
 from imgsvc.outbound import Outbound
 from imgsvc.runtime import startup
+from imgsvc.runtime.hangup import on_hangup
 from imgsvc.runtime.listening import listen_for_metrics
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import SettingsError
 from imgsvc.runtime.metrics import WorkerMetrics
-from imgsvc.runtime.owners import Owners
+from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 from imgsvc.runtime.webhook_secrets import Keys
 from imgsvc.storage import Storage
@@ -39,7 +41,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
 
     Its metrics are served at `listener`, if there is one.
     """
-    metrics, owners = WorkerMetrics(), Owners()
+    metrics, owners = WorkerMetrics(), OwnersTable(settings)
     decoders = DecoderPool(
         processes=settings.decoder_processes,
         timeout_s=settings.decode_timeout_s,
@@ -51,7 +53,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         on_death=metrics.decoder_died,
     )
     async with (
-        Queue.open(settings, metrics.queue) as queue,
+        Queue.open(settings, metrics.queue, owners) as queue,
         Storage.open(settings, metrics.storage) as storage,
         Outbound.open(settings) as outbound,
         Gate.open(settings) as gate,
@@ -78,17 +80,18 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         )
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
+        on_hangup(partial(asyncio.to_thread, owners.reload), worker.stop)
 
         webhook_keys = settings.webhook_keys
 
         def keys_of(owner: str) -> Keys:
-            return webhook_keys.of(owner, owners.of(owner).webhook_secrets)
+            return webhook_keys.of(owner, owners.current.of(owner).webhook_secrets)
 
         _warn_about_sandbox(decoders.sandbox_status)
         log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.sandbox_status)
         async with asyncio.TaskGroup() as group:  # a task that fails ends the worker, visibly
             helpers = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
-            if settings.webhook_secret:
+            if settings.webhook_secret or settings.owners_file:
                 helpers.append(group.create_task(WebhookSender(queue, outbound, keys_of, settings.file_urls).run()))
             await worker.main()
             for task in helpers:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -43,9 +43,11 @@ class Local:
 
 
 @asynccontextmanager
-async def local(data_dir: Path, port: int | None = None) -> AsyncGenerator[Local]:
+async def local(
+    data_dir: Path, port: int | None = None, environment: Mapping[str, str] | None = None
+) -> AsyncGenerator[Local]:
     port = port or free_port()
-    env = os.environ | {"IMGSVC_DATA_DIR": str(data_dir), "IMGSVC_PORT": str(port)}
+    env = os.environ | {"IMGSVC_DATA_DIR": str(data_dir), "IMGSVC_PORT": str(port), **(environment or {})}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "imgsvc", env=env, stdout=PIPE, stderr=STDOUT, start_new_session=True
     )

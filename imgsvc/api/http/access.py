@@ -1,7 +1,8 @@
 """Who may call what.
 
 While no key is configured the service is open: whoever reaches it may use it, and what must be kept out are foreign
-web pages in a visitor's browser. With keys, each call carries one, and sees the uploads of its key's name alone.
+web pages in a visitor's browser. With keys, each call carries one, and sees the uploads of its key's name alone, unless
+its owner is an administrator.
 """
 
 import re
@@ -14,9 +15,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsvc.api.http.errors import ProblemError, coded_response
-from imgsvc.api.http.tokens import KEY_ID, Presented, presented_in
+from imgsvc.api.http.rate_limit import LEFT, POLICY
+from imgsvc.api.http.tokens import Presented, presented_in
 from imgsvc.domain.tokens import UploadToken
-from imgsvc.runtime.api_keys import ANY_HOST, Caller, Keys, parse_hosts, parse_origins
+from imgsvc.jobs.types import ANY_OWNER
+from imgsvc.runtime.api_keys import ANY_HOST, TOKEN_KEY_ID, Caller, parse_hosts, parse_origins
+from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 
 _PUBLIC = re.compile(r"/|/(?:healthz|readyz|openapi\.json)|/(?:docs|files|static)(?:/.*)?", re.DOTALL)
@@ -37,10 +41,9 @@ Rule = Callable[[Request, Presented | None], Caller]
 class Access:
     """Middleware that applies the rule to each request before its body is read."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, owners: OwnersTable) -> None:
         self._app = app
-        keys = settings.known_keys
-        self._rule: Rule = WithKeys(keys) if keys else WhileOpen(settings)
+        self._rule: Rule = WithKeys(owners) if settings.has_keys else WhileOpen(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -55,9 +58,19 @@ class Access:
         await self._app(scope, receive, send)
 
 
+def caller_of(request: Request) -> Caller:
+    """Who called."""
+    return request.scope["imgsvc.caller"]
+
+
 def owner_of(request: Request) -> str:
     """The owner of the uploads that the request may see: the name of its key, "" while the service is open."""
-    return request.scope["imgsvc.caller"].owner
+    return caller_of(request).owner
+
+
+def owner_acted_for(request: Request) -> str:
+    """The owner whose uploads a call by id may be about: ANY_OWNER for an administrator."""
+    return ANY_OWNER if caller_of(request).admin else owner_of(request)
 
 
 def is_public(request: Request) -> bool:
@@ -65,21 +78,21 @@ def is_public(request: Request) -> bool:
 
 
 def _by_token(token: UploadToken) -> Caller:
-    return Caller(token.owner, KEY_ID)
+    return Caller(token.owner, TOKEN_KEY_ID)
 
 
 class WithKeys:
-    """Requires `Authorization: Bearer <key>` or an upload token, except for what is public."""
+    """Requires `Authorization: Bearer <key>` or an upload token, except for what is public. Keys are as of now."""
 
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+    def __init__(self, owners: OwnersTable) -> None:
+        self._owners = owners
 
     def __call__(self, request: Request, presented: Presented | None) -> Caller:
         if presented:
             return self._by_token(presented.allowed(request))
         headers = request.headers.getlist("authorization")
         bearer = _BEARER.fullmatch(headers[0]) if len(headers) == 1 else None
-        caller = self._keys.caller(bearer[1]) if bearer else None
+        caller = self._owners.current.keys.caller(bearer[1]) if bearer else None
         if caller is None:
             if is_public(request):
                 return _ANONYMOUS
@@ -91,9 +104,10 @@ class WithKeys:
 
     def _by_token(self, token: UploadToken) -> Caller:
         """A token ends with the last key of its owner."""
-        if token.owner not in {caller.owner for caller in self._keys.callers}:
+        caller = _by_token(token)
+        if not self._owners.current.keys.let_in(caller):
             raise ProblemError("unauthorized", "The owner of this upload token has no key any more.", _CHALLENGE)
-        return _by_token(token)
+        return caller
 
 
 class WhileOpen:
@@ -193,6 +207,6 @@ def _cors(app: ASGIApp, origins: Collection[str], *, allow_private_network: bool
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"),
         allow_headers=("*",),
-        expose_headers=("Location", "X-Request-Id", "Retry-After", "Repr-Digest"),
+        expose_headers=("Location", "X-Request-Id", "Retry-After", "Repr-Digest", POLICY, LEFT),
         allow_private_network=allow_private_network,
     )

@@ -1,4 +1,4 @@
-"""What a request handler needs to reach: the settings, the presets and the open services."""
+"""What a request handler needs to reach: the settings, what is offered to whom, and the open services."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,15 @@ from starlette.responses import JSONResponse
 
 from imgsvc.api.http.budget import Budget
 from imgsvc.api.http.connections import Connections
+from imgsvc.api.http.offer import Offer
 from imgsvc.api.http.overlays import StoredOverlays
 from imgsvc.api.http.readiness import Health
 from imgsvc.domain.file_urls import FileUrls
-from imgsvc.domain.presets import Presets
 from imgsvc.jobs.events import Events
 from imgsvc.jobs.queue import Queue
 from imgsvc.outbound import Outbound
 from imgsvc.runtime.metrics import ApiMetrics
+from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 from imgsvc.storage import Storage
 
@@ -27,8 +28,8 @@ class Services:
     """`urls` makes the paths of uploads and files. `tasks` outlive their requests, and end with the process."""
 
     settings: Settings
-    presets: Presets
-    ungated: frozenset[str]
+    offer: Offer
+    owners: OwnersTable
     overlays: StoredOverlays
     queue: Queue
     events: Events

@@ -3,6 +3,7 @@
 import asyncio
 from time import monotonic
 
+from imgsvc.api.http.offer import Offer
 from imgsvc.domain.overlays import OverlayFile, Overlays, overlay_key
 from imgsvc.domain.presets import Preset
 from imgsvc.storage import Storage
@@ -14,12 +15,15 @@ _CHECKED_FOR_S = 60.0
 class StoredOverlays:
     """Keeps in storage what `offered` has. An overlay of an earlier presets file stays there, and is left alone."""
 
-    def __init__(self, storage: Storage, offered: Overlays) -> None:
-        self.offered = offered
+    def __init__(self, storage: Storage, offer: Offer) -> None:
         self._storage = storage
-        self._files = {file.sha256: file for file in offered.values()}
+        self._offer = offer
         self._checked_until: dict[str, float] = {}
         self._checks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def offered(self) -> Overlays:
+        return self._offer.catalogue.overlays
 
     async def store_all(self) -> None:
         """Stores all that are missing.
@@ -27,7 +31,7 @@ class StoredOverlays:
         Raises:
             StorageError: not now.
         """
-        for file in self._files.values():
+        for file in self.offered.values():
             await self._ensure(file)
 
     async def ensure(self, variants: Preset) -> None:
@@ -50,7 +54,7 @@ class StoredOverlays:
 
     def _of(self, variants: Preset) -> list[OverlayFile]:
         named = {variant.overlay.sha256 for variant in variants if variant.overlay}
-        return [self._files[sha256] for sha256 in named & self._files.keys()]
+        return [file for file in self.offered.values() if file.sha256 in named]
 
     async def _ensure(self, file: OverlayFile) -> None:
         """Waits for the check in progress, or begins one: those who wait for it fail together, not one by one."""

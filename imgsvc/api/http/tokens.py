@@ -18,9 +18,6 @@ from imgsvc.api.http.errors import NO_STORE, ProblemError
 from imgsvc.domain.tokens import PREFIX, UploadToken, verify
 
 PARAMETER = b"token"
-KEY_ID = "token"
-"""Stands in logs and metrics for the key of a request that has a token."""
-
 NO_REFERRER = "no-referrer"
 
 _SCOPE = "imgsvc.token"

@@ -3,6 +3,7 @@
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import JSON, Json, answer, json, parameter, schema
+from imgsvc.api.openapi.problems import RATE_LIMIT
 
 _TAG = "Jobs"
 _AWAY = ("queue_unavailable", "storage_unavailable")
@@ -131,7 +132,7 @@ def _retry() -> Json:
         "Retry a job",
         "Runs a job again that failed or was cancelled, with the stored original. Counts as an upload of these bytes. "
         "Of an upload that has succeeded, it is the newest derivation that is made again, under another revision.",
-        answers={202: answer("It is queued again.", json("JobStatus"))},
+        answers={202: answer("It is queued again.", json("JobStatus"), RATE_LIMIT)},
         refusals=("unknown_field", "conflict", "rate_limited", "quota_exceeded", *_LOST),
     )
 
@@ -166,7 +167,7 @@ def _derive() -> Json:
         "The names of its files have its revision, so that a name never stands for another content. What was replaced "
         "is still served for a day, unless the operator has set another time.",
         body={"required": True, "content": json("Derive")},
-        answers={202: answer("It is queued.", json("JobStatus"))},
+        answers={202: answer("It is queued.", json("JobStatus"), RATE_LIMIT)},
         refusals=(
             "invalid_preset",
             "invalid_variants",
@@ -186,7 +187,7 @@ def _change() -> Json:
         body={"required": True, "content": json("Change")},
         answers={
             200: answer("It is changed, and nothing has to be made.", json("JobStatus")),
-            202: answer("A derivation is queued.", json("JobStatus")),
+            202: answer("A derivation is queued.", json("JobStatus"), RATE_LIMIT),
         },
         refusals=_REFUSED_DERIVATIONS,
     )

@@ -67,6 +67,8 @@ _HEADERS = {
     "idempotency_in_flight": "Retry-After",
     "range_not_satisfiable": "Content-Range",
 }
+RATE_LIMIT = ("RateLimit-Policy", "RateLimit")
+_LIMITS = {"rate_limited", "quota_exceeded"}
 _TEMPORARY = {"429", "503"}
 
 
@@ -108,6 +110,8 @@ def responses() -> Json:
 
 def _headers(status: str, codes: Sequence[str]) -> list[str]:
     own = [_HEADERS[code] for code in codes if code in _HEADERS]
+    if not _LIMITS.isdisjoint(codes):
+        own += RATE_LIMIT
     return [*own, "Retry-After"] if status in _TEMPORARY else own
 
 

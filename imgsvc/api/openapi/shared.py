@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from imgsvc.api.http.rate_limit import LEFT, POLICY
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.parts import Json, schema
 from imgsvc.api.uploads.wait import MAX_WAIT_S
@@ -12,6 +13,11 @@ _SIZE = {"type": "string", "pattern": "^[0-9]+$"}
 _DATE = {"type": "string", "description": "An HTTP date."}
 _PATH = {"type": "string", "format": "uri-reference"}
 _FILE_NAME = {"type": "string", "pattern": "^(inline|attachment); filename="}
+_POLICIES = {
+    "type": "string",
+    "pattern": '^("uploads";q=[0-9]+;w=60)?(, )?("bytes";q=[0-9]+;qu="content-bytes";w=86400)?$',
+}
+_RESTS = {"type": "string", "pattern": '^"(uploads|bytes)";r=[0-9]+;t=[0-9]+(, "bytes";r=[0-9]+;t=[0-9]+)?$'}
 _WAIT = {"type": "string", "pattern": "^wait=[0-9]+$"}
 _TAGS = {"type": "string", "description": "Entity tags, or `*`."}
 
@@ -32,6 +38,19 @@ HEADERS: Json = {
     "Retry-After": _header("Seconds after which to try again.", {"type": "integer", "minimum": 1}, 2),
     "Retry-After-Of-Some": _header(
         "Seconds after which to try again, where that is of use.", {"type": "integer", "minimum": 1}, 2, always=False
+    ),
+    POLICY: _header(
+        "The caller's limits (draft-ietf-httpapi-ratelimit-headers-11): `q` uploads and retries in `w` seconds, and "
+        "`q` bytes. Only where there are limits.",
+        _POLICIES,
+        '"uploads";q=60;w=60, "bytes";q=50000000000;qu="content-bytes";w=86400',
+        always=False,
+    ),
+    LEFT: _header(
+        "What is left of each: `r`, and more than that in `t` seconds.",
+        _RESTS,
+        '"uploads";r=12;t=1, "bytes";r=31000000000;t=1',
+        always=False,
     ),
     "Preference-Applied": _header(
         "The part of `Prefer` that was applied (RFC 7240).",

@@ -3,6 +3,7 @@
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import JSON, Json, answer, binary, json, parameter, schema
+from imgsvc.api.openapi.problems import RATE_LIMIT
 from imgsvc.api.openapi.schemas import OPTION_SCHEMAS
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
 from imgsvc.api.receive.json_body import MAX_BODY_BYTES
@@ -10,6 +11,7 @@ from imgsvc.api.uploads.list import LIMIT
 from imgsvc.domain.documents import MAX_PAGE
 from imgsvc.domain.formats import FORMATS
 from imgsvc.domain.options import OPTIONS
+from imgsvc.runtime.api_keys import NAME
 
 _TAG = "Uploads"
 _OBJECTS = [name for name, option in OPTIONS.items() if option.is_object]
@@ -39,7 +41,7 @@ _THEN = {
         "delete": "delete_upload",
     }.items()
 }
-_ACCEPTED = answer("Accepted: the job is queued.", json("Accepted"), ["Location"], _THEN)
+_ACCEPTED = answer("Accepted: the job is queued.", json("Accepted"), ["Location", *RATE_LIMIT], _THEN)
 
 
 def paths(max_upload_bytes: int) -> Json:
@@ -158,8 +160,14 @@ def _uploads() -> Json:
         _TAG,
         "list_uploads",
         "List uploads",
-        "The caller's own, newest first, page by page.",
+        "The caller's own, newest first, page by page. An administrator's key lists those of another owner too.",
         parameters=[
+            {
+                "name": "owner",
+                "in": "query",
+                "description": "Those of this owner; for keys of an administrator.",
+                "schema": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+            },
             {
                 "name": "status",
                 "in": "query",

@@ -30,18 +30,18 @@ class UploadUrl(HTTPEndpoint):
         fields = await _fields(request)
 
         async def receive(upload_id: str, _: OnStore | None) -> Submission:
-            return await _submission(upload_id, fields, services)
+            return await _submission(upload_id, fields, services, owner)
 
         # counts as the largest upload until it has been fetched
         return await submitted(await admit(services, owner, key, services.settings.max_upload_bytes), receive, services)
 
 
-async def _submission(upload_id: str, fields: Mapping[str, str], services: Services) -> Submission:
+async def _submission(upload_id: str, fields: Mapping[str, str], services: Services, owner: str) -> Submission:
     url = fields.get("url", "")
     with suppress(UnreachableError):  # the URL is checked again when the job runs
         await services.outbound.check(url)
     filename = fields.get("filename") or parse_url(url).name
-    options = await options_of({**fields, "filename": filename}, services)
+    options = await options_of({**fields, "filename": filename}, services, owner)
     return Submission(upload_id, options, url=url, gated=is_gated(options, services))
 
 

@@ -12,39 +12,45 @@ from imgsvc.api.http.errors import ProblemError
 from imgsvc.domain.options import Options, read_options
 from imgsvc.domain.presets import CUSTOM, DEFAULT, Preset, PresetError, pin
 from imgsvc.outbound import UnreachableError, UrlNotAllowedError
+from imgsvc.runtime.owners import Owner
 
 log = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
-async def options_of(texts: Mapping[str, str], services: Services) -> Options:
-    """Returns the options of an upload from the fields of its form, its query or its JSON body.
+async def options_of(texts: Mapping[str, str], services: Services, owner: str) -> Options:
+    """Returns the options of an owner's upload from the fields of its form, its query or its JSON body.
 
     Raises:
-        ProblemError, OptionError: an option is not allowed, or not by this service.
+        ProblemError, OptionError: an option is not allowed, or not by this service, or not to this owner.
         StorageError: the overlays of its variants cannot be stored now.
     """
     values = read_options(texts)
+    terms = services.owners.current.of(owner)
+    presets = services.offer.presets_of(terms)
     if "variants" in values:
+        if terms.presets is not None:
+            detail = f"Variants of your own are not allowed with this key. Send 'preset': one of {', '.join(presets)}."
+            raise ProblemError("invalid_variants", detail)
         values["preset"] = CUSTOM
         values["variants"] = _pinned(values["variants"], services)
     else:
         preset = values.setdefault("preset", DEFAULT)
-        if preset not in services.presets:
-            names = ", ".join(services.presets)
-            raise ProblemError("invalid_preset", f"There is no preset {preset[:80]!r}. The presets are: {names}.")
-        values["variants"] = services.presets[preset]
+        if preset not in presets:
+            detail = f"There is no preset {preset[:80]!r}. The presets are: {', '.join(presets)}."
+            raise ProblemError("invalid_preset", detail)
+        values["variants"] = presets[preset]
     values.setdefault("expires_in", services.settings.files_ttl_s or None)
     if "webhook_url" in values:
-        await _check_webhook(values["webhook_url"], services)
+        await _check_webhook(values["webhook_url"], services, terms)
     await services.overlays.ensure(values["variants"])
     return Options(**values)
 
 
 def is_gated(options: Options, services: Services) -> bool:
     """Whether the gate is asked about an upload of these options before anything made of it can be seen."""
-    return services.settings.gate_url is not None and options.preset not in services.ungated
+    return services.settings.gate_url is not None and options.preset not in services.offer.catalogue.ungated
 
 
 def _pinned(variants: Preset, services: Services) -> Preset:
@@ -54,9 +60,9 @@ def _pinned(variants: Preset, services: Services) -> Preset:
         raise ProblemError("invalid_variants", f"{error}.") from None
 
 
-async def _check_webhook(url: str, services: Services) -> None:
+async def _check_webhook(url: str, services: Services, owner: Owner) -> None:
     """Refuses at once a URL that would never be called."""
-    if not services.settings.webhook_secret:
+    if not services.settings.webhook_keys.of(owner.name, owner.webhook_secrets):
         detail = "This service has no secret to sign webhooks with. Its operator must set IMGSVC_WEBHOOK_SECRET."
         raise ProblemError("invalid_webhook_url", detail)
     try:

@@ -73,7 +73,7 @@ async def _token(request: Request, document: dict[str, Any]) -> UploadToken:
     terms = {name: _term(name, document.pop(name)) for name in TERMS if name in document}
     valid_s = terms.pop("valid_for", VALID_S)
     options = _texts(document)
-    await options_of(options, services_of(request))  # raises if an upload could not have them
+    await options_of(options, services_of(request), owner_of(request))  # raises if an upload could not have them
     return UploadToken(str(uuid4()), owner_of(request), int(time()) + valid_s, options, **terms)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
@@ -15,6 +15,7 @@ from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.budget import client_holder
 from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.http.rate_limit import fields_of
 from imgsvc.api.http.tokens import token_of
 from imgsvc.api.receive import by_token
 from imgsvc.api.receive.admission import admit, admit_by_token, token_used
@@ -68,7 +69,7 @@ async def upload(request: Request) -> Response:
             if on_store is not None:
                 put = partial(services.storage.put_stream, original or original_key(upload_id), owner=owner)
                 sink = partial(put, on_begin=on_store, on_stored=allocation.release)
-            return await _receive(upload_id, token, limit, body, services, sink)
+            return await _receive(upload_id, token, limit, body, services, owner, sink)
 
         with services.metrics.uploads.track_inprogress():
             if token:
@@ -86,7 +87,8 @@ async def submitted(reservation: Reservation, receive: Receive, services: Servic
     upload_id = reservation.id
     logs.bind(upload_id=upload_id)
     replayed = reservation.admission is Admission.REPLAY
-    return _accepted(await (_replay if replayed else _accept)(upload_id, receive, services, original), services)
+    submission = await (_replay if replayed else _accept)(upload_id, receive, services, original)
+    return _accepted(submission, services, fields_of(reservation))
 
 
 async def _accept(upload_id: str, receive: Receive, services: Services, original: str) -> Submission:
@@ -128,6 +130,7 @@ async def _receive(
     limit: int,
     body: RawBody | FormBody,
     services: Services,
+    owner: str,
     sink: Sink,
 ) -> Submission:
     """Streams the file into `sink`, then checks the fields, which are complete only then."""
@@ -139,7 +142,7 @@ async def _receive(
         digest = await sink(_chain(head, chunks), fmt.media_type)
     source = Source(digest.bytes, digest.sha256, fmt.name)
     fields = by_token.merged(token, body.fields) if token else body.fields
-    options = await options_of(fields, services)
+    options = await options_of(fields, services, owner)
     return Submission(upload_id, options, source, gated=is_gated(options, services))
 
 
@@ -243,7 +246,7 @@ def _length(request: Request, max_bytes: int) -> int:
     return int(text)
 
 
-def _accepted(submission: Submission, services: Services) -> Response:
+def _accepted(submission: Submission, services: Services, fields: Mapping[str, str]) -> Response:
     path = services.urls.upload(submission.id)
     document: Accepted = {
         "id": submission.id,
@@ -255,4 +258,4 @@ def _accepted(submission: Submission, services: Services) -> Response:
         "url": path,
         "message": MESSAGE,
     }
-    return Document(document, status_code=202, headers={"location": f"{path}/status"})
+    return Document(document, status_code=202, headers={"location": f"{path}/status", **fields})

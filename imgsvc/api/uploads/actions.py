@@ -5,12 +5,13 @@ import logging
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.access import caller_of, owner_acted_for
 from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.http.rate_limit import fields_of
 from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.options import no_query
-from imgsvc.api.uploads.show import find, original_of, unknown_upload, upload_id_of
+from imgsvc.api.uploads.show import find, may_see, original_of, unknown_upload, upload_id_of
 from imgsvc.domain.states import RETRYABLE
 from imgsvc.jobs.files import files_prefix
 from imgsvc.jobs.record import Record, original_key
@@ -26,7 +27,7 @@ async def cancel(request: Request) -> Response:
     """Ends the job, or the newest derivation, for its readers at once, notifies its worker, and removes its files."""
     no_query(request)
     services, upload_id = services_of(request), upload_id_of(request)
-    cancelled = await services.queue.cancel(upload_id, owner_of(request))
+    cancelled = await services.queue.cancel(upload_id, owner_acted_for(request))
     if cancelled:
         services.metrics.cancelled()
     if cancelled is Cancelled.JOB:
@@ -43,9 +44,9 @@ async def retry(request: Request) -> Response:
     services = services_of(request)
     record = await find(request)
     await _restore_overlays(record, services)
-    answer = await services.queue.retry(record.id, owner_of(request))
-    if answer is not None and answer.admission is not Admission.CONFLICT:
-        check_limits(services, answer)
+    answer = await services.queue.retry(record.id, record.owner)
+    if answer is not None:
+        check_limits(answer)
     record = await find(request)
     if answer is None or answer.admission is Admission.CONFLICT:
         detail = (
@@ -54,14 +55,14 @@ async def retry(request: Request) -> Response:
             else f"The job is in {record.status}. Only a job that failed or was cancelled can be retried."
         )
         raise ProblemError("conflict", detail)
-    return Document(record.status_document(), status_code=202)
+    return Document(record.status_document(), status_code=202, headers=fields_of(answer))
 
 
 async def release(request: Request) -> Response:
     """Lets a job pass that the gate holds back; it is not asked about it again."""
     no_query(request)
     services, upload_id = services_of(request), upload_id_of(request)
-    released = await services.queue.let_pass(upload_id, owner_of(request))
+    released = await services.queue.let_pass(upload_id, owner_acted_for(request))
     record = await find(request)
     if not released:
         detail = f"The job is in {record.status}, and no gate holds it back. Only a job that is held can be released."
@@ -73,12 +74,13 @@ async def delete(request: Request) -> Response:
     """Deletes the record first, so that no worker can finish the job. A repeated call removes what a failure left."""
     no_query(request)
     upload_id = upload_id_of(request)
-    services, owner = services_of(request), owner_of(request)
-    if not await services.queue.delete(upload_id, owner):
+    services = services_of(request)
+    if not await services.queue.delete(upload_id, owner_acted_for(request)):
         # its record may have expired before its files
         found = await original_of(services, upload_id)
-        is_theirs = found is not None and found.owner == owner
-        if not is_theirs or not await services.queue.delete(upload_id, owner, has_files=True):
+        if found is None or not may_see(caller_of(request), found.owner):
+            raise unknown_upload()
+        if not await services.queue.delete(upload_id, found.owner, has_files=True):
             raise unknown_upload()
     await services.storage.clear(original_key(upload_id))
     await services.storage.clear(files_prefix(upload_id))

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from imgsvc.api.http.context import Document, services_of
 from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.http.rate_limit import fields_of
 from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.options import no_query
 from imgsvc.api.uploads.show import find
@@ -30,7 +31,8 @@ async def replay(request: Request) -> Response:
     record = await find(request)
     if not _NUMBER.fullmatch(number):
         raise _unknown()
-    if not services.settings.webhook_secret:
+    owner = services.owners.current.of(record.owner)
+    if not services.settings.webhook_keys.of(owner.name, owner.webhook_secrets):
         raise ProblemError("conflict", "This service has no secret to sign webhooks with.")
     answer = await services.queue.deliveries.replay(record.id, record.owner, int(number))
     if answer is None:
@@ -41,8 +43,8 @@ async def replay(request: Request) -> Response:
             "GET /upload/{id}/deliveries tells which events can be sent again."
         )
         raise ProblemError("conflict", detail)
-    check_limits(services, answer)
-    return Document(await _document(request, record), status_code=202)
+    check_limits(answer)
+    return Document(await _document(request, record), status_code=202, headers=fields_of(answer))
 
 
 async def _document(request: Request, record: Record) -> Deliveries:

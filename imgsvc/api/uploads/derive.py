@@ -8,8 +8,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import RETRY_ADVICE, ProblemError
+from imgsvc.api.http.rate_limit import fields_of
 from imgsvc.api.receive.admission import check_limits
 from imgsvc.api.receive.json_body import check_members, json_object, texts_of
 from imgsvc.api.receive.options import options_of
@@ -19,7 +21,7 @@ from imgsvc.domain.options import OPTIONS, Options, read_options
 from imgsvc.domain.presets import Preset, PresetError, check_files
 from imgsvc.domain.states import Status
 from imgsvc.jobs.record import Record
-from imgsvc.jobs.types import Admission
+from imgsvc.jobs.types import Admission, Reservation
 
 _TRIES = 3
 _MEMBERS = {"preset", "variants", "only"}
@@ -31,7 +33,7 @@ Wanted = Callable[[Record], tuple[Options, Collection[str]]]
 async def variants(request: Request) -> Response:
     """Queues a derivation. Its variants take the place of those of the same names; the upload's others stay."""
     document = await json_object(request, '{"preset": "default"}')
-    asked = await _asked(document, services_of(request))
+    asked = await _asked(document, services_of(request), owner_of(request))
 
     def wanted(record: Record) -> tuple[Options, Collection[str]]:
         made = {variant.name: variant for variant in asked}
@@ -67,34 +69,34 @@ async def _changed(request: Request, wanted: Wanted) -> Response:
     for _ in range(_TRIES):
         record = await find(request)
         options, names = wanted(record)
-        admission = await _queued(services, record, options, names)
-        if admission is not Admission.CHANGED:
+        answer = await _queued(services, record, options, names)
+        if answer.admission is not Admission.CHANGED:
             break
     else:
         raise ProblemError("conflict", f"The upload is being changed by others. {RETRY_ADVICE}")
-    if admission is Admission.CONFLICT:
+    if answer.admission is Admission.CONFLICT:
         raise _conflict(record)
-    return Document((await find(request)).status_document(), status_code=202 if names else 200)
+    document = (await find(request)).status_document()
+    return Document(document, status_code=202 if names else 200, headers=fields_of(answer))
 
 
-async def _queued(services: Services, record: Record, options: Options, names: Collection[str]) -> Admission:
+async def _queued(services: Services, record: Record, options: Options, names: Collection[str]) -> Reservation:
     derivation = record.derivation
     if derivation and not derivation.done:
         # a client may ask again, whose answer was lost
         is_same = derivation.options == options and {variant.name for variant in derivation.variants} == {*names}
-        return Admission.RESERVED if is_same else Admission.CONFLICT
+        return Reservation(Admission.RESERVED if is_same else Admission.CONFLICT, record.id)
     if not names and options == record.options:
-        return Admission.RESERVED
+        return Reservation(Admission.RESERVED, record.id)
     if not names:
         admission = await services.queue.change(record, options)
+        answer = admission and Reservation(admission, record.id)
     else:
-        reservation = await services.queue.derive(record, options, names)
-        if reservation and reservation.admission is not Admission.CONFLICT:
-            check_limits(services, reservation)
-        admission = reservation and reservation.admission
-    if admission is None:
+        answer = await services.queue.derive(record, options, names)
+    if answer is None:
         raise unknown_upload()
-    return admission
+    check_limits(answer)
+    return answer
 
 
 def _conflict(record: Record) -> ProblemError:
@@ -103,13 +105,13 @@ def _conflict(record: Record) -> ProblemError:
     return ProblemError("conflict", "A derivation of this upload has not ended. Wait for it, or cancel it.")
 
 
-async def _asked(document: dict[str, Any], services: Services) -> Preset:
+async def _asked(document: dict[str, Any], services: Services, owner: str) -> Preset:
     """Returns the variants that a body asks for: those of `only`, of the preset or of its own."""
     check_members(document, _MEMBERS, "a derivation")
     only = document.pop("only", None)
     if not document:
         raise ProblemError("invalid_variants", "Send 'preset' or 'variants': what to make.")
-    found = (await options_of(_texts(document), services)).variants
+    found = (await options_of(_texts(document), services, owner)).variants
     if only is None:
         return found
     names = [variant.name for variant in found]

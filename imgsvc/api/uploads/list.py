@@ -1,4 +1,4 @@
-"""`GET /uploads`: the owner's uploads, newest first, page by page."""
+"""`GET /uploads`: the caller's uploads, or for an administrator those of any owner, newest first, page by page."""
 
 import base64
 import hashlib
@@ -8,12 +8,13 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.access import caller_of
 from imgsvc.api.http.context import Document, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.domain.documents import MAX_PAGE, Uploads
 from imgsvc.domain.states import Status
 from imgsvc.jobs.types import Position, Query
+from imgsvc.runtime.api_keys import NAME, NAME_RULE
 
 LIMIT = 50
 
@@ -42,8 +43,19 @@ def _query(request: Request) -> Query:
         limit=int(limit),
         statuses=tuple(Status) if status is None else (Status(status),),
         after=None if cursor is None else from_cursor(cursor),
-        owner=owner_of(request),
+        owner=_listed_owner(request),
     )
+
+
+def _listed_owner(request: Request) -> str:
+    caller, asked = caller_of(request), request.query_params.get("owner")
+    if asked is None or asked == caller.owner:
+        return caller.owner
+    if not caller.admin:
+        raise ProblemError("forbidden", "Only an administrator's key lists the uploads of another owner.")
+    if not NAME.fullmatch(asked):
+        raise ProblemError("invalid_field", f"'owner' must be an owner's name of {NAME_RULE}.")
+    return asked
 
 
 def to_cursor(position: Position) -> str:

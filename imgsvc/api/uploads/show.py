@@ -7,11 +7,12 @@ from time import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.access import caller_of
 from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.uploads.wait import WaitPreference, until_done
 from imgsvc.jobs.record import Record, original_key
+from imgsvc.runtime.api_keys import Caller
 from imgsvc.storage import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -53,20 +54,20 @@ async def _awaited(request: Request, preference: WaitPreference) -> Record:
 
 
 async def find(request: Request) -> Record:
-    """Returns the upload that the request's path names; one of another owner counts as unknown.
+    """Returns the upload that the request's path names; one that its caller may not see counts as unknown.
 
     Raises:
         ProblemError: not_found or expired.
     """
-    services, upload_id, owner = services_of(request), upload_id_of(request), owner_of(request)
+    services, upload_id, caller = services_of(request), upload_id_of(request), caller_of(request)
     record = await services.queue.get(upload_id)
     if record is None:
         # files may be kept longer than records
         original = await original_of(services, upload_id)
-        if original and original.owner == owner and not await services.queue.is_deleted(upload_id):
+        if original and may_see(caller, original.owner) and not await services.queue.is_deleted(upload_id):
             raise _expired()
         raise unknown_upload()
-    if record.owner != owner:
+    if not may_see(caller, record.owner):
         raise unknown_upload()
     if record.has_expired(time() * 1000):
         raise _expired()
@@ -77,6 +78,11 @@ async def original_of(services: Services, upload_id: str) -> ObjectInfo | None:
     """Returns what is stored as the original of an upload that has no record (record.key_of_try)."""
     keys = await services.storage.keys(original_key(upload_id))
     return await services.storage.head(keys[0]) if keys else None
+
+
+def may_see(caller: Caller, owner: str) -> bool:
+    """Whether an owner's uploads may be seen, and acted on, by a caller."""
+    return caller.admin or owner == caller.owner
 
 
 def upload_id_of(request: Request) -> str:

@@ -10,11 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from imgsvc.api.http.access import caller_of
 from imgsvc.api.http.context import services_of
 from imgsvc.api.uploads.show import find
 from imgsvc.api.uploads.wait import while_connected
 from imgsvc.jobs.events import Changes, Events
 from imgsvc.jobs.record import Record
+from imgsvc.runtime.api_keys import Caller
 
 RETRY_MS = 2000
 """The time after which a client is to reconnect when its stream was interrupted."""
@@ -49,29 +51,31 @@ async def events(request: Request) -> Response:
     if found.done and request.headers.get("last-event-id") == Event.of(found).id:
         return Response(status_code=204)
     services = services_of(request)
-    return EventStream(found, services.events, services.settings.events_comment_s)
+    return EventStream(found, services.events, caller_of(request), services.settings.events_comment_s)
 
 
 class EventStream(Response):
-    """Sends the current status, then each new one, until the job has ended or the upload is deleted.
+    """Sends the current status, then each new one, until the job has ended, the upload is deleted, or its caller's key
+    is no longer valid.
 
     A client slower than its job misses states in between. Comments between events keep the connection alive, also
     while Redis is away.
     """
 
-    def __init__(self, record: Record, events: Events, comment_s: float) -> None:
+    def __init__(self, record: Record, events: Events, caller: Caller, comment_s: float) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(_HEADERS)
         self._record = record
         self._events = events
+        self._caller = caller
         self._comment_s = comment_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
             async with while_connected(receive):
-                with self._events.follow(self._record.id) as changes:
+                with self._events.follow(self._record.id, self._caller) as changes:
                     await self._send(changes, send)
         await send(_piece(b"", more=False))
 

@@ -10,6 +10,7 @@ import anyio
 from starlette.requests import Request
 from starlette.types import Receive
 
+from imgsvc.api.http.access import caller_of
 from imgsvc.api.http.context import services_of
 from imgsvc.api.http.errors import ProblemError
 
@@ -47,7 +48,7 @@ class WaitPreference:
 
 async def until_done(request: Request, upload_id: str, seconds: float) -> None:
     """Returns when the job has ended, the upload is deleted, the time is over, or this process stops."""
-    with services_of(request).events.follow(upload_id) as changes:
+    with services_of(request).events.follow(upload_id, caller_of(request)) as changes:
         async with while_connected(request.receive):
             with anyio.move_on_after(seconds):
                 while (record := await changes.next()) and not record.done:

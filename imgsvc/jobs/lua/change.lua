@@ -6,7 +6,7 @@
 -- (JSON)
 local id, owner = ARGV[1], ARGV[2]
 local status = status_of(id)
-if not is_visible(status) or owner_of(id) ~= owner then return 'UNKNOWN' end
+if not is_visible(status) or not is_of(id, owner) then return 'UNKNOWN' end
 if version_of(id) ~= ARGV[3] then return 'CHANGED' end
 if status ~= 'PENDING' and not has_ended(id) then return 'CONFLICT' end
 redis.call('HSET', record(id), 'changed', ARGV[4])

@@ -72,6 +72,7 @@ local DELIVERIES = {
 local DOORBELL, REVOKED = PREFIX .. 'doorbell', PREFIX .. 'revoked'
 local EVENTS, ECHO = PREFIX .. 'events', PREFIX .. 'echo'
 local CLOCK = ''  -- a member of WORKERS
+local ANYBODY = '*'  -- instead of an owner's name, which cannot have it: for those who may do what any owner may
 -- Statuses, as in domain/states.py; readers see no upload whose status is HIDDEN.
 local TERMINAL = {SUCCESS = true, FAILURE = true, CANCELLED = true}
 local RETRYABLE = {FAILURE = true, CANCELLED = true}
@@ -82,7 +83,7 @@ local JUMP_MS = 20000  -- fewer than a reservation has left at any time
 local GRACE_MS = 60000
 local HORIZON_MS = 600000
 local LEAST_BYTES = 4096  -- what a record counts as in its owner's quota, at least
-local DAY_MS = 86400000
+local MINUTE_MS, DAY_MS = 60000, 86400000
 local TOKEN_TTL_S = 172800  -- for longer than any upload token is valid, also where clocks differ
 
 local function record(id) return PREFIX .. 'upload:' .. id end
@@ -148,6 +149,9 @@ local function is_token(value) return value and value:find(':', 1, true) end
 local function owner_in(owner, earlier) return owner and not is_token(owner) and owner or earlier or '' end
 
 local function owner_of(id) return owner_in(unpack(redis.call('HMGET', record(id), 'owner', 'belongs_to'))) end
+
+-- Whether an upload is that of `owner`, who may stand for all of them.
+local function is_of(id, owner) return owner == ANYBODY or owner_of(id) == owner end
 
 local function job_in(status) return status == 'SUCCESS' and DERIVED or OWN end
 

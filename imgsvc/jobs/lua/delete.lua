@@ -7,9 +7,11 @@
 local id, owner, ttl_s, has_files = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 local status = status_of(id)
 if not is_visible(status) and (status or not has_files) then
-  return redis.call('GET', tombstone(id)) == owner and 1 or 0
+  local theirs = redis.call('GET', tombstone(id))
+  return theirs and (owner == ANYBODY or theirs == owner) and 1 or 0
 end
-if status and owner_of(id) ~= owner then return 0 end
+if status and not is_of(id, owner) then return 0 end
+if status then owner = owner_of(id) end
 local may_run = status and not has_ended(id)
 free_idempotency_key(id)
 refund(id)

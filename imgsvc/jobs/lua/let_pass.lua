@@ -4,7 +4,7 @@
 -- ARGV: id, owner, request_id
 local id, owner, request_id = ARGV[1], ARGV[2], ARGV[3]
 local status, gate = unpack(redis.call('HMGET', record(id), 'status', 'gate'))
-if not is_visible(status) or owner_of(id) ~= owner then return -1 end
+if not is_visible(status) or not is_of(id, owner) then return -1 end
 if gate ~= 'held' or has_ended(id) then return 0 end
 redis.call('HSET', record(id), 'gate', 'passed', 'request_id', request_id)
 redis.call('HDEL', record(id), 'step')

@@ -16,14 +16,24 @@ local function fill(bucket, level, leak)
   redis.call('PEXPIRE', bucket, math.ceil(level / leak) + 1)
 end
 
--- Takes `amount` of a bucket that holds `size` and leaks as much in `period_ms`. Returns the ms until there is room for
--- it, 0 if it was taken.
+-- The ms until a bucket that holds `size`, and leaks as much in `period_ms`, has room for `amount`; 0 where it has.
+local function wait_for(bucket, amount, size, period_ms)
+  local level = level_of(bucket, size / period_ms)
+  return math.max(0, math.ceil((level + amount - size) * period_ms / size))
+end
+
 local function take(bucket, amount, size, period_ms)
   local leak = size / period_ms
-  local level = level_of(bucket, leak)
-  if level + amount > size then return math.ceil((level + amount - size) / leak) end
-  fill(bucket, level + amount, leak)
-  return 0
+  fill(bucket, level_of(bucket, leak) + amount, leak)
+end
+
+-- How many whole units a bucket has room for, and the ms until they are one more.
+local function room_in(bucket, size, period_ms)
+  if size == 0 then return 0, 0 end
+  local level = level_of(bucket, size / period_ms)
+  if level == 0 then return size, 0 end
+  local room = math.max(0, math.floor(size - level))
+  return room, math.ceil((level + room + 1 - size) * period_ms / size)
 end
 
 -- Counts an upload as `bytes`, at most its owner's whole quota, instead of what it counted as before.
@@ -50,17 +60,37 @@ local function refund(id)
   if redis.call('HEXISTS', record(id), 'source') == 0 then recharge(id, price(id, 0)) end
 end
 
--- Counts one more beginning, of an upload or a retry, against its owner's `per_minute` (0: any number). Returns the ms
--- to wait where there are too many, 0 where it is counted.
-local function take_turn(owner, per_minute)
-  return per_minute > 0 and take(rate(owner), 1, per_minute, 60000) or 0
+-- What an upload of so many bytes counts as in its owner's quota: at most the whole of it.
+local function counted(id, bytes, per_day) return math.min(price(id, bytes), per_day) end
+
+-- The ms until an owner may begin one more upload, or run of a job, of its `per_minute` (0: any number).
+local function turn_wait(owner, per_minute)
+  return per_minute > 0 and wait_for(rate(owner), 1, per_minute, MINUTE_MS) or 0
 end
 
--- Counts an upload's bytes against its owner's `per_day` (0: any number). Returns as take_turn does.
+-- The ms until an owner's `per_day` (0: any number) has room for an upload of so many bytes.
+local function bytes_wait(id, owner, bytes, per_day)
+  return per_day > 0 and wait_for(quota(owner), counted(id, bytes, per_day), per_day, DAY_MS) or 0
+end
+
+-- Counts one more upload, or run of a job, against its owner's rate. What is refused counts for nothing, so that all is
+-- checked before anything is counted.
+local function take_turn(owner, per_minute)
+  if per_minute > 0 then take(rate(owner), 1, per_minute, MINUTE_MS) end
+end
+
+-- Counts an upload's bytes against its owner's quota.
 local function take_bytes(id, owner, bytes, per_day)
-  if per_day == 0 then return 0 end
-  local counted = math.min(price(id, bytes), per_day)
-  local wait_ms = take(quota(owner), counted, per_day, DAY_MS)
-  if wait_ms == 0 then redis.call('HSET', record(id), 'charged', counted) end
-  return wait_ms
+  if per_day == 0 then return end
+  local amount = counted(id, bytes, per_day)
+  take(quota(owner), amount, per_day, DAY_MS)
+  redis.call('HSET', record(id), 'charged', amount)
+end
+
+-- Ends an answer with what an owner's limits leave: uploads, the ms until one more, bytes, the ms until one more.
+local function with_rest(answer, owner, per_minute, per_day)
+  local uploads, upload_ms = room_in(rate(owner), per_minute, MINUTE_MS)
+  local bytes, byte_ms = room_in(quota(owner), per_day, DAY_MS)
+  for _, value in ipairs({uploads, upload_ms, bytes, byte_ms}) do answer[#answer + 1] = value end
+  return answer
 end

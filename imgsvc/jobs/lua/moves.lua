@@ -60,15 +60,20 @@ local function cancel(id, ttl_s)
   return job
 end
 
--- Admits one more run of an upload's job within its owner's limits, which are those of an upload of these bytes.
--- Returns nil, or what a script answers then.
-local function refusal(id, max_queued, per_minute, per_day, unknown_bytes)
-  local wait_ms = take_turn(owner_of(id), per_minute)
-  if wait_ms > 0 then return {'RATE_LIMITED', wait_ms} end
-  if queued() >= max_queued then return {'OVERLOADED'} end
-  local source = redis.call('HGET', record(id), 'source')
-  wait_ms = take_bytes(id, owner_of(id), source and tonumber(source:match('^%[(%d+)')) or unknown_bytes, per_day)
-  if wait_ms > 0 then return {'QUOTA_EXCEEDED', wait_ms} end
+-- Admits one more run of an upload's job within its owner's limits, which are those of an upload of these bytes, or
+-- refuses it and counts nothing. Returns what a script answers then: {outcome, ms to wait, what the limits leave}.
+local function admission(id, max_queued, per_minute, per_day, unknown_bytes)
+  local owner, source = owner_of(id), redis.call('HGET', record(id), 'source')
+  local bytes = source and tonumber(source:match('^%[(%d+)')) or unknown_bytes
+  local function answer(outcome, wait_ms) return with_rest({outcome, wait_ms}, owner, per_minute, per_day) end
+  local wait_ms = turn_wait(owner, per_minute)
+  if wait_ms > 0 then return answer('RATE_LIMITED', wait_ms) end
+  if queued() >= max_queued then return answer('OVERLOADED', 0) end
+  wait_ms = bytes_wait(id, owner, bytes, per_day)
+  if wait_ms > 0 then return answer('QUOTA_EXCEEDED', wait_ms) end
+  take_turn(owner, per_minute)
+  take_bytes(id, owner, bytes, per_day)
+  return answer('RESERVED', 0)
 end
 
 -- Queues an upload's job, with all its deliveries; a derivation under a revision that none had before.

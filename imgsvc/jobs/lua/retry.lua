@@ -2,19 +2,19 @@
 -- Guarantees: it starts with all its deliveries, and its webhook gets the new end alone. No job is queued while the
 -- sweeper removes its files, or after its upload has expired. The limits are those of an upload of these bytes, and
 -- nothing changes if they are exceeded.
--- Returns {outcome}: RESERVED if it is queued; CONFLICT if the job's state does not allow it; UNKNOWN if the owner has
--- no such upload; OVERLOADED, if `max_queued` jobs wait already. Or {outcome, ms to wait}: RATE_LIMITED,
--- QUOTA_EXCEEDED.
+-- Returns {outcome}: CONFLICT if the job's state does not allow it; UNKNOWN if the owner has no such upload. Or {outcome,
+-- ms to wait, what the limits leave (with_rest)}: RESERVED if it is queued; OVERLOADED, if `max_queued` jobs wait already;
+-- RATE_LIMITED, QUOTA_EXCEEDED.
 -- ARGV: id, owner, request_id, max_queued, uploads a minute or 0, bytes a day or 0, bytes to count for an original that
 -- has not been fetched yet
 local id, owner, request_id, max_queued, per_minute = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local per_day, unknown_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local fields = redis.call('HMGET', record(id), 'status', job_of(id) .. 'status', 'sweeping', 'expires_at')
 local status, job_status, sweeping, expires_at = unpack(fields)
-if not is_visible(status) or owner_of(id) ~= owner then return {'UNKNOWN'} end
+if not is_visible(status) or not is_of(id, owner) then return {'UNKNOWN'} end
 if not RETRYABLE[job_status] then return {'CONFLICT'} end
 if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return {'CONFLICT'} end
-local refused = refusal(id, max_queued, per_minute, per_day, unknown_bytes)
-if refused then return refused end
+local answer = admission(id, max_queued, per_minute, per_day, unknown_bytes)
+if answer[1] ~= 'RESERVED' then return answer end
 run(id, request_id)
-return {'RESERVED'}
+return answer
