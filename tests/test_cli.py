@@ -11,9 +11,11 @@ import pytest
 from imgsvc.client.http import Client
 from imgsvc.local.ports import free_port
 from tests.support import images
+from tests.support.callers import SHOP
 from tests.support.command import Ended, imgsvc
 from tests.support.peers import Listener
 from tests.support.service import DEADLINE_S, Service
+from tests.support.tokens import ask
 
 
 @pytest.mark.parametrize("command", [("upload", "photo.jpg"), ("status", "3f0c"), ("result", "3f0c")])
@@ -99,6 +101,22 @@ async def test_variants_of_an_earlier_upload_are_made_by_one_command(service: Se
     assert "nobodys" in refused.err
 
 
+async def test_a_token_is_issued_by_one_command_and_its_url_takes_a_file(keyed: Service, folder: Path) -> None:
+    env = {"IMGSVC_SERVER": keyed.url, "IMGSVC_KEY": SHOP}
+    given = ("--metadata", "sku=81", "--max-bytes", "100000", "--content-type", "image/jpeg", "--valid-for", "60")
+    plain = await imgsvc("token", *given, "--origin", "https://app.example.com", cwd=folder, env=env)
+    assert plain.code == 0, plain.err
+    assert plain.out.startswith(f"{keyed.url}/upload?token=iut1.")
+    answer = await ask(keyed, "POST", plain.out.strip(), content=images.photo())
+    assert answer.status_code == 202, answer.text
+    assert (await keyed.status(answer.json()["id"]))["metadata"] == {"sku": "81"}
+    (document,) = (await imgsvc("token", "--json", cwd=folder, env=env)).objects
+    assert document["upload_url"] == f"/upload?token={document['token']}"
+    refused = await imgsvc("token", "--origin", "app.example.com", cwd=folder, env=env)
+    assert (refused.code, refused.out) == (1, "")
+    assert "https://app.example.com" in refused.err
+
+
 async def test_an_id_that_nobody_knows_is_code_1(service: Service, folder: Path) -> None:
     for command in ("status", "result"):
         ended = await imgsvc(command, "../../healthz", cwd=folder, env={"IMGSVC_SERVER": service.url})
@@ -140,7 +158,19 @@ async def test_a_client_setting_misspelt_is_named(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "upload", "status", "result", "derive", "deliveries", "webhook-secret", "health", "doctor", "completion"],
+    [
+        "",
+        "upload",
+        "status",
+        "result",
+        "derive",
+        "token",
+        "deliveries",
+        "webhook-secret",
+        "health",
+        "doctor",
+        "completion",
+    ],
 )
 async def test_help_fits_a_screen_and_has_examples(folder: Path, command: str) -> None:
     ended = await imgsvc(*command.split(), "--help", cwd=folder, env={"COLUMNS": "100"})

@@ -1,14 +1,17 @@
 """`python -m imgsvc`: everything on one machine, from one command."""
 
 import asyncio
+import json
 import signal
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
 import httpx
 import psutil
 
+from imgsvc.local.folder import DataFolder
 from imgsvc.local.supervisor import is_ready, readiness
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import LocalSettings
@@ -26,6 +29,7 @@ async def test_a_photo_goes_through_and_survives_ctrl_c_and_kill_9(tmp_path: Pat
             upload_id = (await client.post("/upload", files={"file": ("a.jpg", PHOTO)})).json()["id"]
             path = await thumbnail(client, upload_id)
             thumbnail_bytes = (await client.get(path)).content
+            token = (await client.post("/tokens", json={})).json()
         family = first.family()
         first.process.send_signal(signal.SIGINT)
         assert await first.ended() == 0
@@ -38,6 +42,8 @@ async def test_a_photo_goes_through_and_survives_ctrl_c_and_kill_9(tmp_path: Pat
         print(f"second start: ready after {took:.1f} s")
         async with httpx.AsyncClient(base_url=second.url) as client:
             assert (await client.get(path)).content == thumbnail_bytes
+            by_token = await client.post(token["upload_url"], files={"file": ("b.jpg", PHOTO)})
+            assert by_token.json()["id"] == token["id"], "what it signs with is kept"
             fresh = (await client.post("/upload", files={"file": ("b.jpg", PHOTO)})).json()["id"]
         family = second.family()
         second.process.kill()
@@ -49,6 +55,19 @@ async def test_a_photo_goes_through_and_survives_ctrl_c_and_kill_9(tmp_path: Pat
         async with httpx.AsyncClient(base_url=third.url) as client:
             assert (await client.get(f"/upload/{upload_id}/status")).json()["status"] == "SUCCESS"
             assert (await client.get(await thumbnail(client, fresh))).status_code == 200
+
+
+async def test_a_folder_of_an_earlier_version_gets_what_it_lacks_once(tmp_path: Path) -> None:
+    kept = {"redis_password": "r", "s3_access_key_id": "i", "s3_secret_access_key": "s"}
+    (tmp_path / "credentials.json").write_text(json.dumps(kept))
+    folder = await DataFolder.open(tmp_path)
+    try:
+        first = folder.credentials()
+        assert asdict(first) == kept | {"signing_secret": first.signing_secret}
+        assert len(first.signing_secret) >= 32
+        assert folder.credentials() == first
+    finally:
+        folder.close()
 
 
 async def test_a_second_one_on_the_same_folder_says_so_in_one_line(tmp_path: Path) -> None:
