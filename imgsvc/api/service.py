@@ -64,9 +64,7 @@ async def presets(request: Request) -> Response:
     services = services_of(request)
     offered = services.offer.presets_of(services.owners.current.of(owner_of(request)))
     document: Presets = {
-        "presets": {
-            name: {variant.name: fields(variant) for variant in preset} for name, preset in offered.items()
-        },
+        "presets": {name: {variant.name: fields(variant) for variant in preset} for name, preset in offered.items()},
         "overlays": {
             name: {"sha256": file.sha256, "bytes": len(file.data), "content_type": file.media_type}
             for name, file in services.overlays.offered.items()
