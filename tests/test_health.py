@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
+from imgsvc.cli import health as cli_health
 from imgsvc.cli.health import DEADLINE_S
 from imgsvc.jobs import scripts
 from imgsvc.local.certificates import Certificates
@@ -112,11 +113,44 @@ async def test_n14_another_server_at_its_port_is_not_taken_for_it() -> None:
     assert "answers 200, and not as imgsvc does" in ended.err
 
 
-async def test_a_wrong_setting_is_named() -> None:
-    api, worker = await asyncio.gather(health({"IMGSVC_PORT": "http"}), health({}, "worker"))
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ("[]", "answers 200, and not as imgsvc does\n"),
+        ('{"status": ["ready"]}', "answers 200, and not as imgsvc does\n"),
+        ('{"status": null}', "answers 200, and not as imgsvc does\n"),
+        ("[" * 5000, "answers 200, and not as imgsvc does\n"),
+        ('{"status": "draining", "checks": 1}', "draining\n"),
+        ('{"status": "not_ready", "checks": {"queue": true, "storage": {"ok": "no"}}}', "not_ready\n"),
+        ('{"status": "not_ready", "checks": {"queue": {"ok": false, "error": 5}}}', "queue: it cannot be reached\n"),
+        (
+            '{"status": "not_ready", "checks": {"queue": {"ok": false, "error": "a\\n\\u001b[2Jb"}}}',
+            "queue: a; ?[2Jb\n",
+        ),
+    ],
+    ids=[str(number) for number in range(8)],
+)
+async def test_n14_whatever_another_server_answers_is_said_in_a_line(
+    document: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(document)}\r\n\r\n{document}".encode())
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("IMGSVC_PORT", str(server.sockets[0].getsockname()[1]))
+        assert await asyncio.to_thread(cli_health.health, "api", live=False) == 1
+    assert capsys.readouterr().err.endswith(said)
+
+
+async def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    nobodys = {"IMGSVC_DATA_DIR": str(tmp_path)}
+    api, worker = await asyncio.gather(health({"IMGSVC_PORT": "http"}), health(nobodys, "worker"))
     assert (api.code, worker.code) == (1, 1)
     assert api.err.startswith("imgsvc: api: IMGSVC_PORT is wrong")
-    assert worker.err.startswith("imgsvc: worker: IMGSVC_REDIS_URL is not set")
+    no_redis = f"IMGSVC_REDIS_URL is not set, and no imgsvc keeps its data in {tmp_path} now"
+    assert worker.err == f"imgsvc: worker: {no_redis}\n"
 
 
 @contextmanager

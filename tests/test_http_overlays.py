@@ -81,6 +81,14 @@ async def test_presets_and_own_variants_may_name_an_overlay(shop: Service) -> No
         assert await colour_of(shop, upload_id, across=0.9) == (0, 0, 255)
 
 
+async def test_all_overlays_are_listed_with_the_files_that_their_names_stand_for(shop: Service) -> None:
+    bomb = images.png_header_bomb()
+    assert (await shop.client.get("/presets")).json()["overlays"] == {
+        name: {"sha256": sum_of(data), "bytes": len(data), "content_type": "image/png"}
+        for name, data in {"logo": RED, "bomb": bomb}.items()
+    }
+
+
 async def test_presets_tell_the_file_that_a_name_stands_for_and_may_be_sent_as_variants(shop: Service) -> None:
     told = (await shop.client.get("/presets")).json()["presets"]["logo"]
     assert told["card"]["overlay"] == {

@@ -54,6 +54,7 @@ async def test_presets_are_told_as_validated(shop: Service, service: Service) ->
         "default": {"tiny"},
         "shop": {"card", "wide_one"},
     }
+    assert (await shop.client.get("/presets")).json()["overlays"] == {}
     assert told["shop"]["card"] == document(Variant("card", width=300)), "with all fields"
 
 

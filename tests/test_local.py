@@ -16,6 +16,7 @@ from imgsvc.local.supervisor import is_ready, readiness
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import LocalSettings
 from tests.support import images
+from tests.support.command import imgsvc
 from tests.support.local import DEADLINE_S, local
 from tests.support.peers import Listener
 
@@ -68,6 +69,14 @@ async def test_a_folder_of_an_earlier_version_gets_what_it_lacks_once(tmp_path: 
         assert folder.credentials() == first
     finally:
         folder.close()
+
+
+async def test_its_worker_is_asked_how_it_is_by_the_folder_alone(tmp_path: Path) -> None:
+    async with local(tmp_path) as running:
+        await running.until_printed("Stop it")
+        own = {"IMGSVC_DATA_DIR": str(tmp_path)}
+        ended = await imgsvc("health", "worker", cwd=tmp_path, env=own)
+        assert (ended.code, ended.out) == (0, "alive\n"), ended.err
 
 
 async def test_a_second_one_on_the_same_folder_says_so_in_one_line(tmp_path: Path) -> None:

@@ -136,6 +136,51 @@ def test_d90_nothing_but_pixels_survives_in_a_file_of_the_originals_own_pixels(n
     assert len(result.data) < len(source) or result.quality is not None or result.format == "png"
 
 
+def clear_webp(**options: object) -> bytes:
+    scene = SCENE.convert("RGBA")
+    scene.putalpha(Image.radial_gradient("L").resize(scene.size))
+    return images.encoded(scene, "WEBP", quality=30, **options)
+
+
+def with_tail(file: bytes, kind: bytes, tail: bytes) -> bytes:
+    """The WebP with more bytes at the end of its first chunk of this kind, in a frame where it has frames."""
+    at, body, within = 12, bytearray(file), list[int]()
+    while body[at : at + 4] != kind:
+        if body[at : at + 4] == b"ANMF":
+            within.append(at)
+            at += 8 + 16
+        else:
+            size = int.from_bytes(body[at + 4 : at + 8], "little")
+            at += 8 + size + size % 2
+    size = int.from_bytes(body[at + 4 : at + 8], "little")
+    end = at + 8 + size
+    tail += bytes((size + len(tail)) % 2)
+    body[end : end + size % 2] = tail
+    grown = {at: len(tail)} | dict.fromkeys((*within, 0), len(tail) - size % 2)  # the byte that makes it even is gone
+    for outer, by in grown.items():
+        body[outer + 4 : outer + 8] = (int.from_bytes(body[outer + 4 : outer + 8], "little") + by).to_bytes(4, "little")
+    return bytes(body)
+
+
+@pytest.mark.parametrize("tail", [b"5", b"52.52N", b"52.52N13.4E"], ids=len)
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        (webp(), b"VP8 "),
+        (webp(lossless=True), b"VP8L"),
+        (clear_webp(), b"VP8 "),
+        (clear_webp(), b"ALPH"),
+        (webp(save_all=True, append_images=[SCENE.rotate(90)]), b"VP8 "),
+    ],
+    ids=["lossy", "lossless", "with alpha", "alpha", "animated"],
+)
+def test_d90_not_even_a_few_bytes_stay_behind_the_last_code_of_a_webp(source: bytes, kind: bytes, tail: bytes) -> None:
+    variant = replace(KEPT, lossless=kind == b"VP8L", frames="all" if b"ANMF" in source else "first")
+    told, blank = (only(with_tail(source, kind, end), variant) for end in (tail, bytes(len(tail))))
+    assert told.data == blank.data
+    assert told.quality is None
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -173,9 +218,7 @@ def test_an_optimised_png_stays_as_small_as_it_is() -> None:
 
 @pytest.mark.parametrize("lossless", [False, True])
 def test_a_transparent_webp_keeps_its_transparency(lossless: bool) -> None:
-    scene = SCENE.convert("RGBA")
-    scene.putalpha(Image.radial_gradient("L").resize(scene.size))
-    source = images.encoded(scene, "WEBP", quality=30, lossless=lossless, exif=EXIF)
+    source = clear_webp(lossless=lossless, exif=EXIF)
     result = only(source, replace(KEPT, lossless=lossless))
     assert (len(result.data) < len(source), lossless or result.quality is None) == (True, True)
     ours, theirs = (images.opened(file).convert("RGBA") for file in (result.data, source))

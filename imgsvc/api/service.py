@@ -1,4 +1,4 @@
-"""The service as a whole: whether it is alive and ready, its metrics, and the presets it offers."""
+"""The service as a whole: whether it is alive and ready, its metrics, and the presets and overlays that it offers."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -58,11 +58,17 @@ async def metrics(request: Request) -> Response:
 
 
 async def presets(request: Request) -> Response:
-    """Every preset that the caller may use, with its variants in full, as an upload's `variants` takes them."""
+    """Every preset that the caller may use, with its variants in full, as an upload's `variants` takes them, and every
+    overlay.
+    """
     services = services_of(request)
     offered = services.offer.presets_of(services.owners.current.of(owner_of(request)))
     document: Presets = {
-        "presets": {name: {variant.name: fields(variant) for variant in preset} for name, preset in offered.items()}
+        "presets": {name: {variant.name: fields(variant) for variant in preset} for name, preset in offered.items()},
+        "overlays": {
+            name: {"sha256": file.sha256, "bytes": len(file.data), "content_type": file.media_type}
+            for name, file in services.overlays.offered.items()
+        },
     }
     return Document(document)
 

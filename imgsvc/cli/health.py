@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 
 from imgsvc.cli.parser import FAILED, SUCCEEDED
+from imgsvc.runtime import environment
+from imgsvc.runtime.environment import PREFIX
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import LocalSettings, SettingsError
 from imgsvc.runtime.owners import any_key
@@ -24,6 +26,7 @@ DEADLINE_S = 4.0
 """How long the whole question may take. What does not answer by then is not well."""
 
 _MAX_ANSWER_BYTES = 64 * 1024
+_MAX_LINE_CHARS = 1000
 
 
 class _UnwellError(Exception):
@@ -33,7 +36,7 @@ class _UnwellError(Exception):
 def health(part: str, *, live: bool) -> int:
     """Writes one line: how the `api` or the `worker` is. Returns the exit code: 1 where it is not well."""
     try:
-        line = _worker(load(Settings)) if part == "worker" else _api(load(LocalSettings), live=live)
+        line = _worker(_worker_settings()) if part == "worker" else _api(load(LocalSettings), live=live)
     except (_UnwellError, SettingsError) as error:
         print(_complaint(part, str(error)), file=sys.stderr)  # noqa: T201
         return FAILED
@@ -53,12 +56,13 @@ def _api(settings: LocalSettings, *, live: bool) -> str:
             document = _document(answer.read(_MAX_ANSWER_BYTES))
     except (OSError, HTTPException) as error:
         raise _UnwellError(f"no answer at {settings.where}: {error or repr(error)}") from error
-    status = document.get("status")
-    if answer.status == HTTPStatus.OK and status in {"ok", "ready"}:
-        return status
-    if status not in {"not_ready", "draining"}:
-        raise _UnwellError(f"{settings.where}{path} answers {answer.status}, and not as imgsvc does")
-    raise _UnwellError("; ".join([status, *_reasons(document)]))
+    match document:
+        case {"status": "ok" | "ready" as status} if answer.status == HTTPStatus.OK:
+            return status
+        case {"status": "not_ready" | "draining" as status}:
+            raise _UnwellError("; ".join([status, *_reasons(document)]))
+        case _:
+            raise _UnwellError(f"{settings.where}{path} answers {answer.status}, and not as imgsvc does")
 
 
 def _connection(settings: LocalSettings) -> HTTPConnection:
@@ -69,19 +73,37 @@ def _connection(settings: LocalSettings) -> HTTPConnection:
     return connection
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def _document(body: bytes) -> Any:
+    """What another server answers may be anything."""
     try:
-        document = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        return None
 
 
 def _reasons(document: dict[str, Any]) -> Generator[str]:
+    checks = document.get("checks")
     for name in ("queue", "storage"):
-        check = document.get("checks", {}).get(name, {"ok": True})
-        if not check["ok"]:
-            yield f"{name}: {check.get('error', 'it cannot be reached')}"
+        match checks.get(name) if isinstance(checks, dict) else None:
+            case {"ok": False, "error": str(error)}:
+                yield f"{name}: {error}"
+            case {"ok": False}:
+                yield f"{name}: it cannot be reached"
+            case _:  # it is well, or no answer of an imgsvc
+                pass
+
+
+def _worker_settings() -> Settings:
+    """Those of the environment; where that names no Redis, it is that of the one-machine mode that runs here."""
+    if environment.is_set("redis_url"):
+        return load(Settings)
+    from imgsvc.local.folder import redis_url
+
+    folder = load(LocalSettings).data_folder
+    url = redis_url(folder)
+    if url is None:
+        raise _UnwellError(f"{PREFIX}REDIS_URL is not set, and no imgsvc keeps its data in {folder} now")
+    return load(Settings, redis_url=url)
 
 
 def _worker(settings: Settings) -> str:
@@ -115,4 +137,5 @@ def _give_up(part: str) -> None:
 
 
 def _complaint(part: str, problem: str) -> str:
-    return f"imgsvc: {part}: {'; '.join(problem.splitlines())}"
+    line = "; ".join(problem.splitlines())[:_MAX_LINE_CHARS]
+    return f"imgsvc: {part}: {''.join(char if char.isprintable() else '?' for char in line)}"

@@ -4,18 +4,18 @@ Records and handlers build them, OpenAPI's schemas and examples are derived from
 client and the command line read them. A new field is written here, and where its value comes from.
 """
 
-from typing import Annotated, Any, Literal, final, get_args
+from typing import Annotated, Literal, final, get_args
 
 from typing_extensions import NotRequired, TypeAliasType, TypedDict  # noqa: UP035 (pydantic needs it before Python 3.12)
 
-from imgsvc.domain import facts_document, webhook_documents
+from imgsvc.domain import facts_document, presets_document, webhook_documents
 from imgsvc.domain.described import UPLOAD_ID, Described
 from imgsvc.domain.described import moment as _moment
 from imgsvc.domain.described import number as _number
 from imgsvc.domain.filenames import MAX_NAME_BYTES
 from imgsvc.domain.formats import KNOWN
 from imgsvc.domain.model import FileFormat
-from imgsvc.domain.presets import CUSTOM, PRESETS, document
+from imgsvc.domain.presets import CUSTOM
 from imgsvc.domain.problems import HTTP_PROBLEMS, JOB_FAILURES, WARNINGS
 from imgsvc.domain.states import Status, Unfinished, Unsuccessful
 
@@ -24,6 +24,7 @@ Webhook = webhook_documents.Webhook
 Deliveries = webhook_documents.Deliveries
 EventDelivery = webhook_documents.EventDelivery
 DeliveryAttempt = webhook_documents.DeliveryAttempt
+OverlayFile, Presets = presets_document.OverlayFile, presets_document.Presets
 
 MAX_PAGE = 200
 """Uploads that a page of them has at most."""
@@ -284,19 +285,6 @@ class Event(TypedDict):
     timestamp: Annotated[str, _moment("When it ended", "2026-11-25T10:35:00.078Z")]
     owner: Annotated[str, Described("The name of the upload's key; empty while the service has no keys.", "shop")]
     data: Upload
-
-
-class Presets(TypedDict):
-    """The presets that an upload can name."""
-
-    presets: Annotated[
-        dict[str, dict[str, dict[str, Any]]],
-        Described(
-            "Each preset's variants, in full.",
-            {name: {variant.name: document(variant) for variant in preset} for name, preset in PRESETS.items()},
-            additionalProperties={"$ref": "#/components/schemas/Variants"},
-        ),
-    ]
 
 
 class Health(TypedDict):

@@ -1,7 +1,8 @@
 """An original's own pixels without all else that its file holds: what a variant is that would only lose by coding anew.
 
 Whatever is not pixels stays out, known or unknown, since the file is put together from what a decoder needs. What could
-hide behind the last pixel is found by leaving out the last bytes: a decoder has to miss them.
+hide behind the last pixel is found by leaving out the last bytes: a decoder has to miss them. The few of a WebP that it
+does not miss are replaced by zeros.
 """
 
 import struct
@@ -20,7 +21,7 @@ from imgsvc.imaging.steps import Plan
 from imgsvc.imaging.write import Written
 
 _TAIL_BYTES = 16
-"""What no decoder misses may be so long at most."""
+"""What no decoder misses is shorter than this."""
 
 _BROKEN = (ValueError, IndexError, struct.error)
 
@@ -62,8 +63,8 @@ def own_file(source: ImageSource, plan: Plan, decoded: Picture, exif: bytes | No
         return None
     try:
         file = _STRIPPERS[plan.format](source.data, exif)
-        if len(file) <= most and _is_bare(file, plan.format, decoded.pixels if plan.frames == 1 else None):
-            return file
+        if len(file) <= most:
+            return _bare(file, plan.format, decoded.pixels if plan.frames == 1 else None)
     except _BROKEN:
         pass
     return None
@@ -114,21 +115,35 @@ _STRIPPERS: dict[str, Callable[[bytes, bytes | None], bytes]] = {
 }
 
 
-def _is_bare(file: bytes, fmt: str, pixels: Image.Image | None) -> bool:
-    """Whether a bare file shows the very `pixels` (None for those of an animation), and holds nothing more."""
+def _bare(file: bytes, fmt: str, pixels: Image.Image | None) -> bytes | None:
+    """The file, if it shows the very `pixels` (None for those of an animation) and holds nothing more."""
     match fmt:
         case "jpeg":
             short = jpeg.without_tail(file, _TAIL_BYTES)
-            return pixels is not None and _shows(file, "JPEG", pixels) and not _shows(short, "JPEG", pixels)
+            whole = pixels is not None and _shows(file, "JPEG", pixels) and not _shows(short, "JPEG", pixels)
         case "png":
-            return png.is_exact(file)
+            whole = png.is_exact(file)
         case "webp":
-            same = pixels is None or _shows(file, "WEBP", pixels)
-            return same and _are_missed(webp.without_tails(file, _TAIL_BYTES), "WEBP")
+            return _without_tails(file) if pixels is None or _shows(file, "WEBP", pixels) else None
         case "gif":
-            return _are_missed(gif.without_tails(file, _TAIL_BYTES), "GIF")
+            whole = _are_missed(gif.without_tails(file, _TAIL_BYTES), "GIF")
         case _:
-            return False
+            whole = False
+    return file if whole else None
+
+
+def _without_tails(file: bytes) -> bytes | None:
+    """A WebP with zeros behind the last code of each picture; None where more than a few bytes are there."""
+    buffer = bytearray(file)
+    for body, without in webp.pictures(buffer):
+        unused = 0
+        whole = _decoded(without(0), "WEBP")
+        while whole is not None and _shows(without(unused + 1), "WEBP", whole):
+            unused += 1
+            if unused == min(_TAIL_BYTES, len(body) - 1):
+                return None
+        body[len(body) - unused :] = bytes(unused)
+    return bytes(buffer)
 
 
 def _shows(file: bytes, fmt: str, pixels: Image.Image) -> bool:

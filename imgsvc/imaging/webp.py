@@ -1,7 +1,8 @@
 """WebP, chunk by chunk: what its header hides from the decoder, and what a decoder needs of a file."""
 
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 
 _ANIMATION, _EXIF, _ALPHA = 0x02, 0x08, 0x10
 _PIXELS = frozenset({b"VP8 ", b"VP8L"})
@@ -47,26 +48,25 @@ def bare(data: bytes, exif: bytes | None = None) -> bytes:
     return _file([head, *kept, *tags])
 
 
-def without_tails(file: bytes, size: int) -> list[bytes]:
-    """Each coded picture of a file of `bare` (alpha is one of its own) as a file that lacks its last `size` bytes."""
+def pictures(file: bytearray) -> Generator[tuple[memoryview, Callable[[int], bytes]]]:
+    """Each coded picture of a file of `bare` (alpha is one of its own): its bytes, in place, and what makes a file of
+    its own of it, without its last bytes.
+    """
     chunks = list(_chunks(memoryview(file)[12:]))
-    pictures = [list(_chunks(body[_FRAME_BYTES:])) for kind, body in chunks if kind == b"ANMF"]
-    cut: list[bytes] = []
-    for picture in pictures or [[(kind, body) for kind, body in chunks if kind in _PIXELS | {b"ALPH"}]]:
-        flags = _ALPHA if len(picture) > 1 else 0
-        head = [_chunk(b"VP8X", bytes((flags, 0, 0, 0)) + _canvas(*picture[-1]))] if flags else []
-        for number, (_, body) in enumerate(picture):
-            if len(body) > 2 * size:
-                cut.append(
-                    _file(
-                        head
-                        + [
-                            _chunk(kind, other[: -size if number == at else len(other)])
-                            for at, (kind, other) in enumerate(picture)
-                        ]
-                    )
-                )
-    return cut
+    frames = [list(_chunks(body[_FRAME_BYTES:])) for kind, body in chunks if kind == b"ANMF"]
+    for parts in frames or [[(kind, body) for kind, body in chunks if kind in _PIXELS | {b"ALPH"}]]:
+        for number, (_, body) in enumerate(parts):
+            yield body, partial(_alone, parts, number)
+
+
+def _alone(parts: list[tuple[bytes, memoryview]], number: int, less: int) -> bytes:
+    """The file of one picture, of which a part lacks its last bytes."""
+    flags = _ALPHA if len(parts) > 1 else 0
+    head = [_chunk(b"VP8X", bytes((flags, 0, 0, 0)) + _canvas(*parts[-1]))] if flags else []
+    return _file(
+        head
+        + [_chunk(kind, body[: len(body) - (less if number == at else 0)]) for at, (kind, body) in enumerate(parts)]
+    )
 
 
 def _chunks(view: memoryview) -> Generator[tuple[bytes, memoryview]]:

@@ -19,7 +19,7 @@ from typing import Self
 from imgsvc.local.ports import free_ports, is_free
 from imgsvc.local.private import write_private
 from imgsvc.local.process import EmbeddedError
-from imgsvc.local.servers import SeaweedPorts
+from imgsvc.local.servers import SeaweedPorts, valkey_url
 
 LOCK_WAIT_S = 1.0  # servers of a killed parent are killed too, and gone within milliseconds
 LOCK_INTERVAL_S = 0.02
@@ -124,6 +124,18 @@ def owner(path: Path) -> int | None:
         return None if _try_lock(fd) else _pids(fd)[0] or None
     finally:
         os.close(fd)
+
+
+def redis_url(path: Path) -> str | None:
+    """The address of the Valkey of the imgsvc that uses the folder now, None if there is none."""
+    if owner(path) is None:
+        return None
+    try:
+        credentials = Credentials(**json.loads((path / "credentials.json").read_text("utf-8")))
+        port = int(json.loads((path / "ports.json").read_text("utf-8"))["valkey"])
+    except FileNotFoundError:  # it has just started for the first time
+        return None
+    return valkey_url(credentials.redis_password, port)
 
 
 def _open_lock(path: Path) -> int:

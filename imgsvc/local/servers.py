@@ -162,7 +162,7 @@ class Valkey(Server):
         super().__init__(folder, log_file, keep_fds)
         self.port = port or free_port()
         self.password = password or secrets.token_urlsafe(32)
-        self.url = f"redis://:{quote(self.password, safe='')}@{LOOPBACK}:{self.port}/0"
+        self.url = valkey_url(self.password, self.port)
 
     def _command(self) -> Sequence[str | Path]:
         return [wheel_binary(*VALKEY), "valkey.conf"]
@@ -174,6 +174,10 @@ class Valkey(Server):
     async def _is_ready(self) -> bool:
         answer = await ask(self.port, f"AUTH {self.password}\r\nPING\r\nQUIT\r\n".encode())
         return answer.startswith(b"+OK\r\n+PONG\r\n")  # -LOADING until its file is read
+
+
+def valkey_url(password: str, port: int) -> str:
+    return f"redis://:{quote(password, safe='')}@{LOOPBACK}:{port}/0"
 
 
 @dataclass(frozen=True, slots=True)

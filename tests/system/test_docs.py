@@ -1,7 +1,9 @@
 """The page at `/docs`, in a real browser: every operation is described there, and can be tried."""
 
 import json
+import shlex
 from collections.abc import AsyncGenerator
+from itertools import pairwise
 from typing import Any, Literal
 
 import orjson
@@ -42,7 +44,8 @@ async def send(try_form: Locator) -> None:
 
 
 async def open_details(within: Locator) -> None:
-    """Opens all details, nested ones too."""
+    """Opens all details, nested ones too, once they are there."""
+    await expect(within).to_be_visible()
     closed = within.locator("details:not([open])")
     while await closed.count():
         await closed.evaluate_all(
@@ -67,6 +70,75 @@ async def test_every_call_is_shown_and_listed(service: Service, browser: Browser
         listed = page.get_by_role("navigation", name="Operations").locator("li")
         assert sorted(await listed.all_inner_texts()) == sorted(calls.values())
         await expect(page.get_by_role("row")).not_to_have_count(0)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in schema:
+        return schema
+    return DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+
+
+def words(schema: dict[str, Any]) -> list[str]:
+    """What the page has to show of a schema: each value, range and member that it allows."""
+    schema = resolved(schema)
+    alternatives = schema.get("oneOf") or ([] if "type" in schema else schema.get("anyOf", []))
+    found = [word for alternative in alternatives for word in words(alternative)]
+    values = [*schema.get("enum", []), *([schema["const"]] if "const" in schema else [])]
+    found += [json.dumps(value).strip('"') for value in values]
+    if "minimum" in schema and "maximum" in schema:
+        found.append(" to ".join(str(schema[end]).removesuffix(".0") for end in ("minimum", "maximum")))
+    for name, member in schema.get("properties", {}).items():
+        found += [name, *words(member)]
+    return found + (words(schema["items"]) if "items" in schema else [])
+
+
+async def test_every_kind_of_value_that_a_field_may_have_is_shown(service: Service, browser: Browser) -> None:
+    fields = DOCUMENT["components"]["schemas"]["Variant"]["properties"]
+    assert all(len(words(fields[name])) > 1 for name in ("gravity", "crop", "quality", "padding", "formats"))
+    async with visit(browser, f"{service.url}/docs") as page:
+        described = call(page, "derive_variants")
+        await open_details(described)
+        for name, schema in fields.items():
+            member = described.locator(f"code.name:text-is('{name}')").first.locator("xpath=..")
+            shown = await member.inner_text()
+            missing = [word for word in words(schema) if word not in shown]
+            assert missing == [], (name, shown)
+
+
+async def test_fields_of_every_kind_are_filled_in_and_sent(service: Service, browser: Browser) -> None:
+    filled = {
+        "metadata": '{"order": "7"}',
+        "focus": '{"x": 0.25, "y": 0.75}',
+        "expires_in": "3600",
+        "keep_location": "true",
+    }
+    async with visit(browser, f"{service.url}/docs") as page:
+        try_form = await form(page, "upload")
+        await try_form.locator("input[type=file]").set_input_files(file("tried.jpg", PHOTO))
+        for name, value in filled.items():
+            await try_form.get_by_label(f"{name} optional").fill(value)
+        for name, value in {"preset": "default", "priority": "high"}.items():
+            await try_form.get_by_label(f"{name} optional").select_option(value)
+        sent = shlex.split(await try_form.locator(".command pre").inner_text())
+        given = {f"{name}={value}" for name, value in (filled | {"preset": "default", "priority": "high"}).items()}
+        assert {value for flag, value in pairwise(sent) if flag == "-F"} == {"file=@tried.jpg"} | given
+        await send(try_form)
+        await expect(try_form.locator(".response")).to_contain_text("202 Accepted")
+        accepted = json.loads(await try_form.locator(".response > pre").inner_text())
+        status = await service.ended(accepted["id"])
+        assert (status["preset"], status["focus"], status["metadata"]) == (
+            "default",
+            {"x": 0.25, "y": 0.75},
+            {"order": "7"},
+        )
+        assert status["expires_at"]
+
+        try_form = await form(page, "change_upload")
+        await expect(try_form.get_by_label("id path")).to_have_value(accepted["id"])
+        await try_form.get_by_label("JSON").fill('{"focus": null}')
+        await send(try_form)
+        await expect(try_form.locator(".response")).to_contain_text("200 OK")
+        assert (await service.status(accepted["id"]))["focus"] is None
 
 
 async def test_an_upload_is_made_and_asked_about_from_the_page(service: Service, browser: Browser) -> None:

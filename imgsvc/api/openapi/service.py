@@ -40,10 +40,10 @@ def _presets() -> Json:
     return operation(
         _TAG,
         "get_presets",
-        "List presets",
-        "What an upload can ask for by name, each variant in full, so that it may be sent back as one of an upload's "
-        "own.",
-        answers={200: answer("All presets.", json("Presets"))},
+        "List presets and overlays",
+        "What an upload can ask for by name: presets, each variant in full, so that it may be sent back as one of an "
+        "upload's own, and overlays, with the file that each name stands for now.",
+        answers={200: answer("All presets and overlays.", json("Presets"))},
     )
 
 

@@ -56,8 +56,9 @@ export class Spec {
     );
   }
 
-  /** The schemas of which a value has one, if there are such; `anyOf` beside a type only adds conditions to it. */
+  /** The schemas of which a value has one, if there are such; beside properties or a type they only add conditions. */
   alternativesOf(schema) {
+    if (schema.properties) return undefined;
     return schema.oneOf ?? (schema.type ? undefined : schema.anyOf);
   }
 
