@@ -8,8 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 import pytest_asyncio
+from standardwebhooks.webhooks import WebhookVerificationError
 
+from imgsvc.runtime.webhook_secrets import WebhookKeys, secret_of
 from tests.support import images
 from tests.support.command import imgsvc
 from tests.support.peers import Receiver
@@ -158,6 +161,25 @@ async def test_an_event_that_there_is_none_of_is_not_found(shop: Service) -> Non
             answer = await replay(shop, upload_id, n)
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), n
         assert len(receiver.told) == 1
+
+
+async def test_w8_what_an_owner_has_sent_to_the_receiver_of_another_fails_its_verification(shop: Service) -> None:
+    async with Receiver.start(NO_CONTENT) as receiver_of_shop:
+        await shop.upload(SMALL, webhook_url=receiver_of_shop.url)
+        own = await receiver_of_shop.until_told(1)
+        forged = {"webhook_url": receiver_of_shop.url}
+        await shop.client.post("/upload", files={"file": ("a.jpg", SMALL)}, data=forged, headers=BLOG)
+        foreign = await receiver_of_shop.until_told(2)
+    own.verify(secret_for("shop"))
+    foreign.verify(secret_for("blog"))
+    assert (own.event["owner"], foreign.event["owner"]) == ("shop", "blog")
+    for told, secret in ((foreign, secret_for("shop")), (own, SETTINGS["webhook_secret"])):
+        with pytest.raises(WebhookVerificationError):
+            told.verify(secret)
+
+
+def secret_for(owner: str) -> str:
+    return secret_of(WebhookKeys((bytes(32),)).of(owner, ())[0])
 
 
 async def test_without_a_webhook_there_is_nothing_to_list_or_to_send(shop: Service) -> None:

@@ -12,6 +12,7 @@ from imgsvc.cli.parser import FAILED, SUCCEEDED, USAGE
 from imgsvc.cli.webhook_secret import webhook_secret
 from imgsvc.runtime.loading import load
 from imgsvc.runtime.local_settings import SettingsError
+from imgsvc.runtime.owners import read_owners
 from imgsvc.runtime.settings import Settings
 from imgsvc.runtime.webhook_secrets import Keys, WebhookKeys, secret_of
 from imgsvc.worker.webhooks import Message
@@ -145,6 +146,22 @@ def test_the_command_says_what_to_set(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("IMGSVC_WEBHOOK_SECRET", "hunter2")
     assert webhook_secret("shop") == FAILED
     assert "hunter2" not in capsys.readouterr().err
+
+
+def test_w8_the_secret_of_which_those_of_all_owners_are_derived_cannot_be_that_of_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "owners.toml"
+    file.write_text(f'[shop]\nkeys = "key-of-the-shop-0123456789"\nwebhook_secret = "{SECRET}"\n')
+    file.chmod(0o600)
+    monkeypatch.setenv("IMGSVC_OWNERS_FILE", str(file))
+    monkeypatch.setenv("IMGSVC_SIGNING_SECRET", "x" * 32)
+    monkeypatch.setenv("IMGSVC_WEBHOOK_SECRET", f"{secret_of(OTHER)},{SECRET}")
+    with pytest.raises(SettingsError, match="webhook_secret is that of IMGSVC_WEBHOOK_SECRET") as caught:
+        read_owners(load(Settings, redis_url="redis://localhost"))
+    assert SECRET not in str(caught.value)
+    monkeypatch.setenv("IMGSVC_WEBHOOK_SECRET", secret_of(OTHER))
+    assert read_owners(load(Settings, redis_url="redis://localhost")).of("shop").webhook_secrets == (KEY,)
 
 
 def test_the_documented_receiver_takes_an_event_once_and_no_forged_one() -> None:

@@ -26,7 +26,7 @@ PATIENCE_S = 36 * 3600.0
 
 
 _CLAIMS = 20
-"""Calls of the script in a row, each of which looks at a bounded number of deliveries that have become due."""
+"""Calls of the script in a row, each of which looks at a bounded number of deliveries."""
 
 
 class Deliveries:
@@ -42,9 +42,9 @@ class Deliveries:
         """
         found: list[Delivery] = []
         for _ in range(_CLAIMS):
-            claimed, are_more_due = await self._claim(slots - len(found), [*under_way, *found])
+            claimed, are_more = await self._claim(slots - len(found), [*under_way, *found])
             found += claimed
-            if not are_more_due:
+            if not are_more or len(found) == slots:
                 break
         return found
 
@@ -53,14 +53,14 @@ class Deliveries:
         used += Counter(("host", delivery.host) for delivery in under_way)
         flat = [part for (kind, name), count in used.items() for part in (kind, name, count)]
         args = (_ms(WEBHOOK_CLAIM_S), slots, _ms(PATIENCE_S), *flat)
-        rows, given_up, are_more_due = await self._run("claim_webhooks", *args)
+        rows, given_up, are_more = await self._run("claim_webhooks", *args)
         for name in given_up:
             log.info("webhook given up: its host has not answered", extra=logs.fields(upload_id=name.decode()))
         claimed = [
             Delivery(name.decode(), int(end), attempt, bool(derived), owner.decode(), host.decode())
             for name, end, attempt, derived, owner, host in rows
         ]
-        return claimed, bool(are_more_due)
+        return claimed, bool(are_more)
 
     async def ack(self, delivery: Delivery, state: documents.DeliveryState, reply: Reply, delay_s: float = 0) -> bool:
         """Records what came of a delivery; a pending one is due again. False if it was not the latest."""

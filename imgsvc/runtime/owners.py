@@ -6,7 +6,7 @@ the newest ones, and can read them again while the process serves.
 
 import hashlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 
@@ -111,6 +111,8 @@ def read_owners(settings: LocalSettings, presets: Collection[str] | None = None)
     try:
         found = owners_file.read(file, presets, largest)
         _check_keys(hashes, found.hashes, are_needed=presets is not None)
+        if isinstance(settings, Settings):
+            _check_secrets(settings.webhook_keys.service, found.owners.values())
     except OwnersFileError as error:
         raise SettingsError(
             "\n".join(f"{PREFIX}OWNERS_FILE is wrong: {file}: {problem}" for problem in error.problems)
@@ -138,6 +140,15 @@ def _check_keys(of_setting: Mapping[bytes, str], of_file: Mapping[bytes, str], *
             )
     if are_needed and not of_setting and not of_file:
         raise OwnersFileError(f"no owner has a key: give one keys or key_sha256, or set {PREFIX}API_KEYS too")
+
+
+def _check_secrets(of_service: tuple[bytes, ...], owners: Iterable[Owner]) -> None:
+    for owner in owners:
+        if set(owner.webhook_secrets) & set(of_service):
+            raise OwnersFileError(
+                f"{owner.name}.webhook_secret is that of {PREFIX}WEBHOOK_SECRET, of which those of other owners are "
+                f"derived: give the owner one of its own"
+            )
 
 
 def _is_passing(error: SettingsError) -> bool:

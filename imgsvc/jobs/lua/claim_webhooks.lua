@@ -7,13 +7,15 @@
 -- that waits for a paused host is no attempt; after `patience_ms` in which the host has not answered, it is given up.
 -- Deliveries have a queue of their own, so that a slow receiver takes no decoder's slot, and a delivery that waits for
 -- hours does not count as a queued job.
+-- One call claims no more than a few of them, so that it holds up no other for long.
 -- Returns {{{id, end (ms), attempt, 1 if a derivation has ended, owner, host}, …}, {ids of given up deliveries, …}, 1 if
--- the time of more has come than one call looks at}.
+-- there may be more}.
 -- ARGV: hold_ms, slots that are free, patience_ms, then of each owner and host to which this worker is delivering:
 -- 'owner' or 'host', its name, how many slots it uses
 local hold_ms, free, patience_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()
-local MOST_DUE = 200  -- that become due in one claim, of each kind
+local MOST_CLAIMED = 16
+local MOST_DUE = 200  -- that become due in one call, of each kind
 local MOST_BLOCKED = 100  -- owners, or hosts of one, that are looked at in vain
 local OWNERS_SHARE, HOSTS_SHARE = 3, 1  -- of what is free
 local used, given_up = {owner = {}, host = {}}, {}
@@ -116,7 +118,7 @@ end
 adopt()
 local are_more_due = end_delays()
 local claims, blocked = {}, 0
-while free > 0 and blocked < MOST_BLOCKED do
+while free > 0 and #claims < MOST_CLAIMED and blocked < MOST_BLOCKED do
   local owner = unpack(redis.call('ZRANGE', DELIVERIES.owners, 0, 0))
   if not owner then break end
   local claim = (used.owner[owner] or 0) < OWNERS_SHARE * free and next_of(owner)
@@ -132,4 +134,4 @@ while free > 0 and blocked < MOST_BLOCKED do
     if blocked >= redis.call('ZCARD', DELIVERIES.owners) then break end
   end
 end
-return {claims, given_up, are_more_due and 1 or 0}
+return {claims, given_up, (are_more_due or #claims == MOST_CLAIMED) and 1 or 0}
