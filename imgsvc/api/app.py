@@ -14,6 +14,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from imgsvc.api import files, pages, service
+from imgsvc.api.admin import bulk, stats
+from imgsvc.api.admin import uploads as all_uploads
 from imgsvc.api.http.access import Access, Cors
 from imgsvc.api.http.budget import Budget
 from imgsvc.api.http.connections import Connections
@@ -72,6 +74,16 @@ ROUTES = [
     Route("/healthz", service.healthz, methods=["GET"]),
     Route("/readyz", service.readyz, methods=["GET"]),
     Route("/metrics", service.metrics, methods=["GET"]),
+    Route("/admin", pages.admin, methods=["GET"]),
+    Route("/admin/stats", stats.stats, methods=["GET"]),
+    Route("/admin/uploads", all_uploads.uploads, methods=["GET"]),
+    Route("/admin/uploads/{id}", all_uploads.upload, methods=["GET"]),
+    Route("/admin/count", all_uploads.count, methods=["GET"]),
+    Route("/admin/retry", bulk.retry, methods=["POST"]),
+    Route("/admin/cancel", bulk.cancel, methods=["POST"]),
+    Route("/admin/actions", bulk.actions, methods=["GET"]),
+    Route("/admin/actions/{id}", bulk.action, methods=["GET"]),
+    Route("/admin/actions/{id}/cancel", bulk.stop, methods=["POST"]),
     Route("/openapi.json", pages.openapi, methods=["GET"]),
     Route("/docs", pages.docs, methods=["GET"]),
     Route("/static/{folder}/{name}", pages.asset, methods=["GET"], include_in_schema=False),

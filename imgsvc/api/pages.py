@@ -1,4 +1,4 @@
-"""The web page at `/` and the API reference at `/docs`, with the few small files that they are made of.
+"""The web page at `/`, the operators' at `/admin` and the API reference at `/docs`, with the files they consist of.
 
 Pages are public; what they show comes by the same calls that any client makes, with the visitor's own key.
 """
@@ -18,7 +18,7 @@ from imgsvc.api.http.context import services_of
 from imgsvc.api.http.errors import NO_SUCH_PATH, ProblemError
 from imgsvc.api.openapi import document
 
-_FOLDERS = {"page", "docs", "shared"}
+_FOLDERS = {"page", "admin", "docs", "shared"}
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -80,6 +80,10 @@ def _answer(request: Request, folder: str, name: str) -> Response:
 
 async def index(request: Request) -> Response:
     return _answer(request, "page", "index.html")
+
+
+async def admin(request: Request) -> Response:
+    return _answer(request, "admin", "admin.html")
 
 
 async def docs(request: Request) -> Response:

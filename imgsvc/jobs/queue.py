@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from imgsvc.domain.options import Options, changes_of, pack
 from imgsvc.domain.problems import JOB_FAILURES
+from imgsvc.jobs.administration import Administration
 from imgsvc.jobs.deliveries import Deliveries
 from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
 from imgsvc.jobs.record import Derived, Failure, Record, Source, Submission, Success
@@ -52,6 +53,7 @@ class Queue:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.deliveries = Deliveries(exchange)
+        self.administration = Administration(exchange)
         self._settings = exchange.settings
         self._run = exchange.run
 

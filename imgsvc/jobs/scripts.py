@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 
 from imgsvc.runtime.settings import Settings
 
-SHARED = ("common", "turns", "limits", "deliveries", "moves")
+SHARED = ("common", "turns", "limits", "deliveries", "observed", "moves")
 """What is prepended to each script."""
 
 NAMES = (
@@ -19,7 +19,12 @@ NAMES = (
     *("claim", "renew", "progress", "set_source", "finish", "release", "hold", "let_pass"),
     *("cancel", "retry", "derive", "change", "delete", "sweep", "ack_sweep", "obsolete", "ack_obsolete"),
     *("claim_webhooks", "ack_webhook", "replay_webhook", "deliveries_of", "list", "stats", "echo"),
+    *("admin_stats", "admin_scan", "admin_forget"),
+    *("admin_begin", "admin_take", "admin_act", "admin_advance", "admin_stop", "admin_bulks"),
 )
+
+_OF_BULK_ACTIONS = {"admin_begin", "admin_take", "admin_act", "admin_advance", "admin_stop", "admin_bulks"}
+"""Those that admin_bulk.lua is prepended to as well."""
 
 NOBODY = b".probe"
 """What the probe publishes, to find out whether it may."""
@@ -43,7 +48,8 @@ class Caller(Protocol):
 def script(name: str) -> tuple[str, str]:
     """The script's text, and the hash that Redis knows it by."""
     folder = resources.files("imgsvc.jobs") / "lua"
-    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in (*SHARED, name))
+    also = ("admin_bulk",) if name in _OF_BULK_ACTIONS else ()
+    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in (*SHARED, *also, name))
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (Redis's own choice, and no secret)
 
 

@@ -22,6 +22,7 @@ from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 from imgsvc.runtime.webhook_secrets import Keys
 from imgsvc.storage import Storage
+from imgsvc.worker.bulk import BulkRunner
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
 from imgsvc.worker.gate import Gate
@@ -90,7 +91,10 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         _warn_about_sandbox(decoders.sandbox_status)
         log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.sandbox_status)
         async with asyncio.TaskGroup() as group:  # a task that fails ends the worker, visibly
-            helpers = [group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run())]
+            helpers = [
+                group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run()),
+                group.create_task(BulkRunner(queue.administration).run()),
+            ]
             if settings.webhook_secret or settings.owners_file:
                 helpers.append(group.create_task(WebhookSender(queue, outbound, keys_of, settings.file_urls).run()))
             await worker.main()

@@ -9,6 +9,7 @@ Every worker runs one; the queue gives an upload to one sweeper at a time (sweep
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imgsvc.jobs.exchange import QueueUnavailableError
@@ -32,6 +33,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweeps until it is cancelled. What cannot be cleared now is listed again later."""
+        skipped: Sequence[int] = (0, 0, 0)
         while True:
             # jittered, so that many workers do not all ask at once
             await asyncio.sleep(self.interval_s * random.uniform(0.5, 1))  # noqa: S311 (no secret)
@@ -40,6 +42,9 @@ class Sweeper:
                     pass
                 while await self.sweep_obsolete() == BATCH:
                     pass
+                is_more = True
+                while is_more:
+                    skipped, is_more = await self.queue.administration.forget(skipped)
             except QueueUnavailableError:
                 continue  # the queue logs its own outages
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -29,7 +30,7 @@ POLL_S = 0.01
 LASTING = 3
 """Services that are kept for all tests, at most."""
 
-_ALWAYS = {b"imgsvc:workers", b"imgsvc:shares"}
+_ALWAYS = re.compile(rb"imgsvc:(workers|shares|minute:\d+)$")
 """Keys of Redis that stay when there is nothing to keep."""
 
 UNHURRIED: dict[str, Any] = {"redis_timeout_s": 5, "s3_timeout_s": 12}
@@ -81,7 +82,7 @@ def leftovers(environment: Mapping[str, str]) -> dict[str, list[str]]:
     bucket = settings.s3_bucket
     with closing(Redis.from_url(settings.redis_url)) as redis, s3_client(environment) as s3:
         return {
-            "keys": sorted(key.decode() for key in redis.scan_iter() if key not in _ALWAYS),
+            "keys": sorted(key.decode() for key in redis.scan_iter() if not _ALWAYS.match(key)),
             "objects": [item["Key"] for item in s3.list_objects_v2(Bucket=bucket).get("Contents", [])],
             "uploads": [item["Key"] for item in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])],
         }

@@ -33,6 +33,7 @@ async def walk(servers: Servers, contract: Contract, max_bytes: int) -> None:
         await _urls(service)
         await _jobs(service)
         await _files(service)
+        await _operators(service)
         await _the_rest(service)
     await _held(servers, contract)
     await _with_keys(servers, contract)
@@ -171,6 +172,30 @@ async def _jobs(service: Service) -> None:
     await service.client.delete(f"/upload/{good}")
     await service.client.delete(f"/upload/{uuid4()}")
     await around(str(uuid4()))
+
+
+async def _operators(service: Service) -> None:
+    get, post = service.client.get, service.client.post
+    await get("/admin")
+    await get("/admin", headers={"if-none-match": "*"})
+    await get("/admin/stats")
+    (row,) = (await get("/admin/uploads", params={"limit": 1})).json()["uploads"]
+    await get("/admin/uploads", params={"status": "none"})
+    await get(f"/admin/uploads/{row['id']}")
+    await get(f"/admin/uploads/{uuid4()}")
+    await get("/admin/count", params={"status": "FAILURE"})
+    await get("/admin/count", params={"code": "none"})
+    for action in ("retry", "cancel"):
+        begun = (await post(f"/admin/{action}", json={"where": {"q": "nothing has this name"}})).json()
+        for refused in ({}, {"where": {"status": "SUCCESS"}}, {"where": {}, "other": 1}, []):
+            await post(f"/admin/{action}", json=refused)
+        await post(f"/admin/{action}", content=b"{}", headers={"content-type": "text/plain"})
+    await get("/admin/actions")
+    await get(f"/admin/actions/{begun['id']}")
+    await get(f"/admin/actions/{uuid4()}")
+    await post(f"/admin/actions/{begun['id']}/cancel")
+    await post(f"/admin/actions/{begun['id']}/cancel", params={"other": "1"})
+    await post(f"/admin/actions/{uuid4()}/cancel")
 
 
 async def _derivations(service: Service, good: str, bad: str) -> None:

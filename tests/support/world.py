@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from imgsvc.domain.states import Status
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.types import Claim
+from imgsvc.runtime.settings import Settings
 from tests.support.service import Servers, settings_of, until
 from tests.support.submissions import submission
 
@@ -52,5 +53,11 @@ class World:
     @asynccontextmanager
     async def open(cls, servers: Servers, lease_s: float) -> AsyncGenerator["World"]:
         settings = settings_of(servers.environment() | {"IMGSVC_LEASE_S": str(lease_s)})
+        async with cls.open_with(settings) as opened:
+            yield opened
+
+    @classmethod
+    @asynccontextmanager
+    async def open_with(cls, settings: Settings) -> AsyncGenerator["World"]:
         async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
             yield cls(queue, redis)

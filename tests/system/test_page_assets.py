@@ -51,7 +51,7 @@ async def test_the_pages_load_nothing_but_their_own_files(service: Service) -> N
 
 
 async def test_every_file_that_a_page_refers_to_is_served_and_no_file_is_left_over(service: Service) -> None:
-    queue, reached = ["/", "/docs"], set[str]()
+    queue, reached = ["/", "/admin", "/docs"], set[str]()
     while queue:
         path = queue.pop()
         response = await service.client.get(path)

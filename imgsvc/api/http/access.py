@@ -23,8 +23,8 @@ from imgsvc.runtime.api_keys import ANY_HOST, TOKEN_KEY_ID, Caller, parse_hosts,
 from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 
-_PUBLIC = re.compile(r"/|/(?:healthz|readyz|openapi\.json)|/(?:docs|files|static)(?:/.*)?", re.DOTALL)
-"""What needs no key: health, the page, docs and their assets; and files, which have signatures."""
+_PUBLIC = re.compile(r"/|/(?:admin|healthz|readyz|openapi\.json)|/(?:docs|files|static)(?:/.*)?", re.DOTALL)
+"""What needs no key: health, the pages, docs and their assets; and files, which have signatures."""
 
 _READING = {"GET", "HEAD", "OPTIONS"}
 _OWN_SITE = {"same-origin", "none"}

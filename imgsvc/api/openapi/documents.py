@@ -9,6 +9,7 @@ from typing_extensions import is_typeddict
 
 from imgsvc.api.openapi import examples
 from imgsvc.api.openapi.parts import Json, schema
+from imgsvc.domain import admin_documents as admin_types
 from imgsvc.domain import documents as types
 from imgsvc.domain import token_document
 
@@ -43,7 +44,8 @@ _EXAMPLES = {
 
 def documents() -> Json:
     """Schemas of all that the service answers, made by pydantic of their types."""
-    found = {name: kind for name, kind in (vars(types) | vars(token_document)).items() if is_typeddict(kind)}
+    named = vars(types) | vars(token_document) | vars(admin_types)
+    found = {name: kind for name, kind in named.items() if is_typeddict(kind)}
     adapters: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (name, "serialization", TypeAdapter(kind)) for name, kind in found.items()
     ]

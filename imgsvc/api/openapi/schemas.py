@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from imgsvc.api.openapi import examples
+from imgsvc.api.openapi.admin import bulk_schema
 from imgsvc.api.openapi.documents import documents
 from imgsvc.api.openapi.parts import Json, schema
 from imgsvc.api.receive.by_token import FIXABLE
@@ -86,6 +87,7 @@ def _inputs(presets: Collection[str]) -> Json:
             additionalProperties=False,
             examples=[examples.TERMS],
         ),
+        "Bulk": bulk_schema(),
         "UploadForm": _object(
             "A form with one file; its fields may stand before or after it.",
             {"file": {"description": "The image."}, **in_form},

@@ -25,6 +25,7 @@ def paths() -> Json:
         "/openapi.json": {"get": _openapi()},
         "/docs": {"get": _docs()},
         "/": {"get": _page()},
+        "/admin": {"get": _admin()},
     }
 
 
@@ -112,6 +113,19 @@ def _page() -> Json:
         "get_page",
         "The web page",
         "Upload images, follow their processing, and download the results.",
+        parameters=[parameter("If-None-Match")],
+        answers=_copied("The page.", _PAGE),
+        needs_key=False,
+    )
+
+
+def _admin() -> Json:
+    return operation(
+        _TAG,
+        "get_admin_page",
+        "The operators' page",
+        "Watch the queue, search all owners' uploads, retry and cancel. Anybody may load it; what it shows needs an "
+        "operator's key.",
         parameters=[parameter("If-None-Match")],
         answers=_copied("The page.", _PAGE),
         needs_key=False,

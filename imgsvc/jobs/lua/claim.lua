@@ -41,11 +41,13 @@ local function is_ready(id, queue)
   if deliveries >= max_deliveries then
     local job = finish(id, 'FAILURE', ARGV[6])
     redis.call('HSET', record(id), job .. 'failure', ARGV[5])
+    count_failure(ARGV[5])
     given_up[#given_up + 1] = id
     return false
   end
   if deliveries == 1 then return true end
   drop_lease(id)
+  note_attempt(id, 'lapsed', lapsed)
   redis.call('ZADD', queue, now + 1000 * 2 ^ (deliveries - 2), id)
   return false
 end
@@ -82,6 +84,7 @@ while #claims < slots do
   if not id then break end
   local lapsed = lease_of(id)
   drop_lease(id)
+  if lapsed then note_attempt(id, 'lapsed', lapsed) end
   local token = begin(id)
   redis.call('HSET', record(id), 'lease', token)
   redis.call('ZADD', queue_of(id), now + lease_ms, id)

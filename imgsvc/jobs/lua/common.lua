@@ -1,4 +1,4 @@
--- What all scripts here share: this file, turns.lua, limits.lua, deliveries.lua and moves.lua are prepended to each of
+-- What all scripts here share: this file, turns.lua, limits.lua, deliveries.lua, observed.lua and moves.lua are prepended to each of
 -- them. They guarantee nothing by themselves. Each call ends with two arguments for this part: the prefix of all keys
 -- and channels (imgsvc: unless set otherwise), and for how many ms a process that was asked to stop may still write to
 -- storage.
@@ -43,6 +43,11 @@
 --                     zset  deliveries as versions before 0.1.0 queued them (claim_webhooks.lua)
 -- imgsvc:list:<status>:<owner>
 --                     zset  an owner's uploads of that status, by the ms at which they were submitted
+-- imgsvc:all          zset  all owners' uploads, by the ms at which they were submitted, for operators
+-- imgsvc:all:<status> zset  those of them whose job, or newest derivation, failed or was cancelled
+-- imgsvc:minute:<n>   hash  how many jobs were queued and ended in a minute since the epoch (observed.lua)
+-- imgsvc:bulk         zset  bulk actions of operators that are under way, by the ms from which a worker may go on with
+--                           them; imgsvc:bulks all that are kept, by when they began, and imgsvc:bulk:<id> each of them
 -- imgsvc:workers      zset  workers, by the ms until which they count as alive; and without a name, negative so that
 --                           it counts as none, the ms at which the clock was seen last (now_ms)
 -- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
@@ -62,6 +67,8 @@ local WAITING, SHARES = PREFIX .. 'waiting', PREFIX .. 'shares'
 local TURNS = {[NORMAL] = PREFIX .. 'turns:' .. NORMAL, [LOW] = PREFIX .. 'turns:' .. LOW}
 local RESTED = {[NORMAL] = PREFIX .. 'rested:' .. NORMAL, [LOW] = PREFIX .. 'rested:' .. LOW}
 local SWEEP, SETTLING, OBSOLETE = PREFIX .. 'sweep', PREFIX .. 'settling', PREFIX .. 'obsolete'
+local ALL = PREFIX .. 'all'
+local UNSUCCESSFUL = {FAILURE = PREFIX .. 'all:FAILURE', CANCELLED = PREFIX .. 'all:CANCELLED'}
 local WORKERS = PREFIX .. 'workers'
 local OWN, DERIVED = '', 'derivation_'  -- jobs of an upload: what the names of their fields in its record begin with
 local WEBHOOKS = {[OWN] = PREFIX .. 'webhooks', [DERIVED] = PREFIX .. 'derivation-webhooks'}
@@ -221,6 +228,7 @@ local function notify(id) redis.call('PUBLISH', EVENTS, id) end
 local function unlist(id)
   local status = status_of(id)
   if status then redis.call('ZREM', list(status, owner_of(id)), id) end
+  for _, set in ipairs({ALL, UNSUCCESSFUL.FAILURE, UNSUCCESSFUL.CANCELLED}) do redis.call('ZREM', set, id) end
 end
 
 -- Moves an upload's job to a status, which it may have already: in its record, on its owner's lists, and for all who

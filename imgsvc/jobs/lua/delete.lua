@@ -23,5 +23,8 @@ unqueue(id)
 redis.call('PUBLISH', REVOKED, id)
 redis.call('SET', tombstone(id), owner, 'EX', ttl_s)
 redis.call('ZADD', SWEEP, now_ms() + FIRST_LOOK_MS, id)
-if may_run then settle(id) end
+if may_run then
+  settle(id)
+  count('cancelled')
+end
 return 1

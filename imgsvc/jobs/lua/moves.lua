@@ -34,18 +34,23 @@ local function discard_strays(id, job, status)
 end
 
 -- Ends an upload's job for good: record, lease, queue entry and webhook delivery together. It begins with what frees
--- memory, since from then on a Redis that is full lets a script write. Returns the job.
+-- memory, since from then on a Redis that is full lets a script write. Its last lease and its request are
+-- still known by `by`. Returns the job.
 local function finish(id, status, ttl_s)
   local job = job_of(id)
   unqueue(id)
+  local token, request_id = unpack(redis.call('HMGET', record(id), 'lease', 'request_id'))
   drop_lease(id)
   redis.call('HDEL', record(id), job .. 'step', 'deliveries', 'request_id')
   refund(id)
-  redis.call('HSET', record(id), job .. 'finished_at', now_ms())
+  redis.call('HSET', record(id), job .. 'finished_at', now_ms(), 'by', (token or '-') .. '\t' .. (request_id or '-'))
   local ended = move(id, status)
   redis.call('EXPIRE', record(id), ttl_s)
   trim(ended, ttl_s)
   discard_strays(id, job, status)
+  if RETRYABLE[status] then
+    redis.call('ZADD', UNSUCCESSFUL[status], redis.call('HGET', record(id), 'created_at'), id)
+  end
   -- a client that cancels a derivation still has all that it had
   if job == OWN or status ~= 'CANCELLED' then queue_webhook(id, job) end
   return job
@@ -55,6 +60,7 @@ end
 local function cancel(id, ttl_s)
   local has_begun = redis.call('HEXISTS', record(id), 'attempt') == 1
   local job = finish(id, 'CANCELLED', ttl_s)
+  count('cancelled')
   if job == OWN and has_begun then settle(id) end
   redis.call('PUBLISH', REVOKED, id)
   return job
@@ -79,6 +85,9 @@ end
 -- Queues an upload's job, with all its deliveries; a derivation under a revision that none had before.
 local function run(id, request_id)
   local job = job_of(id)
+  note_end(id, job)
+  for _, set in pairs(UNSUCCESSFUL) do redis.call('ZREM', set, id) end
+  count('accepted')
   if job == DERIVED then
     redis.call('HSETNX', record(id), 'derivation', FIRST_REVISION)
     redis.call('HINCRBY', record(id), 'derivation', 1)
@@ -91,6 +100,17 @@ local function run(id, request_id)
   drop_webhook(id, job)
   redis.call('PERSIST', record(id))
   enqueue(id)
+end
+
+-- Queues again what has failed or was cancelled, within its owner's limits; retry.lua has the outcomes.
+local function run_again(id, request_id, max_queued, per_minute, per_day, unknown_bytes)
+  local fields = redis.call('HMGET', record(id), job_of(id) .. 'status', 'expires_at', 'sweeping')
+  local status, expires_at, sweeping = unpack(fields)
+  if not RETRYABLE[status] then return {'CONFLICT'} end
+  if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return {'CONFLICT'} end
+  local answer = admission(id, max_queued, per_minute, per_day, unknown_bytes)
+  if answer[1] == 'RESERVED' then run(id, request_id) end
+  return answer
 end
 
 local function free_idempotency_key(id)

@@ -5,6 +5,7 @@
 local NOBODY = '.probe'
 local RECORD, BUCKET = record(NOBODY), quota(NOBODY)
 local LIST = list(NOBODY, NOBODY)
+local COUNTS, BULK_ACTION = PREFIX .. 'minute:' .. NOBODY, PREFIX .. 'bulk:' .. NOBODY
 
 local rights = {
   {'TIME'},
@@ -19,6 +20,7 @@ local rights = {
   {'ZREMRANGEBYSCORE', LIST, 0, 0}, {'ZRANGE', LIST, 0, 0}, {'ZPOPMIN', LIST},
   {'HDEL', SHARES, NOBODY}, {'HMGET', pause(NOBODY), NOBODY}, {'DEL', pause(NOBODY)},
   {'LRANGE', attempts(NOBODY), 0, 0}, {'LTRIM', attempts(NOBODY), 0, 0}, {'DEL', attempts(NOBODY)},
+  {'HGETALL', COUNTS}, {'DEL', COUNTS}, {'HMGET', BULK_ACTION, 'state'}, {'DEL', BULK_ACTION},
   {'PUBLISH', DOORBELL, NOBODY}, {'PUBLISH', REVOKED, NOBODY}, {'PUBLISH', EVENTS, NOBODY}, {'PUBLISH', ECHO, NOBODY},
 }
 local LINE = line(NORMAL, NOBODY)
@@ -26,6 +28,7 @@ local sets = {
   WAITING, LINE, TURNS[NORMAL], TURNS[LOW], RESTED[NORMAL], RESTED[LOW], QUEUE, DERIVATIONS, SWEEP, SETTLING, OBSOLETE,
   WEBHOOKS[OWN], WEBHOOKS[DERIVED], WORKERS, LIST, DELIVERIES.delayed, DELIVERIES.waiting, DELIVERIES.owners,
   DELIVERIES.paused, hosts(NOBODY), deliveries_to(NOBODY),
+  ALL, UNSUCCESSFUL.FAILURE, UNSUCCESSFUL.CANCELLED, PREFIX .. 'bulk', PREFIX .. 'bulks',
 }
 for _, set in ipairs(sets) do
   rights[#rights + 1] = {'ZRANGEBYSCORE', set, 0, 0, 'LIMIT', 0, 1}

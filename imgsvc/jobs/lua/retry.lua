@@ -9,12 +9,5 @@
 -- has not been fetched yet
 local id, owner, request_id, max_queued, per_minute = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local per_day, unknown_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
-local fields = redis.call('HMGET', record(id), 'status', job_of(id) .. 'status', 'sweeping', 'expires_at')
-local status, job_status, sweeping, expires_at = unpack(fields)
-if not is_visible(status) or not is_of(id, owner) then return {'UNKNOWN'} end
-if not RETRYABLE[job_status] then return {'CONFLICT'} end
-if sweeping or tonumber(expires_at or math.huge) <= now_ms() then return {'CONFLICT'} end
-local answer = admission(id, max_queued, per_minute, per_day, unknown_bytes)
-if answer[1] ~= 'RESERVED' then return answer end
-run(id, request_id)
-return answer
+if not is_visible(status_of(id)) or not is_of(id, owner) then return {'UNKNOWN'} end
+return run_again(id, request_id, max_queued, per_minute, per_day, unknown_bytes)

@@ -20,5 +20,7 @@ else
   redis.call('ZREM', SWEEP, id)
 end
 if original ~= '' then redis.call('SET', token(id), 1, 'EX', TOKEN_TTL_S) end
+redis.call('ZADD', ALL, now, id)
+count('accepted')
 enqueue(id)
 return 1

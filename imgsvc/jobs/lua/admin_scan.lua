@@ -1,0 +1,81 @@
+-- Looks for uploads of all owners, newest first.
+-- Guarantees: writes nothing, and looks at no more than `most` of them, so that it takes a few ms however many there are.
+-- One that goes on after the last that was looked at repeats and skips none, whatever is added or deleted in between.
+-- Returns {{ms, id} of the last that was looked at or false where there are no more, how many were, {{ms, id, owner}, …}
+-- of those that match}.
+-- ARGV: limit, most, ms and id after which to go on or '', then what must match, '' for any: owner or '*' for any,
+-- statuses of the job or of the newest derivation, code of the failure of either, text in the name or at the beginning
+-- of the id, ms before which and from which it was submitted
+local limit, most, after_ms, after_id = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local owner, code, text, before_ms, from_ms = ARGV[5], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local now = now_ms()
+local newest_ms = before_ms ~= '' and '(' .. before_ms or '+inf'
+local oldest_ms = from_ms ~= '' and from_ms or '-inf'
+local statuses, wanted = {}, {}
+for status in ARGV[6]:gmatch('%u+') do
+  statuses[#statuses + 1] = status
+  wanted[status] = true
+end
+
+-- The lists that together have all that can match.
+local function lists()
+  local found = {}
+  for _, status in ipairs(statuses) do found[#found + 1] = UNSUCCESSFUL[status] end
+  if #statuses > 0 and #found == #statuses then return found end
+  if code ~= '' then return {UNSUCCESSFUL.FAILURE} end
+  if owner == '*' then return {ALL} end
+  if #statuses == 1 and wanted.SUCCESS then return {list('SUCCESS', owner)} end
+  found = {}
+  for _, status in ipairs({'PENDING', 'PROGRESS', 'SUCCESS', 'FAILURE', 'CANCELLED'}) do
+    found[#found + 1] = list(status, owner)
+  end
+  return found
+end
+
+-- The newest on one list, and one more than may be looked at: {id, ms, …}
+local function newest(name)
+  if after_ms == '' then
+    return redis.call('ZREVRANGEBYSCORE', name, newest_ms, oldest_ms, 'WITHSCORES', 'LIMIT', 0, most + 1)
+  end
+  local skipped = 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', name, after_ms, after_ms)) do
+    if id >= after_id then skipped = skipped + 1 end
+  end
+  return redis.call('ZREVRANGEBYSCORE', name, after_ms, oldest_ms, 'WITHSCORES', 'LIMIT', skipped, most + 1)
+end
+
+local function has_code(failure) return failure and failure:find('["' .. code .. '"', 1, true) == 1 end
+
+-- The owner of an upload that matches, nil of any other.
+local function owner_if_matching(id)
+  local status, derivation, expires_at, owned_by, earlier, failure, derivation_failure, filename =
+    unpack(redis.call('HMGET', record(id), 'status', 'derivation_status', 'expires_at', 'owner', 'belongs_to', 'failure',
+      'derivation_failure', 'filename'))
+  local its_owner = owner_in(owned_by, earlier)
+  return is_visible(status) and tonumber(expires_at or math.huge) > now
+    and (#statuses == 0 or wanted[status] or wanted[derivation])
+    and (owner == '*' or its_owner == owner)
+    and (code == '' or has_code(failure) or has_code(derivation_failure))
+    and (text == '' or (filename or ''):lower():find(text, 1, true) or id:find(text, 1, true) == 1)
+    and its_owner or nil
+end
+
+local rows = {}
+for _, name in ipairs(lists()) do
+  local found = newest(name)
+  for at = 1, #found, 2 do rows[#rows + 1] = {id = found[at], ms = tonumber(found[at + 1])} end
+end
+table.sort(rows, function(a, b)
+  if a.ms ~= b.ms then return a.ms > b.ms end
+  return a.id > b.id
+end)
+
+local found, seen = {}, 0
+while seen < math.min(most, #rows) and #found < limit do
+  seen = seen + 1
+  local row = rows[seen]
+  local its_owner = owner_if_matching(row.id)
+  if its_owner then found[#found + 1] = {row.ms, row.id, its_owner} end
+end
+local last = seen < #rows and rows[seen]
+return {last and {last.ms, last.id}, seen, found}
