@@ -12,7 +12,7 @@ from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.files import File
 from imgsvc.jobs.queue import MAX_DELIVERIES, Queue
 from imgsvc.jobs.record import Failure, Source, Success
-from imgsvc.jobs.types import Admission, WorkerInfo
+from imgsvc.jobs.types import Admission, Fetch, WorkerInfo
 from tests.support.service import Servers, settings_of, until
 from tests.support.submissions import submission
 from tests.support.world import World
@@ -201,15 +201,18 @@ async def test_an_original_that_was_never_had_counts_as_its_record_alone(servers
             await queue.submit(replace(submission(upload_id), source=None, url="http://localhost/"))
             return upload_id
 
+        async def fetching() -> Fetch:
+            (fetch,) = await queue.fetches.claim("w1", 1, (), print)
+            return fetch
+
         fails = await admitted()
-        (claim,) = await queue.claim("w1", 1)
+        claim = await fetching()
         assert await queue.finish(claim, Failure("fetch_failed", "gone"))
         await queue.delete(await admitted())
         retried = await queue.retry(fails)
         assert retried is not None
         assert retried.admission == Admission.RESERVED
-        (claim,) = await queue.claim("w1", 1)
-        assert await queue.set_source(claim, Source(50_000, "ab", "jpeg"))
+        assert await queue.fetches.fetched(await fetching(), Source(50_000, "ab", "jpeg"))
         refused = await queue.reserve(str(uuid4()), announced=50_000)
         assert refused.admission == Admission.QUOTA_EXCEEDED, "the retry's does count"
 

@@ -1,7 +1,7 @@
 """What a job does when something that it needs is away, and what the sweeper does then."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from time import time
@@ -19,13 +19,16 @@ from imgsvc.domain.model import Original, Placeholder, Rendered, Rendition
 from imgsvc.domain.options import Options
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Outcome, Postponed, Source
-from imgsvc.jobs.types import Claim
+from imgsvc.outbound import UnreachableError
 from imgsvc.runtime.metrics import Metrics, WorkerMetrics
 from imgsvc.storage import Storage, StorageError
-from imgsvc.worker.fetch import FetchLaterError
+from imgsvc.worker.fetch import DEADLINE_S as FETCH_DEADLINE_S
+from imgsvc.worker.fetch import Fetcher
+from imgsvc.worker.memory import SharedMemory
 from imgsvc.worker.overlays import Overlays
+from imgsvc.worker.postponing import DEADLINE_S
 from imgsvc.worker.sweep import Sweeper
-from imgsvc.worker.tasks import DEADLINE_S, FETCH_DEADLINE_S, Processor
+from imgsvc.worker.tasks import Processor
 from tests.support.service import Servers, settings_of
 from tests.test_queue import submission
 
@@ -45,16 +48,10 @@ class Hands:
         *,
         storage: Exception | None = None,
         decoders: Exception | None = None,
-        fetch: Exception | None = None,
         **fields: int,
     ) -> Outcome:
         """What comes of a job whose record has these fields too."""
-        upload_id = str(uuid4())
-        await self.queue.reserve(upload_id)
-        url: dict[str, Any] = {"source": None, "url": "http://localhost/"} if fetch else {"source": EMPTY}
-        await self.queue.submit(replace(submission(upload_id), **url))
-        if fields:
-            await cast("Any", self.redis).hset(f"imgsvc:upload:{upload_id}", mapping=fields)
+        await self._submit(EMPTY, None, fields)
         (claim,) = await self.queue.claim("w1", 1)
 
         @asynccontextmanager
@@ -67,12 +64,26 @@ class Hands:
             assert decoders
             raise decoders
 
-        async def get(_claim: Claim, _url: str, _owner: str) -> bytes:
-            assert fetch
-            raise fetch
-
         has: Any = SimpleNamespace(read=read, render=render)
-        return await Processor(self.queue, has, has, cast("Any", get), Overlays(has), None, WorkerMetrics())(claim)
+        return await Processor(self.queue, has, has, Overlays(has), None, WorkerMetrics())(claim)
+
+    async def outcome_of_fetch(self, error: Exception, **fields: int) -> Outcome:
+        """What comes of the fetch of an original whose host, or this worker, is not able to."""
+        await self._submit(None, "http://localhost/", fields)
+        (claim,) = await self.queue.fetches.claim("w1", 1, (), print)
+
+        def request(*_: object, **_options: object) -> None:
+            raise error
+
+        has: Any = SimpleNamespace(request=request)
+        return await Fetcher(self.queue, has, has, SharedMemory(1), WorkerMetrics(), max_bytes=1, timeout_s=1)(claim)
+
+    async def _submit(self, source: Source | None, url: str | None, fields: Mapping[str, int]) -> None:
+        upload_id = str(uuid4())
+        await self.queue.reserve(upload_id)
+        await self.queue.submit(replace(submission(upload_id), source=source, url=url))
+        if fields:
+            await cast("Any", self.redis).hset(f"imgsvc:upload:{upload_id}", mapping=fields)
 
 
 async def nothing() -> AsyncGenerator[bytes]:
@@ -109,10 +120,13 @@ async def test_no_job_waits_for_ever(hands: Hands, lacks: dict[str, Any]) -> Non
     assert isinstance(await hands.outcome(**lacks, started_at=ago(DEADLINE_S + 60)), Failure)
 
 
-async def test_a_job_waits_longer_for_its_turn_to_fetch_than_for_a_host_that_is_away(hands: Hands) -> None:
+async def test_a_fetch_waits_longer_for_what_its_worker_lacks_than_for_a_host_that_is_away(hands: Hands) -> None:
     long_ago = ago(FETCH_DEADLINE_S + 60)
-    assert isinstance(await hands.outcome(fetch=FetchLaterError("busy", 0.7), started_at=long_ago), Postponed)
-    assert isinstance(await hands.outcome(fetch=FetchLaterError("away"), started_at=long_ago), Failure)
+    waits = await hands.outcome_of_fetch(TimeoutError("no memory"), started_at=long_ago)
+    assert isinstance(waits, Postponed)
+    assert waits.alone, "others may have all that they need"
+    assert isinstance(await hands.outcome_of_fetch(UnreachableError("away"), started_at=long_ago), Failure)
+    assert isinstance(await hands.outcome_of_fetch(UnreachableError("away")), Postponed)
 
 
 @pytest.mark.parametrize("fails_at", [None, 5])
@@ -130,7 +144,7 @@ async def test_the_files_of_a_large_set_are_stored_a_few_at_a_time_until_one_fai
             raise StorageError
 
     has: Any = SimpleNamespace(put=put)
-    processor = Processor(has, has, has, cast("Any", None), Overlays(has), None, WorkerMetrics())
+    processor = Processor(has, has, has, Overlays(has), None, WorkerMetrics())
     record = cast("Any", SimpleNamespace(id="an-id", options=Options(), expires_at=None))
     files = tuple(Rendition("v", width, 1, "jpeg", b"x", set_width=width) for width in range(1, 41))
     rendered = Rendered(Original(1, 1, "jpeg", 1), files, Placeholder("AAAAAAAA", "#000000"))

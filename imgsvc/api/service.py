@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import asdict
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -93,4 +94,5 @@ def _depth(stats: QueueStats) -> Depth:
         stats.oldest_waiting_ms / 1000,
         len(stats.workers),
         stats.webhooks,
+        asdict(stats.fetches),
     )

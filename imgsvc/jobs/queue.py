@@ -14,15 +14,16 @@ import orjson
 from redis.asyncio import Redis
 
 from imgsvc.domain.options import Options, changes_of, pack
-from imgsvc.domain.problems import JOB_FAILURES
 from imgsvc.jobs.administration import Administration
 from imgsvc.jobs.deliveries import Deliveries
 from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
-from imgsvc.jobs.record import Derived, Failure, Record, Source, Submission, Success
+from imgsvc.jobs.fetches import EXHAUSTED, MAX_DELIVERIES, Fetches
+from imgsvc.jobs.record import Derived, Failure, Record, Submission, Success
 from imgsvc.jobs.types import (
     Admission,
     Cancelled,
     Claim,
+    FetchStats,
     Obsolete,
     Page,
     Query,
@@ -37,7 +38,6 @@ from imgsvc.runtime.metrics import Dependency
 from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 
-MAX_DELIVERIES = 5
 IDEMPOTENCY_TTL_S = 24 * 3600
 SWEEP_CLAIM_S = 60.0
 """How long one sweeper has for what it took, before another may take it."""
@@ -54,6 +54,7 @@ class Queue:
         self.exchange = exchange
         self.deliveries = Deliveries(exchange)
         self.administration = Administration(exchange)
+        self.fetches = Fetches(exchange)
         self._settings = exchange.settings
         self._run = exchange.run
 
@@ -108,16 +109,8 @@ class Queue:
 
     async def claim(self, worker: str, slots: int, given_up: Callable[[str], None] = _ignore) -> list[Claim]:
         """Leases on due jobs, at most `slots`. `given_up` gets the id of each that too many deaths of workers ended."""
-        failure = Failure("attempts_exhausted", JOB_FAILURES["attempts_exhausted"])
-        rows, exhausted = await self._run(
-            "claim",
-            worker,
-            self._lease_ms,
-            slots,
-            MAX_DELIVERIES,
-            orjson.dumps(astuple(failure)),
-            self._settings.record_ttl_s,
-        )
+        args = (worker, self._lease_ms, slots, MAX_DELIVERIES, EXHAUSTED, self._settings.record_ttl_s)
+        rows, exhausted = await self._run("claim", *args)
         for name in exhausted:
             given_up(name.decode())
         return [Claim(*(part.decode() for part in row)) for row in rows]
@@ -133,10 +126,6 @@ class Queue:
 
     async def progress(self, claim: Claim, progress: int, step: str) -> None:
         await self._run("progress", claim.id, claim.token, progress, step)
-
-    async def set_source(self, claim: Claim, source: Source) -> bool:
-        """Notes what an original is that the job has fetched. False where the claim no longer owns it."""
-        return bool(await self._run("set_source", claim.id, claim.token, orjson.dumps(astuple(source)), source.bytes))
 
     async def finish(self, claim: Claim, outcome: Success | Derived | Failure) -> bool:
         """Ends the job. False where the claim no longer owns it."""
@@ -254,10 +243,10 @@ class Queue:
         """How the queue stands. One that `writes` fails where Redis takes no writes, for whatever reason."""
         begin = perf_counter()
         answer = await self._run("stats", self._lease_ms, int(writes))
-        waiting, leased, delayed, oldest_ms, webhooks, beats = answer
+        waiting, leased, delayed, oldest_ms, webhooks, beats, fetches = answer
         workers = tuple(WorkerInfo(*beat.decode().split(" ", 1)) for beat in beats)
         latency_ms = round((perf_counter() - begin) * 1000, 2)
-        return QueueStats(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms)
+        return QueueStats(waiting, leased, delayed, oldest_ms, webhooks, workers, latency_ms, FetchStats(*fetches))
 
     def signals(self) -> AsyncGenerator[str | None]:
         """Signals to a worker: None when a job may be due, the id of a job that must be stopped.

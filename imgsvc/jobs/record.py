@@ -102,6 +102,13 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """The original has been fetched from its URL, and stored."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why a job failed, with a code of problems.JOB_FAILURES."""
 
@@ -135,7 +142,7 @@ def key_of_try(upload_id: str) -> str:
     return f"{original_key(upload_id)}.{token_hex(4)}"
 
 
-Outcome = Success | Derived | Failure | Postponed | Held
+Outcome = Success | Derived | Fetched | Failure | Postponed | Held
 
 
 @dataclass(frozen=True, slots=True)

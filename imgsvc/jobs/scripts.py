@@ -11,12 +11,12 @@ from redis.exceptions import NoScriptError
 
 from imgsvc.runtime.settings import Settings
 
-SHARED = ("common", "turns", "limits", "deliveries", "observed", "moves")
+SHARED = ("common", "turns", "fetches", "limits", "deliveries", "observed", "moves")
 """What is prepended to each script."""
 
 NAMES = (
     *("reserve", "extend", "abort", "submit"),
-    *("claim", "renew", "progress", "set_source", "finish", "release", "hold", "let_pass"),
+    *("claim", "claim_fetches", "renew", "progress", "set_source", "finish", "release", "hold", "let_pass"),
     *("cancel", "retry", "derive", "change", "delete", "sweep", "ack_sweep", "obsolete", "ack_obsolete"),
     *("claim_webhooks", "ack_webhook", "replay_webhook", "deliveries_of", "list", "stats", "echo"),
     *("admin_stats", "admin_scan", "admin_forget"),
@@ -73,7 +73,9 @@ def commands() -> set[str]:
 
 
 def channels(settings: Settings) -> tuple[str, ...]:
-    return tuple(f"{settings.redis_prefix}:{name}" for name in ("doorbell", "revoked", "events", "echo"))
+    return tuple(
+        f"{settings.redis_prefix}:{name}" for name in ("doorbell", "fetch-doorbell", "revoked", "events", "echo")
+    )
 
 
 def acl_rule(settings: Settings, user: str = "imgsvc") -> str:

@@ -107,6 +107,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch(Claim):
+    """A lease on the fetch of an original, for an owner, from a host (with its port)."""
+
+    owner: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One attempt to deliver to a webhook that the job, or a derivation, ended at `end` (ms since the epoch).
 
@@ -173,8 +181,20 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchStats:
+    """Originals to be fetched: those that wait for a worker, those that one is at, and those that are due later."""
+
+    waiting: int = 0
+    under_way: int = 0
+    delayed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The queue's state: jobs not yet ended (due, leased, or due later), workers alive, and Redis's latency."""
+    """The queue's state: jobs not yet ended (due, leased, or due later), workers alive, and Redis's latency.
+
+    What is to be fetched first is not among the jobs until its original is there.
+    """
 
     waiting: int
     leased: int
@@ -183,10 +203,12 @@ class QueueStats:
     webhooks: int
     workers: tuple[WorkerInfo, ...]
     latency_ms: float
+    fetches: FetchStats = FetchStats()
 
     @property
     def queued(self) -> int:
-        return self.waiting + self.leased + self.delayed
+        fetches = self.fetches
+        return sum((self.waiting, self.leased, self.delayed, fetches.waiting, fetches.under_way, fetches.delayed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ from imgsvc.runtime.settings import Settings
 _RESOLVE_S = 5.0
 _CONNECT_S = 5.0
 _LOOK_UPS_AT_ONCE = 8
+_SLOW_LOOK_UP = 4
+"""How many deadlines a look-up takes of which nobody answers: its thread is not free before."""
+
 _HEADERS = {"user-agent": "imgsvc", "accept-encoding": "identity"}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -82,10 +85,14 @@ class Outbound:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, destination: str = "") -> AsyncGenerator[Self]:
-        """`destination` is a host:port that the operator has named, and may be private."""
-        # separate threads, so that a client's slow name server delays no other look-up of this process
-        look_ups = ThreadPoolExecutor(_LOOK_UPS_AT_ONCE, thread_name_prefix="look-up")
+    async def open(
+        cls, settings: Settings, destination: str = "", at_once: int = _LOOK_UPS_AT_ONCE
+    ) -> AsyncGenerator[Self]:
+        """Opens a client for so many requests at once: none of them waits until slow name servers answer another.
+
+        `destination` is a host:port that the operator has named, and may be private.
+        """
+        look_ups = ThreadPoolExecutor(_SLOW_LOOK_UP * at_once, thread_name_prefix="look-up")
         try:
             allowed = parse_destinations(f"{settings.outbound_allow},{destination}")
             yield cls(allowed, parse_destinations(settings.outbound_deny), look_ups)

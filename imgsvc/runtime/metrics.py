@@ -5,7 +5,7 @@ Nothing is registered when this is imported: each process, and each application 
 """
 
 import platform
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -31,7 +31,7 @@ from imgsvc.runtime.version import VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
-STEPS = ("fetch", "gate", "decode", "store")
+STEPS = ("download", "fetch", "gate", "decode", "store")
 JOB_ENDS = ("success", *JOB_FAILURES)
 DECODER_ENDS = ("recycled", "cancelled", "timeout", "oom", "cpu_limit", "crashed", "bad_reply", "start_failed")
 
@@ -50,6 +50,8 @@ class Depth:
     oldest_waiting_s: float
     workers: int
     webhooks: int
+    fetches: Mapping[str, int]
+    """Originals to be fetched, by state: waiting, under_way, delayed."""
 
 
 class Dependency:
@@ -167,6 +169,7 @@ class WorkerMetrics(Metrics):
     def __init__(self) -> None:
         super().__init__("worker")
         self.jobs = self._gauge("jobs_in_flight", "Jobs that this worker is at.")
+        self.fetches = self._gauge("fetches_in_flight", "Originals that this worker is fetching from URLs.")
         steps = self._histogram("job_step_seconds", "Seconds that a job spent in a step.", _STEP_S, "step")
         self._steps = {name: steps.labels(name) for name in STEPS}
         self._starts = self._counter(
@@ -205,6 +208,10 @@ class _DepthCollector(Collector):
         for state in ("waiting", "leased", "delayed"):
             jobs.add_metric((state,), getattr(depth, state))
         yield jobs
+        fetches = GaugeMetricFamily("imgsvc_fetches", "Originals to be fetched from URLs, by state.", labels=("state",))
+        for state, count in depth.fetches.items():
+            fetches.add_metric((state,), count)
+        yield fetches
         yield GaugeMetricFamily(
             "imgsvc_queue_oldest_waiting_seconds",
             "How long the first of the waiting jobs has been due.",

@@ -188,6 +188,11 @@ class Settings(LocalSettings):
     fetch_timeout_s: PositiveFloat = Field(
         60.0, description="Deadline in seconds for fetching an image from a URL, including redirects."
     )
+    fetches: int = Field(64, ge=1, le=1000, description="Images that a worker fetches from URLs at once.")
+    fetch_memory_bytes: PositiveInt = Field(
+        256 * MIB,
+        description="Memory in bytes for all larger images that a worker is fetching from URLs. Further ones wait.",
+    )
     webhook_secret: Annotated[SecretStr | None, AfterValidator(checks.webhook_secrets)] = Field(
         None,
         description="Signs webhooks (Standard Webhooks), such as whsec_MfKQ9r8GKYqr…; several, separated by commas, "

@@ -62,13 +62,15 @@ class Storage:
         content_type: str,
         *,
         owner: str,
-        on_begin: Callable[[], None],
+        on_begin: Callable[[], None] = lambda: None,
         on_stored: Callable[[int], None] = _ignore,
+        aborts: bool = False,
     ) -> Digest:
         """Stores what `chunks` yields, part by part as it arrives; a body shorter than a part takes a single PUT.
 
         `on_begin` is called before the first request to S3, and `on_stored` with the size of each part that is stored
-        and no longer in memory. After an error or cancellation, `clear` removes what is left, if `on_begin` was called.
+        and no longer in memory. After an error or cancellation, `clear` removes what is left, if `on_begin` was called;
+        where it `aborts`, this call has tried to remove its parts.
         """
         parts = StreamParts(chunks)
         whole = await parts.whole()
@@ -76,7 +78,7 @@ class Storage:
         if whole is not None:
             await self.put(key, whole, content_type, owner=owner)
         else:
-            await self._put_parts(key, parts, content_type, owner, on_stored)
+            await self._put_parts(key, parts, content_type, owner, on_stored, aborts=aborts)
         return parts.digest()
 
     async def put(
@@ -138,6 +140,10 @@ class Storage:
         """Removes everything under `prefix`, including unfinished uploads. Safe to repeat."""
         await self._clearing.clear(self._prefix + prefix)
 
+    async def abort_uploads(self, key: str) -> None:
+        """Removes the parts of unfinished uploads of an object. Safe to repeat."""
+        await self._clearing.abort_uploads(self._prefix + key)
+
     async def keys(self, prefix: str) -> list[str]:
         """Returns the keys of all objects under `prefix`."""
         return [key.removeprefix(self._prefix) for key in await self._clearing.keys(self._prefix + prefix)]
@@ -193,7 +199,14 @@ class Storage:
                 await self._client.create_bucket(Bucket=self._bucket)
 
     async def _put_parts(
-        self, key: str, parts: StreamParts, content_type: str, owner: str, on_stored: Callable[[int], None]
+        self,
+        key: str,
+        parts: StreamParts,
+        content_type: str,
+        owner: str,
+        on_stored: Callable[[int], None],
+        *,
+        aborts: bool,
     ) -> None:
         upload = PartsUpload(self._client, self._calls, self._bucket, self._prefix + key, on_stored)
         upload_id, repeated = await upload.begin(content_type, metadata(None, owner))
@@ -203,5 +216,10 @@ class Storage:
             done = await upload.complete(upload_id, await upload.send(upload_id, parts))
         except MissingError:
             done = False  # unless an earlier try completed it and its answer was lost
+        except BaseException:
+            if aborts:
+                with suppress(StorageError):
+                    await upload.abort(upload_id)
+            raise
         if not done and ((found := await self.head(key)) is None or found.size != parts.digest().bytes):
             raise StorageError

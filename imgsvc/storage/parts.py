@@ -102,6 +102,11 @@ class PartsUpload:
             )
             return bool(done.get("ETag"))
 
+    async def abort(self, upload_id: str) -> None:
+        """Gives it up, and removes its parts."""
+        async with self.calls.call():
+            await self.client.abort_multipart_upload(Bucket=self.bucket, Key=self.key, UploadId=upload_id)
+
     async def _send_part(self, upload_id: str, number: int, data: bytearray) -> str:
         async with self.calls.call():
             answer = await self.client.upload_part(

@@ -17,7 +17,7 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from time import monotonic, time
 from typing import Any, cast
@@ -28,7 +28,7 @@ from arq.worker import Worker, func
 from imgsvc.domain.problems import JOB_FAILURES
 from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Failure, Held, Outcome, Postponed
+from imgsvc.jobs.record import Failure, Fetched, Held, Outcome, Postponed
 from imgsvc.jobs.types import Claim, WorkerInfo
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
@@ -114,8 +114,7 @@ class LeasedWorker(Worker):
                 for task in left:
                     task.cancel()
                 await asyncio.wait(left, timeout=RELEASE_S)
-                with suppress(QueueUnavailableError):  # then its entry expires with its heartbeat
-                    await self._queue.leave(self._info)
+                await self._leave()
 
     def stop(self) -> None:
         """Stops claiming; `main` returns when the running jobs are done."""
@@ -131,11 +130,14 @@ class LeasedWorker(Worker):
                 await self._renew_leases()
                 # other workers renew theirs too, before a lapsed lease costs its job a delivery
                 await asyncio.sleep(TICK_S)
-            claims = await self._queue.claim(self._info.name, free, self._log_exhausted)
+            claims = await self._claim_due(free)
         except QueueUnavailableError:
             return
         for claim in claims:
             await self._take(claim)
+
+    async def _claim_due(self, free: int) -> list[Claim]:
+        return await self._queue.claim(self._info.name, free, self._log_exhausted)
 
     async def _take(self, claim: Claim) -> None:
         current = self._claims.get(claim.id)
@@ -181,7 +183,7 @@ class LeasedWorker(Worker):
         finally:
             self._ending.discard(job_id)
             self._claims.pop(job_id, None)
-        if owned and not isinstance(outcome, Postponed | Held):
+        if owned and not isinstance(outcome, Postponed | Fetched | Held):
             self._metrics.ended(outcome.code if isinstance(outcome, Failure) else "success")
         if not owned:
             log.warning("%s: the lease was lost, the outcome is dropped", job_id)
@@ -190,12 +192,17 @@ class LeasedWorker(Worker):
         while True:
             claim = self._claims.get(claim.id, claim)  # this worker may have claimed it anew meanwhile
             with suppress(QueueUnavailableError):
-                if isinstance(outcome, Postponed):
-                    return await self._queue.release(claim, outcome.delay_s)
-                if isinstance(outcome, Held):
-                    return await self._queue.hold(claim)
-                return await self._queue.finish(claim, outcome)
+                return await self._finish(claim, outcome)
             await asyncio.sleep(TICK_S)
+
+    async def _finish(self, claim: Claim, outcome: Outcome) -> bool:
+        """Hands an outcome to the queue. Returns whether the lease was still held."""
+        if isinstance(outcome, Postponed):
+            return await self._queue.release(claim, outcome.delay_s)
+        if isinstance(outcome, Held):
+            return await self._queue.hold(claim)
+        assert not isinstance(outcome, Fetched), "the outcome of another stage"
+        return await self._queue.finish(claim, outcome)
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
         """Finishes a job that arq could not start."""
@@ -254,14 +261,26 @@ class LeasedWorker(Worker):
 
     async def _renew_leases(self) -> None:
         tokens = {claim.id: claim.token for claim in self._claims.values()}
-        for job_id in await self._queue.renew(self._info, tokens):
+        for job_id in await self._renew_tokens(tokens):
             claim = self._claims.get(job_id)
             if claim and claim.token == tokens[job_id]:  # not claimed anew meanwhile
                 self._revoke(job_id)
         self._renewed_at = monotonic()
 
+    async def _renew_tokens(self, tokens: Mapping[str, str]) -> list[str]:
+        """Renews leases, and lets the worker count as alive. Returns the ids of those that are lost."""
+        return await self._queue.renew(self._info, tokens)
+
+    async def _leave(self) -> None:
+        """The worker no longer counts as alive."""
+        with suppress(QueueUnavailableError):  # then its entry expires with its heartbeat
+            await self._queue.leave(self._info)
+
+    def _signals(self) -> AsyncGenerator[str | None]:
+        return self._queue.signals()
+
     async def _listen(self) -> None:
-        async for revoked in self._queue.signals():
+        async for revoked in self._signals():
             if revoked is None:
                 self._bell.set()
             else:

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from functools import partial
+from typing import Any
 
 import uvloop
 
@@ -26,15 +27,17 @@ from imgsvc.worker.bulk import BulkRunner
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
 from imgsvc.worker.gate import Gate
+from imgsvc.worker.fetching import FetchingWorker
 from imgsvc.worker.lease import LeasedWorker
+from imgsvc.worker.memory import SharedMemory
 from imgsvc.worker.overlays import Overlays
 from imgsvc.worker.sweep import Sweeper
 from imgsvc.worker.tasks import Processor
-from imgsvc.worker.webhooks import WebhookSender
+from imgsvc.worker.webhooks import AT_ONCE, WebhookSender
 
 log = logging.getLogger("imgsvc.worker")
 
-_SLOTS_BEYOND_DECODERS = 2  # so that originals are fetched and results stored while the decoders are busy
+_SLOTS_BEYOND_DECODERS = 2  # so that originals are read and results stored while the decoders are busy
 
 
 async def work(settings: Settings, listener: socket.socket | None) -> None:
@@ -56,32 +59,33 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
     async with (
         Queue.open(settings, metrics.queue, owners) as queue,
         Storage.open(settings, metrics.storage) as storage,
-        Outbound.open(settings) as outbound,
+        Outbound.open(settings, at_once=settings.fetches + AT_ONCE) as outbound,
         Gate.open(settings) as gate,
         decoders,
         exposed(metrics, listener),
     ):
         slots = settings.decoder_processes + _SLOTS_BEYOND_DECODERS
-        fetcher = Fetcher(
-            queue, storage, outbound, settings.max_upload_bytes, settings.fetch_timeout_s, at_once=slots // 2
-        )
-        processor = Processor(queue, storage, decoders, fetcher, Overlays(storage), gate, metrics)
+        processor = Processor(queue, storage, decoders, Overlays(storage), gate, metrics)
+        memory = SharedMemory(settings.fetch_memory_bytes)
+        limits = settings.max_upload_bytes, settings.fetch_timeout_s
+        fetcher = Fetcher(queue, storage, outbound, memory, metrics, *limits)
 
         async def can_process() -> bool:
             return not decoders.is_broken and await storage.is_there()
 
-        worker = LeasedWorker(
-            queue,
-            processor,
-            can_process,
-            slots=slots,
-            sandbox=decoders.sandbox_status,
-            settings=settings,
-            metrics=metrics,
+        parts: dict[str, Any] = {"sandbox": decoders.sandbox_status, "settings": settings, "metrics": metrics}
+        workers = (
+            LeasedWorker(queue, processor, can_process, slots=slots, **parts),
+            FetchingWorker(queue, fetcher, storage.is_there, slots=settings.fetches, **parts),
         )
+
+        def stop() -> None:
+            for worker in workers:
+                worker.stop()
+
         for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, worker.stop)
-        on_hangup(partial(asyncio.to_thread, owners.reload), worker.stop)
+            asyncio.get_running_loop().add_signal_handler(signum, stop)
+        on_hangup(partial(asyncio.to_thread, owners.reload), stop)
 
         webhook_keys = settings.webhook_keys
 
@@ -97,7 +101,9 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
             ]
             if settings.webhook_secret or settings.owners_file:
                 helpers.append(group.create_task(WebhookSender(queue, outbound, keys_of, settings.file_urls).run()))
-            await worker.main()
+            async with asyncio.TaskGroup() as working:
+                for worker in workers:
+                    working.create_task(worker.main())
             for task in helpers:
                 task.cancel()
     log.info("stopped")

@@ -1,4 +1,4 @@
-"""What a job does: fetches the original, has its variants rendered, stores them, and returns the outcome.
+"""What a job does: reads the original, has its variants rendered, stores them, and returns the outcome.
 
 A derivation is the same with a part of the variants, and its files stand beside the others until it has succeeded.
 """
@@ -6,12 +6,11 @@ A derivation is the same with a part of the variants, and its files stand beside
 import asyncio
 import hashlib
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter, time
+from time import perf_counter
 
 from imgsvc.decoder.pool import DecoderPool, DecoderStartError
 from imgsvc.domain.model import Rendered, Rendition
@@ -25,9 +24,9 @@ from imgsvc.jobs.types import Claim
 from imgsvc.runtime import logs
 from imgsvc.runtime.metrics import WorkerMetrics
 from imgsvc.storage import Storage, StorageError
-from imgsvc.worker.fetch import Fetcher, FetchLaterError
 from imgsvc.worker.gate import LOOK, Gate, NotYetError
 from imgsvc.worker.overlays import Overlays
+from imgsvc.worker.postponing import BACKOFF_S, postponed
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +35,6 @@ DECODER_TRIES = 2
 
 _DECODER_DIED = {"decode_timeout", "decoder_oom", "decoder_crashed"}
 
-DEADLINE_S = 24 * 3600
-"""Seconds that a job waits for what its worker lacks, such as unavailable storage."""
-
-FETCH_DEADLINE_S = 600
-"""Seconds that a job waits for an unreachable host, while its client waits too."""
-
-_BACKOFF_S = (1.0, 30.0)
 _PUTS_AT_A_TIME = 8
 _REPORT_S = 0.2
 
@@ -57,7 +49,6 @@ class Processor:
     queue: Queue
     storage: Storage
     decoders: DecoderPool
-    fetch: Fetcher
     overlays: Overlays
     gate: Gate | None
     metrics: WorkerMetrics
@@ -81,7 +72,7 @@ class Processor:
         try:
             record = await self.queue.get(claim.id)
         except QueueUnavailableError:
-            return Postponed(_BACKOFF_S[0])
+            return Postponed(BACKOFF_S[0])
         if record is not None and claim.revision:
             record = derived.under_way(record, claim.revision)
         if record is None:  # or it is no longer this claim's: then it is refused
@@ -94,20 +85,18 @@ class Processor:
             return Failure(error.code, error.detail)
         except NotYetError as error:
             return error.outcome
-        except FetchLaterError as error:
-            return _postpone_fetch(record, error)
         except StorageError as error:
             log.warning("%s: %r", record.id, error.__cause__)
-            return _postpone(record, Failure(error.code, error.detail))
+            return postponed(record, Failure(error.code, error.detail))
         except DecoderStartError:  # a fault of this worker: another may run the job meanwhile
-            return _postpone(record, Failure("internal_error", JOB_FAILURES["internal_error"]))
+            return postponed(record, Failure("internal_error", JOB_FAILURES["internal_error"]))
         except QueueUnavailableError:
-            return Postponed(_BACKOFF_S[0])
+            return Postponed(BACKOFF_S[0])
 
     async def _process(self, claim: Claim, record: Record, report: Report, stopwatch: "_Stopwatch") -> Outcome:
         report(5, "fetch")
         with stopwatch.step("fetch"):
-            source = await self._original(claim, record)
+            source = await self._original(record)
             overlays = await self.overlays.of(record.options.variants)
         passed = tuple[str, ...]()
         if record.gate == "ask" and not claim.revision:
@@ -136,12 +125,7 @@ class Processor:
 
         return await self.gate(record, look)
 
-    async def _original(self, claim: Claim, record: Record) -> bytes:
-        if record.source is None and record.url is not None:
-            return await self.fetch(claim, record.url, record.owner)
-        return await self._stored(record)
-
-    async def _stored(self, record: Record) -> bytes:
+    async def _original(self, record: Record) -> bytes:
         """Reads the original from storage, and verifies its hash."""
         source = record.source
         if source is None:
@@ -276,26 +260,3 @@ def _file(rendition: Rendition, claim: Claim) -> File:
         revision=claim.revision or 1,
         attempt=claim.attempt,
     )
-
-
-def _postpone(record: Record, failure: Failure) -> Outcome:
-    """Postpones a job because what all jobs need is unavailable: longer each time, up to DEADLINE_S."""
-    return failure if _waited_s(record) > DEADLINE_S else Postponed(_backoff_s(record))
-
-
-def _postpone_fetch(record: Record, error: FetchLaterError) -> Outcome:
-    """Postpones one job, because its client's host is unreachable or too many fetches are running."""
-    log.info("%s: %s", record.id, error.detail)
-    if _waited_s(record) > (DEADLINE_S if error.delay_s else FETCH_DEADLINE_S):
-        return Failure("fetch_failed", error.detail)
-    return Postponed(error.delay_s or _backoff_s(record), alone=True)
-
-
-def _waited_s(record: Record) -> float:
-    return time() - (record.started_at or record.created_at) / 1000
-
-
-def _backoff_s(record: Record) -> float:
-    least, most = _BACKOFF_S
-    # after hours of waiting a job has thousands of attempts: 2 to that power fits no float
-    return random.uniform(0.5, 1) * min(most, least * 2 ** min(record.attempt, 10))  # noqa: S311 (jitter, no secret)

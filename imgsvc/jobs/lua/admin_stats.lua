@@ -20,7 +20,7 @@ local function low_waiting()
 end
 
 local leases, leased, due = {}, 0, 0
-for _, queue in ipairs({QUEUE, DERIVATIONS}) do
+for _, queue in ipairs({QUEUE, DERIVATIONS, FETCHES}) do
   due = due + redis.call('ZCOUNT', queue, '-inf', now)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, '(' .. now, now + lease_ms, 'LIMIT', 0, most)) do
     if lease_of(id) then
@@ -50,7 +50,7 @@ for _, set in ipairs({DELIVERIES.waiting, DELIVERIES.delayed, WEBHOOKS[OWN], WEB
   deliveries = deliveries + redis.call('ZCARD', set)
 end
 local _, since = unpack(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES'))
-local waiting = redis.call('ZCARD', WAITING) + due
+local waiting = redis.call('ZCARD', WAITING) + redis.call('ZCARD', FETCHES_WAITING) + due
 return {
   now, waiting, low_waiting(), leased, queued() - waiting - leased, now - math.min(now, since or now),
   deliveries, redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'), leases, counts,

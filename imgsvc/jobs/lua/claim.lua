@@ -29,7 +29,8 @@ end
 local function is_ready(id, queue)
   local deliveries = tonumber(redis.call('HGET', record(id), 'deliveries') or 0)
   local lapsed = lease_of(id)
-  if has_ended(id) or queue ~= queue_of(id) then
+  local is_earlier = queue == QUEUE and needs_fetch(id)  -- it was queued before fetches had a queue of their own
+  if has_ended(id) or (queue ~= queue_of(id) and not is_earlier) then
     redis.call('ZREM', queue, id)  -- an entry without a job
     return false
   end
@@ -58,7 +59,7 @@ local function end_delays()
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, MOST_DUE + slots)) do
       if is_ready(id, queue) then
         redis.call('ZREM', queue, id)
-        wait(id)
+        line_up(id)
       end
     end
   end
@@ -68,7 +69,11 @@ end
 -- even if this worker had the job before.
 local function begin(id)
   local job = job_of(id)
-  local attempt = redis.call('HINCRBY', record(id), job .. 'attempt', 1)
+  local attempt, fetched = unpack(redis.call('HMGET', record(id), job .. 'attempt', 'fetched'))
+  if job == DERIVED or not fetched or fetched ~= attempt then
+    attempt = redis.call('HINCRBY', record(id), job .. 'attempt', 1)
+  end
+  if fetched then redis.call('HDEL', record(id), 'fetched') end  -- it goes on with the attempt that has fetched it
   redis.call('HINCRBY', record(id), 'deliveries', 1)
   redis.call('HSETNX', record(id), job .. 'started_at', now)
   move(id, 'PROGRESS')
@@ -76,12 +81,8 @@ local function begin(id)
   return table.concat({worker, 'r' .. redis.call('HGET', record(id), 'derivation'), attempt}, ':')
 end
 
-adopt()
-end_delays()
-local claims = {}
-while #claims < slots do
-  local id = next_job()
-  if not id then break end
+-- Returns what the worker is told of its lease.
+local function lease(id)
   local lapsed = lease_of(id)
   drop_lease(id)
   if lapsed then note_attempt(id, 'lapsed', lapsed) end
@@ -90,6 +91,20 @@ while #claims < slots do
   redis.call('ZADD', queue_of(id), now + lease_ms, id)
   local request_id = redis.call('HGET', record(id), 'request_id')
   if not request_id then forget_body(id) end
-  claims[#claims + 1] = {id, token, lapsed or '', request_id or ''}
+  return {id, token, lapsed or '', request_id or ''}
+end
+
+adopt()
+end_delays()
+local claims, moved = {}, 0
+while #claims < slots and moved < MOST_DUE do
+  local id = next_job()
+  if not id then break end
+  if needs_fetch(id) then  -- a version that fetches while it runs a job has queued it
+    enqueue(id)
+    moved = moved + 1
+  else
+    claims[#claims + 1] = lease(id)
+  end
 end
 return {claims, given_up}

@@ -14,6 +14,15 @@
 -- imgsvc:jobs         zset  jobs that wait for a time, by the ms at which they are due: delayed ones, and leased ones,
 --                           which are due when their leases lapse, so that the job of a dead worker comes back by itself
 -- imgsvc:derivations  zset  the same of derivations; workers of versions without them see nothing of them
+-- imgsvc:fetches-waiting
+--                     zset  uploads whose originals are to be fetched, while they wait for that, by the ms since which they do
+-- imgsvc:line:<lane>:<owner>:<host>
+--                     zset  an owner's of them from a host, in the order in which they are fetched. Owners take turns in
+--                           the same way, in lanes of their own (fetches.lua)
+-- imgsvc:hosts:<lane>:<owner>
+--                     zset  the hosts of an owner's, in the order of what waits for them first
+-- imgsvc:fetches      zset  the same as jobs of fetches, delayed or under way; workers of versions that fetch while they
+--                           run a job see nothing of them
 -- imgsvc:queue        zset  the same as jobs of versions before 0.1.0 (adopt)
 -- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
 --                           follows from the record at that time (sweep.lua)
@@ -62,6 +71,7 @@
 local SETTLE_MS = tonumber(table.remove(ARGV))
 local PREFIX = table.remove(ARGV)
 local QUEUE, EARLIER_QUEUE, DERIVATIONS = PREFIX .. 'jobs', PREFIX .. 'queue', PREFIX .. 'derivations'
+local FETCHES, FETCHES_WAITING = PREFIX .. 'fetches', PREFIX .. 'fetches-waiting'
 local NORMAL, LOW = 'normal', 'low'  -- lanes
 local WAITING, SHARES = PREFIX .. 'waiting', PREFIX .. 'shares'
 local TURNS = {[NORMAL] = PREFIX .. 'turns:' .. NORMAL, [LOW] = PREFIX .. 'turns:' .. LOW}
@@ -77,6 +87,7 @@ local DELIVERIES = {
   paused = PREFIX .. 'deliveries:paused',
 }
 local DOORBELL, REVOKED = PREFIX .. 'doorbell', PREFIX .. 'revoked'
+local FETCH_DOORBELL = PREFIX .. 'fetch-doorbell'
 local EVENTS, ECHO = PREFIX .. 'events', PREFIX .. 'echo'
 local CLOCK = ''  -- a member of WORKERS
 local ANYBODY = '*'  -- instead of an owner's name, which cannot have it: for those who may do what any owner may
@@ -112,7 +123,7 @@ local function note_time(now) return redis.pcall('ZADD', WORKERS, -now, CLOCK) e
 -- a time of day of its own, and there may be very many.
 local function set_back(seen, now)
   local by_ms = now - seen
-  for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, WEBHOOKS[OWN], WEBHOOKS[DERIVED], SETTLING}) do
+  for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, FETCHES, WEBHOOKS[OWN], WEBHOOKS[DERIVED], SETTLING}) do
     shift(set, '-inf', '+inf', by_ms)
   end
   for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused}) do shift(set, '-inf', '+inf', by_ms) end
@@ -124,7 +135,7 @@ end
 -- not renew keep the time that they had left.
 local function set_forward(seen, now)
   local from_ms = '(' .. seen + 1000
-  for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS}) do shift(set, from_ms, now, now - seen) end
+  for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, FETCHES}) do shift(set, from_ms, now, now - seen) end
   shift(SWEEP, from_ms, now, now - seen, now + GRACE_MS)
 end
 
@@ -165,7 +176,16 @@ local function job_in(status) return status == 'SUCCESS' and DERIVED or OWN end
 -- The job of an upload that workers run, if any: its own, and once that has succeeded its newest derivation.
 local function job_of(id) return job_in(status_of(id)) end
 
-local function queue_of(id) return job_of(id) == DERIVED and DERIVATIONS or QUEUE end
+-- Whether the next thing to be done for an upload is to fetch its original.
+local function needs_fetch(id)
+  local url, source = unpack(redis.call('HMGET', record(id), 'url', 'source'))
+  return url and not source
+end
+
+local function queue_of(id)
+  if needs_fetch(id) then return FETCHES end
+  return job_of(id) == DERIVED and DERIVATIONS or QUEUE
+end
 
 -- Whether there is nothing to be done for an upload: its own job has ended, and so has its newest derivation.
 local function has_ended(id)

@@ -51,6 +51,10 @@ local function finish(id, status, ttl_s)
   if RETRYABLE[status] then
     redis.call('ZADD', UNSUCCESSFUL[status], redis.call('HGET', record(id), 'created_at'), id)
   end
+  -- a worker that died, or lost its lease, may have left a part of what it fetched; others remove it themselves
+  if status == 'FAILURE' and needs_fetch(id) and tonumber(redis.call('HGET', record(id), 'attempt') or 0) > 1 then
+    sweep_at(id, now_ms() + FIRST_LOOK_MS)
+  end
   -- a client that cancels a derivation still has all that it had
   if job == OWN or status ~= 'CANCELLED' then queue_webhook(id, job) end
   return job

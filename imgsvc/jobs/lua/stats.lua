@@ -1,7 +1,8 @@
 -- Counts jobs, deliveries and workers, for monitoring.
 -- Guarantees: looks at no more jobs than can be leased. If asked to write, it fails exactly if Redis takes no writes.
 -- Returns {waiting, leased, delayed, ms for which the first of the waiting has waited, webhook deliveries queued,
--- heartbeats of the workers alive}.
+-- heartbeats of the workers alive, {fetches waiting, under way, delayed}}. Jobs are those that wait for, have, or had a
+-- decoder; what is to be fetched first counts as a fetch.
 -- ARGV: lease_ms, 1 to write
 local now, lease_ms = now_ms(), tonumber(ARGV[1])
 if ARGV[2] == '1' then redis.call('ZADD', WORKERS, -now, CLOCK) end
@@ -20,7 +21,15 @@ local deliveries = 0
 for _, set in ipairs({DELIVERIES.waiting, DELIVERIES.delayed, WEBHOOKS[OWN], WEBHOOKS[DERIVED]}) do
   deliveries = deliveries + redis.call('ZCARD', set)
 end
+local fetching = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', FETCHES, '(' .. now, now + lease_ms)) do
+  if lease_of(id) then fetching = fetching + 1 end
+end
+local due = redis.call('ZCOUNT', FETCHES, '-inf', now)
+local fetches = {redis.call('ZCARD', FETCHES_WAITING) + due, fetching, redis.call('ZCARD', FETCHES) - due - fetching}
+local delayed = queued() - waiting - leased - fetches[1] - fetches[2] - fetches[3]
 return {
-  waiting, leased, queued() - waiting - leased, now - first, deliveries,
+  waiting, leased, delayed, now - first, deliveries,
   redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'),
+  fetches,
 }

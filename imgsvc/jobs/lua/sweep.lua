@@ -4,6 +4,7 @@
 --   given up, or deleted          all
 --   expired                       all; a job that still runs is cancelled
 --   cancelled                     its files
+--   failed or cancelled           all, unless its original has been stored: some of it may have been
 --
 -- Guarantees: no object is removed that a client was promised. An upload that is not acknowledged within `hold_ms` is
 -- claimed again; until then no other sweeper gets it, and it cannot be retried.
@@ -27,6 +28,7 @@ local function what_to_clear(id)
     unlist(id)
     return 'all'
   end
+  if RETRYABLE[status] and needs_fetch(id) then return 'all' end
   return status == 'CANCELLED' and 'files'
 end
 

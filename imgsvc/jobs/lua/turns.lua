@@ -51,23 +51,6 @@ local function leave_line(id)
   redis.call('ZREM', line(lane, owner), id)
 end
 
-local function enqueue(id)
-  wait(id)
-  redis.call('PUBLISH', DOORBELL, '')
-end
-
-local function unqueue(id)
-  leave_line(id)
-  for _, queue in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS}) do redis.call('ZREM', queue, id) end
-end
-
--- How many jobs have not ended.
-local function queued()
-  local count = 0
-  for _, set in ipairs({WAITING, QUEUE, EARLIER_QUEUE, DERIVATIONS}) do count = count + redis.call('ZCARD', set) end
-  return count
-end
-
 -- Takes the next job of a lane out of its line, nil where there is none.
 local function next_in(lane)
   while true do

@@ -15,5 +15,5 @@ if __name__ == "__main__":
     patch("imgsvc.worker.webhooks.TIMEOUTS", Timeouts(total_s=3, idle_s=3)).start()
     patch("imgsvc.jobs.deliveries.WEBHOOK_CLAIM_S", HOLD_S).start()
     patch("imgsvc.jobs.deliveries.FIRST_PAUSE_S", PAUSE_S).start()
-    patch("imgsvc.worker.tasks.FETCH_DEADLINE_S", FETCH_DEADLINE_S).start()
+    patch("imgsvc.worker.fetch.DEADLINE_S", FETCH_DEADLINE_S).start()
     main()
