@@ -19,6 +19,7 @@ from imgsvc.domain.model import Original, Placeholder, Rendered, Rendition
 from imgsvc.domain.options import Options
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import Failure, Outcome, Postponed, Source
+from imgsvc.jobs.types import Claim
 from imgsvc.outbound import UnreachableError
 from imgsvc.runtime.metrics import Metrics, WorkerMetrics
 from imgsvc.storage import Storage, StorageError

@@ -26,8 +26,8 @@ from imgsvc.storage import Storage
 from imgsvc.worker.bulk import BulkRunner
 from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
-from imgsvc.worker.gate import Gate
 from imgsvc.worker.fetching import FetchingWorker
+from imgsvc.worker.gate import Gate
 from imgsvc.worker.lease import LeasedWorker
 from imgsvc.worker.memory import SharedMemory
 from imgsvc.worker.overlays import Overlays
