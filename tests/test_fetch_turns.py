@@ -11,7 +11,7 @@ import pytest_asyncio
 from imgsvc.domain.options import Options, Priority
 from imgsvc.domain.states import Status
 from imgsvc.jobs.record import Failure, Source, Submission
-from imgsvc.jobs.types import Claim, Fetch, SweepItem
+from imgsvc.jobs.types import Fetch, SweepItem
 from tests.support.service import until
 from tests.support.world import World
 
@@ -272,7 +272,7 @@ async def test_x4_a_fetch_that_is_put_off_waits_and_comes_back(fetching: Fetchin
 async def test_x5_nothing_is_left_of_a_fetch_that_ends(fetching: Fetching, end: str, is_under_way: bool) -> None:
     queue, redis = fetching.queue, fetching.world.redis
     upload_id, other = await fetching.submits("shop", ["a.example"] * 2)
-    fetch: Claim | None = None
+    fetch: Fetch | None = None
     if is_under_way or end == "fail":
         (fetch,) = await fetching.claims(1)
     if end == "cancel":
@@ -288,7 +288,7 @@ async def test_x5_nothing_is_left_of_a_fetch_that_ends(fetching: Fetching, end: 
         assert fetch
         assert await queue.finish(fetch, FAILURE)
     if fetch and end != "fail":
-        assert not await queue.fetches.fetched(cast("Fetch", fetch), SOURCE), "it is fenced off"
+        assert not await queue.fetches.fetched(fetch, SOURCE), "it is fenced off"
     fetching.under_way.clear()
     (left,) = await fetching.claims()
     assert left.id == other

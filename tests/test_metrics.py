@@ -164,7 +164,7 @@ async def test_a_worker_tells_steps_ends_and_what_its_decoders_died_of(servers: 
         "a rate does not see the first value of a series, so each is there from the start"
     )
     steps = {step: told.value("job_step_seconds_count", step=step) for step in told.labels("step")}
-    assert steps == {"download": 0, "fetch": 3, "decode": 3, "store": 2}
+    assert steps == {"download": 0, "gate": 0, "fetch": 3, "decode": 3, "store": 2}
     deaths = {cause: told.value("decoder_restarts_total", cause=cause) for cause in told.labels("cause")}
     assert {cause: count for cause, count in deaths.items() if count} == {"oom": 1}, "what else the kernel kills for"
     assert told.value("up", dependency="storage") == 1

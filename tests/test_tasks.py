@@ -134,7 +134,7 @@ async def test_a_fetch_waits_longer_for_what_its_worker_lacks_than_for_a_host_th
 async def test_the_files_of_a_large_set_are_stored_a_few_at_a_time_until_one_fails(fails_at: int | None) -> None:
     begun, running, at_once = list[int](), set[int](), list[int]()
 
-    async def put(*_: object) -> None:
+    async def put(*_: object, **_digest: object) -> None:
         number = len(begun)
         begun.append(number)
         running.add(number)

@@ -14,8 +14,9 @@ from tests.support.callers import BLOG, SHOP
 from tests.support.chaos_s3 import BIG, SWEEP_S, behind_proxy
 from tests.support.hosts import ANYWHERE, PHOTO, fetched_by, stopping, whole
 from tests.support.ledger import sha256
+from tests.support.memory import memory_peak
 from tests.support.peers import Listener
-from tests.support.service import Servers, Service, freeze, leftovers, memory_peak, thaw, until
+from tests.support.service import Servers, Service, freeze, leftovers, thaw, until
 
 HASTE: dict[str, Any] = {"lease_s": 1, "sweep_interval_s": SWEEP_S, **ANYWHERE}
 MIDDLE = len(BIG) // 2
@@ -68,10 +69,9 @@ async def test_x4_a_worker_frozen_in_the_middle_of_a_fetch_stores_nothing_when_i
 
 @pytest.mark.parametrize("end", ["cancel", "delete", "expire"])
 async def test_x5_nothing_is_left_of_a_fetch_that_is_ended_in_the_middle(servers: Servers, end: str) -> None:
-    fields = {"expires_in": 8} if end == "expire" else {}
     async with (
         Service.start(servers.environment(), **HASTE) as service,
-        in_the_middle(service, **fields) as (upload_id, _, _),
+        in_the_middle(service, expires_in=8 if end == "expire" else 3600) as (upload_id, _, _),
     ):
         if end == "cancel":
             assert (await service.client.post(f"/upload/{upload_id}/cancel")).json()["status"] == "CANCELLED"
