@@ -11,9 +11,12 @@ from pathlib import Path
 
 import httpx
 
+from imgsvc.runtime.webhook_secrets import secret_of
 from tests.support.callers import ENVIRONMENT, JPEG, PHOTO, SHOP, answered, by
+from tests.support.peers import OK, Receiver, Told
 from tests.support.service import Servers, Service, until
 from tests.support.streams import Stream
+from tests.support.tokens import issued, send
 
 OLD, NEW = "old-key-012345678901", "new-key-012345678901"
 
@@ -192,3 +195,63 @@ async def test_f29_what_nohup_has_started_outlives_its_terminal() -> None:
     assert await said(process) == "read"
     process.kill()
     await process.wait()
+
+
+async def test_f30_an_owners_own_secret_signs_its_webhooks_and_is_replaced_without_a_gap(
+    servers: Servers, tmp_path: Path
+) -> None:
+    files = Files(tmp_path)
+    first, second = (secret_of(bytes([number]) * 32) for number in (1, 2))
+    files.write(files.owners, owners(OLD, more=f"webhook_secret = '{first}'"))
+    given = {"owners_file": files.owners, "outbound_allow": "127.0.0.1"}
+    async with (
+        Service.start(servers.environment() | ENVIRONMENT, **given) as service,
+        Receiver.start(OK) as receiver,
+    ):
+
+        async def told() -> Told:
+            count = len(receiver.told)
+            query = {"webhook_url": receiver.url}
+            answer = await service.client.post("/upload", params=query, content=PHOTO, headers=JPEG | by(OLD))
+            assert answer.status_code == 202
+            return await receiver.until_told(count + 1)
+
+        without = {"webhook_url": receiver.url}
+        refused = await service.client.post("/upload", params=without, content=PHOTO, headers=JPEG | by(SHOP))
+        assert refused.json()["code"] == "invalid_webhook_url", "neither it nor the service has one"
+        (await told()).verify(first)
+        files.write(files.owners, owners(OLD, more=f"webhook_secret = ['{second}', '{first}']"))
+        os.kill(service.workers[0].pid, signal.SIGHUP)
+
+        async def has_both() -> bool:
+            return len((await told()).headers["webhook-signature"].split()) == 2
+
+        await until(has_both)
+        for secret in (first, second):
+            receiver.told[-1].verify(secret)
+
+
+async def test_f31_upload_tokens_end_with_the_last_key_of_their_owner(servers: Servers, tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with serving(servers, files) as service:
+        theirs, ours = await issued(service, key=OLD), await issued(service, key=SHOP)
+        for token in (theirs, ours):
+            assert (await send(service, token["upload_url"])).status_code == 202
+        bearers = [by(token["token"]) for token in (theirs, ours)]
+        async with (
+            Stream.open(service, theirs["id"], **bearers[0]) as ended,
+            Stream.open(service, ours["id"], **bearers[1]) as lasting,
+        ):
+            for stream in (ended, lasting):
+                await stream.next()
+                assert (await stream.status())["status"] == "PENDING"
+            files.write(files.owners, owners(NEW))
+            await reloaded(service, NEW, 200)
+            files.write(files.owners, "[news]\nweight = 1\n")
+            await reloaded(service, NEW, 401)
+            assert await ended.next() is None
+            await service.client.post(f"/upload/{ours['id']}/cancel")
+            assert (await lasting.status())["status"] == "CANCELLED"
+        pairs = zip((theirs, ours), bearers, strict=True)
+        answers = [await service.client.get(token["status_url"], headers=bearer) for token, bearer in pairs]
+        assert [answer.status_code for answer in answers] == [401, 200]

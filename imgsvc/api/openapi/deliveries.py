@@ -2,6 +2,7 @@
 
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import Json, answer, json, parameter
+from imgsvc.api.openapi.problems import RATE_LIMIT
 
 _TAG = "Jobs"
 _LOST = ("not_found", "expired", "queue_unavailable", "storage_unavailable")
@@ -46,6 +47,6 @@ def _replay() -> Json:
         "has the same `webhook-id` as before, so that a receiver which has it already can drop it, and the upload's "
         "present document. Counts as an upload in the rate limit. An event cannot be sent again once a later one has "
         "superseded it, nor while an attempt is under way.",
-        answers={202: answer("It is queued.", json("Deliveries"))},
+        answers={202: answer("It is queued.", json("Deliveries"), RATE_LIMIT)},
         refusals=("unknown_field", "conflict", "rate_limited", *_LOST),
     )
