@@ -31,11 +31,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.receive": {"api.http"},
     "api.uploads": {"api.receive", "api.http"},
     "api.admin": {"api.uploads", "api.receive", "api.http"},
+    "api.resumable": {"api.uploads", "api.receive", "api.http"},
     "api.files": {"api.receive", "api.http"},
     "api.service": {"api.http"},
-    "api.openapi": {"api.uploads", "api.receive", "api.http"},
+    "api.openapi": {"api.resumable", "api.uploads", "api.receive", "api.http"},
     "api.pages": {"api.openapi", "api.http"},
-    "api.app": {"api.http", "api.receive", "api.uploads", "api.admin", "api.files", "api.service", "api.pages"},
+    "api.app": {
+        *("api.http", "api.receive", "api.resumable", "api.uploads", "api.admin"),
+        *("api.files", "api.service", "api.pages"),
+    },
     "api.server": {"api.app", "api.http"},
 }
 # library: the only rooms that may speak to it

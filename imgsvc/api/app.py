@@ -29,6 +29,7 @@ from imgsvc.api.http.reload import Reload
 from imgsvc.api.http.tokens import Tokens
 from imgsvc.api.receive import from_url, tokens, upload
 from imgsvc.api.receive.form import FORM_OVERHEAD_BYTES
+from imgsvc.api.resumable import tus
 from imgsvc.api.uploads import actions, deliveries, derive, show, stream
 from imgsvc.api.uploads import list as uploads
 from imgsvc.domain.presets import Catalogue
@@ -68,6 +69,8 @@ ROUTES = [
     Route("/upload/{id}/deliveries", deliveries.deliveries, methods=["GET"]),
     Route("/upload/{id}/deliveries/{n}/replay", deliveries.replay, methods=["POST"]),
     Route("/tokens", tokens.tokens, methods=["POST"]),
+    Route("/tus", tus.Uploads),
+    Route("/tus/{id}", tus.Upload),
     Route("/uploads", uploads.uploads, methods=["GET"]),
     Route("/presets", service.presets, methods=["GET"]),
     Route("/files/{path:path}", files.serve, methods=["GET", "HEAD"]),

@@ -3,10 +3,22 @@
 A code is a stable name that programs may rely on; titles and details are for people.
 """
 
+from enum import IntEnum
 from http import HTTPStatus
 
+
+class TusStatus(IntEnum):
+    """Statuses that tus has made up."""
+
+    CHECKSUM_MISMATCH = 460
+
+    @property
+    def phrase(self) -> str:
+        return self.name.replace("_", " ").title()
+
+
 # code: HTTP status of the problem document (RFC 9457) that carries it
-HTTP_PROBLEMS: dict[str, HTTPStatus] = {
+HTTP_PROBLEMS: dict[str, HTTPStatus | TusStatus] = {
     "malformed_body": HTTPStatus.BAD_REQUEST,
     "malformed_request": HTTPStatus.BAD_REQUEST,
     "digest_mismatch": HTTPStatus.BAD_REQUEST,
@@ -38,6 +50,7 @@ HTTP_PROBLEMS: dict[str, HTTPStatus] = {
     "invalid_webhook_url": HTTPStatus.UNPROCESSABLE_ENTITY,
     "url_not_allowed": HTTPStatus.UNPROCESSABLE_ENTITY,
     "idempotency_mismatch": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "checksum_mismatch": TusStatus.CHECKSUM_MISMATCH,
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     "quota_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
     "queue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,

@@ -19,6 +19,7 @@ from imgsvc.jobs.deliveries import Deliveries
 from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
 from imgsvc.jobs.fetches import EXHAUSTED, MAX_DELIVERIES, Fetches
 from imgsvc.jobs.record import Derived, Failure, Record, Submission, Success
+from imgsvc.jobs.resumable import Transfers
 from imgsvc.jobs.types import (
     Admission,
     Cancelled,
@@ -55,6 +56,7 @@ class Queue:
         self.deliveries = Deliveries(exchange)
         self.administration = Administration(exchange)
         self.fetches = Fetches(exchange)
+        self.transfers = Transfers(exchange)
         self._settings = exchange.settings
         self._run = exchange.run
 

@@ -18,6 +18,7 @@ NAMES = (
     *("reserve", "extend", "abort", "submit"),
     *("claim", "claim_fetches", "renew", "progress", "set_source", "finish", "release", "hold", "let_pass"),
     *("cancel", "retry", "derive", "change", "delete", "sweep", "ack_sweep", "obsolete", "ack_obsolete"),
+    *("resumable_begin", "resumable_take", "resumable_commit", "resumable_drop"),
     *("claim_webhooks", "ack_webhook", "replay_webhook", "deliveries_of", "list", "stats", "echo"),
     *("admin_stats", "admin_scan", "admin_forget"),
     *("admin_begin", "admin_take", "admin_act", "admin_advance", "admin_stop", "admin_bulks"),

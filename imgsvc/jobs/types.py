@@ -213,7 +213,7 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class Obsolete:
-    """Files to be removed of an upload that stays: the one at `key`, or those of a revision that no record has.
+    """Files to be removed of an upload that stays: what is at `key`, or those of a revision that no record has.
 
     `member` is what the queue knows them by.
     """

@@ -153,6 +153,12 @@ class Settings(LocalSettings):
     reservation_ttl_s: PositiveFloat = Field(
         30.0, description="Seconds after which an upload is removed if its API process died."
     )
+    resumable_ttl_s: PositiveInt = Field(
+        86_400, description="Seconds after which a resumable upload that is not complete is removed."
+    )
+    max_resumable: PositiveInt = Field(
+        10_000, description="Largest number of resumable uploads of one owner that are not complete."
+    )
     sweep_interval_s: PositiveFloat = Field(5.0, description="Seconds between two runs of the sweeper.")
 
     decoders: int = Field(

@@ -9,6 +9,7 @@ exist. Nothing else leaves this package, whatever S3, or a server in its place, 
     retry     which failures are retried, and when
     body      request bodies as they are sent
     parts     streams cut into parts, and uploads of several parts
+    resumable uploads of several parts that several processes go on with
     reads     objects and spans of them
     clear     removes what is stored under a prefix
     bucket    all operations on a bucket
@@ -18,5 +19,6 @@ from imgsvc.storage.bucket import Storage
 from imgsvc.storage.errors import StorageError
 from imgsvc.storage.parts import PART_BYTES, Digest
 from imgsvc.storage.reads import ObjectInfo
+from imgsvc.storage.resumable import RESUMABLE_PART_BYTES, ResumableUpload
 
-__all__ = ["PART_BYTES", "Digest", "ObjectInfo", "Storage", "StorageError"]
+__all__ = ["PART_BYTES", "RESUMABLE_PART_BYTES", "Digest", "ObjectInfo", "ResumableUpload", "Storage", "StorageError"]

@@ -13,6 +13,7 @@ from imgsvc.storage.client import open_client
 from imgsvc.storage.errors import AnswerError, MissingError, Place, StorageError
 from imgsvc.storage.parts import Digest, PartsUpload, StreamParts
 from imgsvc.storage.reads import ObjectInfo, Span, check_span, chunks, info, metadata
+from imgsvc.storage.resumable import ResumableUpload
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -105,6 +106,11 @@ class Storage:
             if not answer.get("ETag"):
                 raise AnswerError("an object is stored without an ETag")
 
+    def resumable(self, key: str) -> ResumableUpload:
+        """The parts of an object that may be stored by several processes, one after the other."""
+        parts = PartsUpload(self._client, self._calls, self._bucket, self._prefix + key, _ignore)
+        return ResumableUpload(parts, self._clearing, lambda: self.head(key))
+
     async def head(self, key: str) -> ObjectInfo | None:
         try:
             async with self._calls.call():
@@ -143,6 +149,10 @@ class Storage:
     async def abort_uploads(self, key: str) -> None:
         """Removes the parts of unfinished uploads of an object. Safe to repeat."""
         await self._clearing.abort_uploads(self._prefix + key)
+
+    async def remove(self, key: str) -> None:
+        """Removes one object. Safe to repeat."""
+        await self._clearing.remove(self._prefix + key)
 
     async def keys(self, prefix: str) -> list[str]:
         """Returns the keys of all objects under `prefix`."""

@@ -51,6 +51,14 @@ class Clearing:
             found.extend(key for key, _ in page)
         return found
 
+    async def abort(self, key: str, upload_id: str) -> None:
+        """Aborts one unfinished upload; there may be none such."""
+        await self._abort((key, upload_id))
+
+    async def remove(self, key: str) -> None:
+        """Removes one object, of which there are no others that begin with its key."""
+        await (self.clear(key) if self.versions else self._delete((key, "")))
+
     async def abort_uploads(self, prefix: str, but: str = "") -> None:
         """Aborts unfinished uploads, except the one with the id `but`.
 

@@ -81,7 +81,7 @@ class PartsUpload:
         etags: list[str] = []
         part = await parts.next()
         while part:
-            sending = asyncio.create_task(self._send_part(upload_id, len(etags) + 1, part))
+            sending = asyncio.create_task(self.send_part(upload_id, len(etags) + 1, part))
             del part  # only the task holds it, so that it is freed as soon as it is sent
             try:
                 part = await parts.next()
@@ -107,7 +107,16 @@ class PartsUpload:
         async with self.calls.call():
             await self.client.abort_multipart_upload(Bucket=self.bucket, Key=self.key, UploadId=upload_id)
 
-    async def _send_part(self, upload_id: str, number: int, data: bytearray) -> str:
+    async def stored(self, upload_id: str, count: int) -> list[str]:
+        """Returns the ETags of the first `count` parts as they are stored now, in order."""
+        async with self.calls.call():
+            answer = await self.client.list_parts(
+                Bucket=self.bucket, Key=self.key, UploadId=upload_id, MaxParts=min(count, 1000)
+            )
+            found = {part["PartNumber"]: part["ETag"] for part in answer.get("Parts", ())}
+            return [found[number] for number in range(1, count + 1)]
+
+    async def send_part(self, upload_id: str, number: int, data: bytes | bytearray) -> str:
         async with self.calls.call():
             answer = await self.client.upload_part(
                 Bucket=self.bucket, Key=self.key, UploadId=upload_id, PartNumber=number, Body=cast(bytes, data)

@@ -81,6 +81,8 @@ class Sweeper:
     async def _remove(self, obsolete: Obsolete) -> None:
         if obsolete.key:
             await self.storage.clear(obsolete.key)
+            if obsolete.key.endswith("."):  # pieces of an upload; a writer that came late may have begun its parts anew
+                await self.storage.resumable(obsolete.key.removesuffix(".")).abort()
             return
         upload_id, revision = obsolete.of_revision
         keys = [key for key in await self.storage.keys(files_prefix(upload_id)) if revision_of(key) == revision]

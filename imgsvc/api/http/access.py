@@ -29,6 +29,12 @@ _PUBLIC = re.compile(r"/|/(?:admin|healthz|readyz|openapi\.json)|/(?:docs|files|
 _READING = {"GET", "HEAD", "OPTIONS"}
 _OWN_SITE = {"same-origin", "none"}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::[0-9]{1,5})?")
+TUS_HEADERS = (
+    *("Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
+    *("Upload-Offset", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Expires"),
+)
+"""Headers of answers that clients of tus in browsers read."""
+
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 _ANONYMOUS = Caller("", "")
@@ -207,6 +213,6 @@ def _cors(app: ASGIApp, origins: Collection[str], *, allow_private_network: bool
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"),
         allow_headers=("*",),
-        expose_headers=("Location", "X-Request-Id", "Retry-After", "Repr-Digest", POLICY, LEFT),
+        expose_headers=("Location", "X-Request-Id", "Retry-After", "Repr-Digest", POLICY, LEFT, *TUS_HEADERS),
         allow_private_network=allow_private_network,
     )

@@ -6,7 +6,7 @@ statuses of problems, the codes of jobs, the rules of variants, formats and limi
 
 from collections.abc import Collection
 
-from imgsvc.api.openapi import admin, deliveries, files, jobs, problems, service, shared, uploads, webhooks
+from imgsvc.api.openapi import admin, deliveries, files, jobs, problems, resumable, service, shared, uploads, webhooks
 from imgsvc.api.openapi.operations import KEY_OR_OPEN
 from imgsvc.api.openapi.parts import Json
 from imgsvc.api.openapi.schemas import schemas
@@ -66,12 +66,15 @@ def document(max_upload_bytes: int, presets: Collection[str], base_path: str = "
         "servers": [{"url": base_path or "/"}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "security": KEY_OR_OPEN,
-        "paths": uploads.paths(max_upload_bytes)
-        | jobs.paths()
-        | deliveries.paths()
-        | files.paths()
-        | service.paths()
-        | admin.paths(),
+        "paths": {
+            **uploads.paths(max_upload_bytes),
+            **resumable.paths(max_upload_bytes),
+            **jobs.paths(),
+            **deliveries.paths(),
+            **files.paths(),
+            **service.paths(),
+            **admin.paths(),
+        },
         "webhooks": webhooks.webhooks(),
         "components": {
             "schemas": schemas(presets),

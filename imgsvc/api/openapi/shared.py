@@ -30,8 +30,19 @@ HEADERS: Json = {
     "X-Request-Id": _header(
         "The request's id in the log: the client's own, or a generated one.", _ID, "f9fb546d373eba3b"
     ),
+    "Tus-Resumable": _header("The version of tus.", {"const": "1.0.0"}, "1.0.0", always=False),
+    "Tus-Version": _header("The versions of tus that the service knows.", {"const": "1.0.0"}, "1.0.0"),
+    "Upload-Offset": _header("How many bytes are received.", _SIZE, "5242880", always=False),
+    "Upload-Length": _header("The file's length in bytes.", _SIZE, "829401", always=False),
+    "Upload-Defer-Length": _header("That the length is not known yet.", {"const": "1"}, "1", always=False),
+    "Upload-Metadata": _header(
+        "What the upload was begun with.", {"type": "string"}, "filename c2FtcGxlLmpwZw==", always=False
+    ),
+    "Upload-Expires": _header(
+        "When an upload that is not complete is removed.", _DATE, "Thu, 26 Nov 2026 10:35:00 GMT", always=False
+    ),
     "Location": _header(
-        "Where the job's status is.",
+        "Where the job's status is; of an upload that is begun, where it is.",
         _PATH,
         examples.ACCEPTED["status_url"],
     ),

@@ -60,7 +60,7 @@ async def upload(request: Request) -> Response:
     length = _length(request, limit)
     key = idempotency_key(request, owner)
     original = key_of_try(token.id) if token else ""
-    with services.uploads.allocate(min(length, LARGEST_BYTES), *_holders(request, owner)) as allocation:
+    with services.uploads.allocate(min(length, LARGEST_BYTES), *holders_of(request, owner)) as allocation:
         body = open_body(request, verified(request, paced(request, services.settings, allocation)))
         _check_declared(token, body)
 
@@ -157,6 +157,15 @@ async def _sniff(chunks: AsyncGenerator[bytes]) -> tuple[bytes, Format]:
     head = b""
     while len(head) < SNIFF_BYTES and (chunk := await anext(chunks, None)) is not None:
         head += chunk
+    return head, format_of(head)
+
+
+def format_of(head: bytes) -> Format:
+    """Returns the format of a file by its first SNIFF_BYTES.
+
+    Raises:
+        ProblemError: empty_file or unsupported_media_type.
+    """
     if not head:
         raise ProblemError("empty_file", "The file is empty.")
     fmt = sniff(head)
@@ -165,7 +174,7 @@ async def _sniff(chunks: AsyncGenerator[bytes]) -> tuple[bytes, Format]:
             "unsupported_media_type",
             "The file's content is not an image that this service reads. Send JPEG, PNG, WebP, GIF, AVIF, TIFF or BMP.",
         )
-    return head, fmt
+    return fmt
 
 
 async def _chain(head: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
@@ -230,7 +239,7 @@ async def _abort_later(upload_id: str, services: Services, original: str) -> Non
         return
 
 
-def _holders(request: Request, owner: str) -> list[str]:
+def holders_of(request: Request, owner: str) -> list[str]:
     """Returns who the memory of an upload counts for: its client, and its owner if it has one."""
     client = client_holder(request.scope["imgsvc.client"])
     return [client, f"owner {owner}"] if owner else [client]

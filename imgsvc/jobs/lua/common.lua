@@ -62,6 +62,10 @@
 -- imgsvc:key:<hash>   str   the upload that an Idempotency-Key stands for
 -- imgsvc:token:<id>   str   that the upload token with this id has made its upload, whatever became of that
 -- imgsvc:deleted:<id> str   tombstone of a deleted upload: its owner
+-- imgsvc:transfer:<id>
+--                     hash  how far an upload is received that comes in pieces (resumable.py); outlives that for a while
+-- imgsvc:receiving:<owner>
+--                     zset  an owner's of them that are not received completely, by the ms at which their time is over
 -- imgsvc:rate:<owner> hash  how many uploads an owner has begun lately, and imgsvc:quota:<owner> how many bytes:
 --                           leaky buckets (take)
 --
@@ -108,6 +112,8 @@ local function record(id) return PREFIX .. 'upload:' .. id end
 local function tombstone(id) return PREFIX .. 'deleted:' .. id end
 local function token(id) return PREFIX .. 'token:' .. id end
 local function idempotency(key) return PREFIX .. 'key:' .. key end
+local function transfer(id) return PREFIX .. 'transfer:' .. id end
+local function receiving(owner) return PREFIX .. 'receiving:' .. owner end
 
 -- Moves what is due from `from_ms` to `to_ms` by `by_ms`, but to no later than `latest_ms`.
 local function shift(set, from_ms, to_ms, by_ms, latest_ms)

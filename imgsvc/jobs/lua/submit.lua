@@ -1,6 +1,7 @@
 -- Turns a reservation into a queued job.
 -- Guarantees: record and queue entry are written together or not at all, so that an upload answered with 202 has its
--- job. Safe to repeat: a second call finds the work of the first and changes nothing.
+-- job. What is left of pieces that it was received in is swept, also what is stored late. Safe to repeat: a second call
+-- finds the work of the first and changes nothing.
 -- Returns 1, or 0 if the reservation is gone (given up, taken by another try, or lost with Redis itself).
 -- ARGV: id, ms until it expires or '', the file's bytes or '' if they are not known yet, the key of this try or '', then
 -- the record's fields and values
@@ -12,6 +13,8 @@ if status ~= 'RESERVED' then return 0 end
 local now = now_ms()
 redis.call('HSET', record(id), 'created_at', now, unpack(ARGV, 5))
 if bytes and redis.call('HEXISTS', record(id), 'charged') == 1 then recharge(id, price(id, bytes)) end
+local pieces = redis.call('HGET', transfer(id), 'pieces')
+if pieces then redis.call('ZADD', OBSOLETE, now + SETTLE_MS, pieces) end
 move(id, 'PENDING')
 if expires_in then
   redis.call('HSET', record(id), 'expires_at', now + expires_in)

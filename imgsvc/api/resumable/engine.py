@@ -1,0 +1,186 @@
+"""Uploads that resume: begun, received in pieces, asked about and given up, whatever the protocol."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+
+from starlette.requests import Request
+
+from imgsvc.api.http.access import owner_of
+from imgsvc.api.http.budget import overloaded
+from imgsvc.api.http.context import Services, services_of
+from imgsvc.api.http.errors import RETRY_ADVICE, ProblemError
+from imgsvc.api.receive.admission import admit, check_limits
+from imgsvc.api.receive.body import paced
+from imgsvc.api.receive.options import options_of
+from imgsvc.api.receive.upload import LARGEST_BYTES, holders_of
+from imgsvc.api.resumable.checksum import Checksum
+from imgsvc.api.resumable.finish import discard, finish
+from imgsvc.api.resumable.receiver import Receiver
+from imgsvc.jobs.resumable import FencedError, Take, Transfer, TransferRefusedError
+from imgsvc.runtime import logs
+
+HANDOVER_S = 0.4
+"""How long the offset is waited for of a writer whose client has gone: it stores what has come. Without an answer by
+then, it has died or stands still."""
+
+_POLL_S = 0.02
+_HOPELESS = {"empty_file", "unsupported_media_type"}
+"""Codes of problems that no further piece of the same upload can mend."""
+
+
+async def begin(request: Request, fields: Mapping[str, str], length: int | None, header: str = "") -> Transfer:
+    """Begins an upload of these options, within its owner's limits.
+
+    Args:
+        request: names the owner.
+        fields: the options, each as the text that a form field would have.
+        length: None if it is not known yet.
+        header: is kept as it is.
+
+    Raises:
+        ProblemError, OptionError: as for any upload.
+    """
+    services, owner = services_of(request), owner_of(request)
+    options = await options_of(fields, services)
+    reservation = await admit(services, owner, "", length or 0)
+    upload_id = reservation.id
+    logs.bind(upload_id=upload_id)
+    transfers = services.queue.transfers
+    if await transfers.begin(upload_id, owner, options, length=length, header=header) is None:
+        await services.queue.abort(upload_id)
+        await services.queue.ack_sweep(upload_id, is_final=True)
+        raise overloaded(f"Too many of your resumable uploads are not complete. {RETRY_ADVICE}")
+    return await _taken(services, upload_id, owner, "read")
+
+
+async def status(request: Request, upload_id: str) -> Transfer:
+    """Returns the upload with an offset that stays until somebody adds to it, and its job queued if it is all there."""
+    services, owner = services_of(request), owner_of(request)
+    transfer = await _taken(services, upload_id, owner, "read")
+    deadline = asyncio.get_running_loop().time() + HANDOVER_S
+    while transfer.writer is not None and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(_POLL_S)
+        transfer = await _taken(services, upload_id, owner, "read")
+    if transfer.writer is not None:
+        transfer = await _taken(services, upload_id, owner, "fence")
+    if transfer.is_received and not transfer.is_queued:
+        await _finished(request, transfer)
+    return transfer
+
+
+async def receive(
+    request: Request, upload_id: str, offset: int, *, length: int | None = None, checksum: Checksum | None = None
+) -> tuple[int, bool]:
+    """Adds the request's body to an upload at `offset`.
+
+    Args:
+        request: with the body.
+        upload_id: names the upload.
+        offset: where the client wants to go on.
+        length: of the whole, if it becomes known now.
+        checksum: of the body.
+
+    Returns:
+        The new offset, and whether all is there and its job is queued.
+
+    Raises:
+        ProblemError: conflict with an Upload-Offset, if it is another one; and as for any upload.
+    """
+    services, owner = services_of(request), owner_of(request)
+    announced = _announced(request)
+    if length is not None:
+        check_length(length, services)
+    transfer = await _taken(services, upload_id, owner, "write", offset=offset, length=length)
+    limit = services.settings.max_upload_bytes if transfer.length is None else transfer.length
+    if announced is not None and offset + announced > limit:
+        await services.queue.transfers.take(upload_id, owner, "fence", holder=transfer.fence)
+        raise ProblemError(
+            "upload_too_large", f"The body would make the upload longer than its {limit} bytes. Send the rest of it."
+        )
+    if not transfer.is_complete:
+        transfer = await _received(request, transfer, announced, checksum)
+    if transfer.is_received and not transfer.is_queued:
+        await finish(transfer, services)
+    return transfer.offset, transfer.is_received
+
+
+async def drop(request: Request, upload_id: str) -> bool:
+    """Gives the upload up. Returns False if its job is queued already: then it is an upload like any other.
+
+    Raises:
+        ProblemError: not_found.
+    """
+    services = services_of(request)
+    transfer = await _taken(services, upload_id, owner_of(request), "read")
+    return not transfer.is_queued and await discard(transfer, services)
+
+
+def check_length(length: int, services: Services) -> None:
+    """Raises ProblemError for a length that no upload may have."""
+    if length == 0:
+        raise ProblemError("empty_file", "The file is empty.")
+    if length > (most := services.settings.max_upload_bytes):
+        raise ProblemError("upload_too_large", f"The file is larger than the {most} bytes that this service accepts.")
+
+
+async def _finished(request: Request, transfer: Transfer) -> None:
+    """Does what is left of an upload of which all has come."""
+    services = services_of(request)
+    if not transfer.is_complete:  # its length became known late
+        transfer = await _taken(services, transfer.id, transfer.owner, "write")
+        if not transfer.is_complete:
+            transfer = await _received(request, transfer, 0, None)
+    await finish(transfer, services)
+
+
+async def _received(request: Request, transfer: Transfer, announced: int | None, checksum: Checksum | None) -> Transfer:
+    """Returns the upload as it is once the request's body is added."""
+    services = services_of(request)
+    expected = LARGEST_BYTES if announced is None else min(announced, LARGEST_BYTES)
+    with (
+        services.uploads.allocate(expected, *holders_of(request, transfer.owner)) as allocation,
+        services.metrics.uploads.track_inprogress(),
+    ):
+        receiver = Receiver(transfer, services, allocation, checksum)
+        body = _nothing() if announced == 0 else paced(request, services.settings, allocation)
+        try:
+            await receiver.receive(body)
+        except FencedError:
+            raise ProblemError("conflict", "Another request has taken over this upload. Ask for its offset.") from None
+        except ProblemError as error:
+            if error.code in _HOPELESS:
+                await discard(transfer, services)
+            raise
+    return await _taken(services, transfer.id, transfer.owner, "read")
+
+
+async def _nothing() -> AsyncGenerator[bytes]:
+    return
+    yield b""
+
+
+async def _taken(
+    services: Services, upload_id: str, owner: str, kind: Take, *, offset: int | None = None, length: int | None = None
+) -> Transfer:
+    try:
+        found = await services.queue.transfers.take(upload_id, owner, kind, offset=offset, length=length)
+    except TransferRefusedError as refusal:
+        at = {"upload-offset": str(refusal.transfer.offset)}
+        if refusal.why == "OFFSET":
+            detail = f"The upload has {refusal.transfer.offset} bytes. Go on from there."
+            raise ProblemError("conflict", detail, at) from None
+        if refusal.why == "LENGTH":
+            detail = "Upload-Length is not that of the upload, or less than what has been received."
+            raise ProblemError("conflict", detail, at) from None
+        check_limits(services, refusal.reservation)
+        raise
+    if found is None:
+        raise ProblemError("not_found", "There is no such upload. It may have been given up, or its time is over.")
+    return found
+
+
+def _announced(request: Request) -> int | None:
+    """Returns the declared length of the body, None where it comes in chunks."""
+    if "transfer-encoding" in request.headers:
+        return None
+    return int(request.headers.get("content-length", "0"))
