@@ -1,4 +1,4 @@
-"""Uploads received in pieces, in the queue alone: who may add, what counts, and what is swept (rows U9 and U10)."""
+"""Uploads received in pieces, in the queue alone: who may add, what counts, and what is swept (rows T9 and T10)."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -58,7 +58,7 @@ async def test_what_is_committed_is_read_by_the_next(world: World) -> None:
     assert await world.status(upload_id) is None, "nobody sees it yet"
 
 
-async def test_u9_only_the_newest_fence_commits(world: World) -> None:
+async def test_t9_only_the_newest_fence_commits(world: World) -> None:
     transfers, upload_id = world.queue.transfers, await begun(world.queue)
     frozen = await taken(transfers, upload_id)
     newest = await taken(transfers, upload_id)
@@ -74,7 +74,7 @@ async def test_u9_only_the_newest_fence_commits(world: World) -> None:
     assert (now.offset, now.parts, now.tail, now.writer) == (3, (), (PIECE,), None)
 
 
-async def test_u9_of_many_at_once_one_commits(world: World) -> None:
+async def test_t9_of_many_at_once_one_commits(world: World) -> None:
     transfers, upload_id = world.queue.transfers, await begun(world.queue)
 
     async def writer() -> bool:
@@ -103,7 +103,7 @@ async def test_a_commit_that_is_repeated_counts_once(world: World) -> None:
     assert (await taken(transfers, upload_id)).fence == 1, "nothing can be added"
 
 
-async def test_u2_other_offsets_and_lengths_take_nothing(world: World) -> None:
+async def test_t2_other_offsets_and_lengths_take_nothing(world: World) -> None:
     transfers, upload_id = world.queue.transfers, await begun(world.queue, length=None)
     transfer = await taken(transfers, upload_id)
     await transfers.commit(transfer, 3, tail=[PIECE])
@@ -153,7 +153,7 @@ async def test_what_is_submitted_is_told_as_complete_and_its_pieces_are_swept(wo
     assert await world.redis.zscore("imgsvc:obsolete", f"originals/{upload_id}.") is not None
 
 
-async def test_u10_what_is_never_finished_is_swept(servers: Servers) -> None:
+async def test_t10_what_is_never_finished_is_swept(servers: Servers) -> None:
     async with queue_with(servers, resumable_ttl_s="1") as queue:
         upload_id = await begun(queue)
         transfer = await taken(queue.transfers, upload_id)
@@ -172,7 +172,7 @@ async def test_u10_what_is_never_finished_is_swept(servers: Servers) -> None:
             await queue.transfers.commit(transfer, 60)
 
 
-async def test_u10_an_owner_has_no_more_uploads_begun_than_allowed(servers: Servers) -> None:
+async def test_t10_an_owner_has_no_more_uploads_begun_than_allowed(servers: Servers) -> None:
     async with queue_with(servers, max_resumable="2") as queue:
         first, _ = [await begun(queue, "shop") for _ in range(2)]
         third = str(uuid4())

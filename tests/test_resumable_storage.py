@@ -1,4 +1,4 @@
-"""Parts of one object that several processes store one after the other (rows U11 and S18)."""
+"""Parts of one object that several processes store one after the other (rows T11 and S18)."""
 
 from collections.abc import AsyncGenerator
 from uuid import uuid4
@@ -50,7 +50,7 @@ async def test_parts_become_one_object_and_a_second_call_finds_it(storage: Stora
         await upload.complete("none", etags, 7)
 
 
-async def test_u11_a_part_that_another_writer_has_stored_again_is_not_taken_for_the_same(
+async def test_t11_a_part_that_another_writer_has_stored_again_is_not_taken_for_the_same(
     storage: Storage, key: str
 ) -> None:
     upload = storage.resumable(key)
@@ -81,7 +81,7 @@ async def test_what_is_aborted_is_gone_also_a_second_time(
     assert await storage.head(key) is None
 
 
-async def test_u11_an_etag_that_changed_has_the_parts_listed_and_the_object_compared() -> None:
+async def test_t11_an_etag_that_changed_has_the_parts_listed_and_the_object_compared() -> None:
     parts = "".join(f'<Part><PartNumber>{n}</PartNumber><ETag>"new-{n}"</ETag><Size>5</Size></Part>' for n in (1, 2, 3))
     listed = f"<ListPartsResult><Bucket>b</Bucket><Key>k</Key><UploadId>u</UploadId>{parts}</ListPartsResult>"
     completed = '<CompleteMultipartUploadResult><ETag>"whole"</ETag></CompleteMultipartUploadResult>'

@@ -1,4 +1,4 @@
-"""Uploads that resume, by tus 1.0.0: what is begun, added, told, finished and given up (rows U1 to U6)."""
+"""Uploads that resume, by tus 1.0.0: what is begun, added, told, finished and given up (rows T1 to T6)."""
 
 import asyncio
 import os
@@ -54,7 +54,7 @@ async def test_head_tells_what_is_there_and_what_was_said_of_it(tus: Tus) -> Non
 
 
 @pytest.mark.parametrize("sizes", [[1, 40, 23, 5000], [PART], [PART - 1, 1, 1], [3, PART, PART - 3]])
-async def test_u1_pieces_of_any_sizes_become_the_same_bytes(service: Service, tus: Tus, sizes: list[int]) -> None:
+async def test_t1_pieces_of_any_sizes_become_the_same_bytes(service: Service, tus: Tus, sizes: list[int]) -> None:
     path, offset = await tus.begun(len(LARGE)), 0
     for size in [*sizes, len(LARGE)]:
         offset = await tus.added(path, offset, LARGE[offset : offset + size])
@@ -91,7 +91,7 @@ async def test_a_length_may_become_known_later(service: Service, tus: Tus, data:
     await assert_stored(service, path, data)
 
 
-async def test_u2_offsets_and_lengths_that_lie_change_nothing(service: Service, tus: Tus) -> None:
+async def test_t2_offsets_and_lengths_that_lie_change_nothing(service: Service, tus: Tus) -> None:
     path = await tus.begun(len(PHOTO))
     await tus.added(path, 0, PHOTO[:100])
     for offset in (0, 99, 101, len(PHOTO), 10**17):
@@ -116,7 +116,7 @@ async def test_u2_offsets_and_lengths_that_lie_change_nothing(service: Service, 
     assert await tus.offset(deferred) == 100
 
 
-async def test_u3_a_checksum_that_does_not_agree_costs_the_piece_and_no_more(service: Service, tus: Tus) -> None:
+async def test_t3_a_checksum_that_does_not_agree_costs_the_piece_and_no_more(service: Service, tus: Tus) -> None:
     path = await tus.begun(len(LARGE))
     at = await tus.added(path, 0, LARGE[:1000], upload_checksum=checksum(LARGE[:1000]))
     for wrong in (checksum(b"other"), checksum(b"other", "sha1")):
@@ -132,7 +132,7 @@ async def test_u3_a_checksum_that_does_not_agree_costs_the_piece_and_no_more(ser
     await assert_stored(service, path, LARGE)
 
 
-async def test_u4_what_is_no_image_is_refused_by_its_first_bytes_and_gone(service: Service, tus: Tus) -> None:
+async def test_t4_what_is_no_image_is_refused_by_its_first_bytes_and_gone(service: Service, tus: Tus) -> None:
     no_image = b"MZ" + bytes(100)
     path = await tus.begun(10 * PART)
     at = await tus.added(path, 0, no_image[:60])
@@ -179,13 +179,13 @@ async def test_u4_what_is_no_image_is_refused_by_its_first_bytes_and_gone(servic
         ({"upload_length": "9", "upload_metadata": described(metadata="x" * 20_000)}, 431, "headers_too_large"),
     ],
 )
-async def test_u5_a_creation_is_checked_as_a_form_is(tus: Tus, fields: dict[str, str], status: int, code: str) -> None:
-    answer = await tus.call("POST", "/tus", **fields)
+async def test_t5_a_creation_is_checked_as_a_form_is(tus: Tus, fields: dict[str, str], status: int, code: str) -> None:
+    answer = await tus.call("POST", "/tus", None, **fields)
     assert answer.status_code == status, answer.text
     assert not code or answer.json()["code"] == code
 
 
-async def test_u5_headers_of_pieces_are_checked(tus: Tus) -> None:
+async def test_t5_headers_of_pieces_are_checked(tus: Tus) -> None:
     path = await tus.begun(len(PHOTO))
     for name, value, status in (
         ("content_type", "image/jpeg", 415),
@@ -195,7 +195,7 @@ async def test_u5_headers_of_pieces_are_checked(tus: Tus) -> None:
         ("upload_length", "x", 400),
     ):
         assert (await tus.patch(path, 0, PHOTO, **{name: value})).status_code == status
-    assert (await tus.call("PATCH", path, PHOTO, **{"content_type": PIECE["content-type"]})).status_code == 400
+    assert (await tus.call("PATCH", path, PHOTO, content_type=PIECE["content-type"])).status_code == 400
     assert (await tus.patch(f"{path}?x=1", 0, PHOTO)).status_code == 422
     assert await tus.offset(path) == 0
     for other in (f"/tus/{uuid4()}", "/tus/none", f"{path}0"):
@@ -249,7 +249,7 @@ async def test_an_upload_that_is_given_up_leaves_nothing(service: Service, tus: 
     assert (await service.client.get(f"/upload/{id_of(done)}")).status_code == 404
 
 
-async def test_u6_what_is_asked_again_after_the_end_is_answered_as_before(service: Service, tus: Tus) -> None:
+async def test_t6_what_is_asked_again_after_the_end_is_answered_as_before(service: Service, tus: Tus) -> None:
     path = (await tus.create(len(PHOTO), PHOTO)).headers["location"]
     await assert_stored(service, path, PHOTO)
     assert await tus.offset(path) == len(PHOTO)
@@ -262,7 +262,7 @@ async def test_u6_what_is_asked_again_after_the_end_is_answered_as_before(servic
     assert (await service.status(id_of(path)))["attempt"] == 1
 
 
-async def test_u7_pieces_of_a_byte_become_few_objects(service: Service, tus: Tus) -> None:
+async def test_t7_pieces_of_a_byte_become_few_objects(service: Service, tus: Tus) -> None:
     photo = images.photo(16, 16)
     path = await tus.begun(len(photo))
     for at in range(39):
@@ -275,7 +275,7 @@ async def test_u7_pieces_of_a_byte_become_few_objects(service: Service, tus: Tus
     assert not [key for key in kept_of(service.environment, path)["objects"] if "." in key.split("/")[1]]
 
 
-async def test_u8_of_two_clients_at_once_one_goes_on_and_the_other_is_told_the_offset(
+async def test_t8_of_two_clients_at_once_one_goes_on_and_the_other_is_told_the_offset(
     service: Service, tus: Tus
 ) -> None:
     path, arrived = await tus.begun(len(LARGE)), asyncio.Event()
@@ -298,7 +298,7 @@ async def test_u8_of_two_clients_at_once_one_goes_on_and_the_other_is_told_the_o
     await assert_stored(service, path, LARGE)
 
 
-async def test_u8_racing_clients_never_make_anything_but_the_file(service: Service, tus: Tus) -> None:
+async def test_t8_racing_clients_never_make_anything_but_the_file(service: Service, tus: Tus) -> None:
     photo = LARGE[: PART + 50_000]
     path, statuses = await tus.begun(len(photo)), list[int]()
 

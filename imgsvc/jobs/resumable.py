@@ -19,8 +19,9 @@ from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
 from imgsvc.jobs.record import original_key
 from imgsvc.jobs.types import Admission, Reservation
 
-Take = Literal["read", "fence", "write"]
-"""What is taken: nothing, the fence of who writes now, or the fence to write with."""
+Take = Literal["read", "close", "fence", "write"]
+"""What is taken: nothing; nothing, but the writer says that it stores what it has; the fence of who writes now; or the
+fence to write with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,9 @@ class Transfer:
     """An upload that is received in pieces.
 
     `length` is None while it is not known. `fence` is the newest; `writer` that of whom writes, until it has said that
-    it adds no more. `sha256` is that of the whole if a single writer has seen all of it. `header` is what the client
-    described it with. `is_queued` is whether its job is.
+    it adds no more, and `is_closing` while its client has gone and it stores what has come. `sha256` is that of the
+    whole if a single writer has seen all of it. `header` is what the client described it with. `is_queued` is whether
+    its job is.
     """
 
     id: str
@@ -80,6 +82,7 @@ class Transfer:
     length: int | None
     fence: int
     writer: int | None
+    is_closing: bool
     format: str | None
     multipart: str | None
     parts: tuple[Part, ...]
@@ -100,6 +103,7 @@ class Transfer:
             length=int(row["length"]) if "length" in row else None,
             fence=int(row["fence"]),
             writer=int(row["writer"]) if "writer" in row else None,
+            is_closing="closing" in row,
             format=row.get("format"),
             multipart=row.get("multipart"),
             parts=tuple(Part(*part.rsplit(":", 1)) for part in row.get("parts", "").split()),

@@ -1,10 +1,10 @@
-"""Uploads that resume, while API processes are killed and frozen and their servers are cut off (rows U12 to U16)."""
+"""Uploads that resume, while API processes are killed and frozen and their servers are cut off (rows T12 to T16)."""
 
 import asyncio
 import hashlib
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -26,9 +26,6 @@ SETTINGS: dict[str, Any] = {"lease_s": 2, "sweep_interval_s": 0.3}
 AT_ONCE = 8
 RESUMED_S = 1.0
 
-Reached = Callable[[], Awaitable[object]]
-"""Called by a client that has sent as much as it shall."""
-
 
 @dataclass
 class Pair:
@@ -42,7 +39,7 @@ class Pair:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, environment: dict[str, str], **settings: object) -> AsyncGenerator["Pair"]:
+    async def start(cls, environment: dict[str, str], **settings: Any) -> AsyncGenerator["Pair"]:
         async with AsyncExitStack() as stack:
             first = await stack.enter_async_context(Service.start(environment, **SETTINGS | settings))
             second = await stack.enter_async_context(Service.start(environment, workers=0, **SETTINGS | settings))
@@ -89,20 +86,28 @@ class Pair:
             raise AssertionError(f"left behind: {strays}") from error
 
 
-async def sent_until(data: bytes, offset: int, until_byte: int, reached: Reached) -> AsyncIterator[bytes]:
-    """Sends up to a byte, and then nothing more. Where that is the last one, the answer is under way."""
-    for at in range(offset, until_byte, 100_000):
-        yield data[at : min(at + 100_000, until_byte)]
-    await reached()
-    if until_byte < len(data):
-        await asyncio.sleep(DEADLINE_S)
+@dataclass
+class Moment:
+    """What befalls all who send once each has sent as much as it shall."""
+
+    there: asyncio.Barrier
+    passed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-async def cut_off(pair: Pair, path: str, data: bytes, until_byte: int, reached: Reached) -> None:
+async def sent_until(data: bytes, end: int, moment: Moment) -> AsyncIterator[bytes]:
+    """Sends up to a byte, and the rest after the moment. Where that is the last byte, its answer is under way then."""
+    for at in range(0, end, 100_000):
+        yield data[at : min(at + 100_000, end)]
+    await moment.there.wait()
+    if end < len(data):
+        await moment.passed.wait()
+        yield data[end:]
+
+
+async def cut_off(pair: Pair, path: str, data: bytes, end: int, moment: Moment) -> None:
     """Sends until the connection breaks, or all is sent and answered before."""
     try:
-        body = sent_until(data, 0, until_byte, reached)
-        answer = await pair.tus.patch(path, 0, body, content_length=str(len(data)))
+        answer = await pair.tus.patch(path, 0, sent_until(data, end, moment), content_length=str(len(data)))
         assert answer.status_code == 204, answer.text
     except httpx.TransportError:
         pass
@@ -118,7 +123,7 @@ async def resumed(pair: Pair, path: str, data: bytes) -> float:
     return seconds
 
 
-async def test_u12_killed_at_random_bytes_uploads_go_on_at_another_process_and_are_the_same(
+async def test_t12_killed_at_random_bytes_uploads_go_on_at_another_process_and_are_the_same(
     servers: Servers, full_length: bool
 ) -> None:
     count, chance = 200 if full_length else 40, random.Random(12)
@@ -128,16 +133,17 @@ async def test_u12_killed_at_random_bytes_uploads_go_on_at_another_process_and_a
             sizes = [chance.choice((3_000, PART - 1, PART, 2 * PART, len(PHOTO))) + at for at in range(AT_ONCE)]
             files = [PHOTO[:size] for size in sizes]
             paths = [await pair.tus.begun(len(data)) for data in files]
-            there = asyncio.Barrier(AT_ONCE + 1)
+            moment = Moment(asyncio.Barrier(AT_ONCE + 1))
             ends = [chance.choice((chance.randint(1, len(data)), len(data))) for data in files]
             sending = [
-                asyncio.create_task(cut_off(pair, path, data, end, there.wait))
+                asyncio.create_task(cut_off(pair, path, data, end, moment))
                 for path, data, end in zip(paths, files, ends, strict=True)
             ]
-            await asyncio.wait_for(there.wait(), DEADLINE_S)
+            await asyncio.wait_for(moment.there.wait(), DEADLINE_S)
             await asyncio.sleep(chance.choice((0, 0, 0.01, 0.03, 0.1)))
             await pair.api.kill()
             pair.switch()
+            moment.passed.set()
             await asyncio.gather(*sending)
             seconds += await asyncio.gather(*(resumed(pair, *one) for one in zip(paths, files, strict=True)))
             await pair.restart_other()
@@ -145,7 +151,7 @@ async def test_u12_killed_at_random_bytes_uploads_go_on_at_another_process_and_a
                 await assert_stored(pair.services[pair.serving], path, data)
                 await assert_original(pair, path, data)
         await pair.until_clean()
-        print(f"U12: {count} uploads, {dict(pair.statuses)}; resumed after {max(seconds):.2f} s at most")
+        print(f"T12: {count} uploads, {dict(pair.statuses)}; resumed after {max(seconds):.2f} s at most")
         assert pair.statuses[423] == 0
         assert max(seconds) < RESUMED_S
 
@@ -162,14 +168,14 @@ def stored(environment: Mapping[str, str], path: str) -> bytes:
         return answer["Body"].read()
 
 
-async def test_u13_a_writer_that_is_frozen_and_wakes_changes_nothing(servers: Servers) -> None:
+async def test_t13_a_writer_that_is_frozen_and_wakes_changes_nothing(servers: Servers) -> None:
     chance = random.Random(13)
     async with Pair.start(servers.environment()) as pair:
         for at in range(4):
-            path, there = await pair.tus.begun(len(PHOTO)), asyncio.Barrier(2)
+            path, moment = await pair.tus.begun(len(PHOTO)), Moment(asyncio.Barrier(2))
             end = chance.randint(PART, len(PHOTO) - 1)
-            sending = asyncio.create_task(cut_off(pair, path, PHOTO, end, there.wait))
-            await there.wait()
+            sending = asyncio.create_task(cut_off(pair, path, PHOTO, end, moment))
+            await moment.there.wait()
             await asyncio.sleep((0, 0.005, 0.02, 0.1)[at])
             frozen = pair.api
             freeze(frozen)
@@ -180,7 +186,7 @@ async def test_u13_a_writer_that_is_frozen_and_wakes_changes_nothing(servers: Se
             await asyncio.gather(sending, return_exceptions=True)
             await assert_stored(pair.services[0], path, PHOTO)
             await assert_original(pair, path, PHOTO)
-            print(f"U13: resumed after {seconds:.2f} s")
+            print(f"T13: resumed after {seconds:.2f} s")
             assert seconds < RESUMED_S
         await pair.until_clean()
         assert pair.statuses[423] == 0
@@ -188,7 +194,7 @@ async def test_u13_a_writer_that_is_frozen_and_wakes_changes_nothing(servers: Se
 
 @pytest.mark.parametrize("server", ["redis", "s3"])
 @pytest.mark.parametrize("fault", [Fault(silent=True), Fault(cut_after=400_000), Fault(share=0.3, drop_reply=True)])
-async def test_u14_redis_or_s3_is_cut_off_in_the_middle_and_the_upload_goes_on(
+async def test_t14_redis_or_s3_is_cut_off_in_the_middle_and_the_upload_goes_on(
     servers: Servers, server: str, fault: Fault
 ) -> None:
     given, name = servers.environment(), {"redis": "IMGSVC_REDIS_URL", "s3": "IMGSVC_S3_ENDPOINT_URL"}[server]
@@ -226,5 +232,5 @@ async def test_u14_redis_or_s3_is_cut_off_in_the_middle_and_the_upload_goes_on(
             await asyncio.sleep(0.1)
         await lifting
         await assert_stored(service, path, PHOTO)
-        print(f"U14: {dict(statuses)}")
+        print(f"T14: {dict(statuses)}")
         assert set(statuses) <= {204, 409, 503}

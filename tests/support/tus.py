@@ -53,8 +53,7 @@ class Tus:
 
     async def begun(self, length: int | None, **fields: str) -> str:
         """The path of a new upload."""
-        described_by = {"upload_metadata": described(**fields)} if fields else {}
-        answer = await self.create(length, **described_by)
+        answer = await self.create(length, None, **({"upload_metadata": described(**fields)} if fields else {}))
         assert answer.status_code == 201, answer.text
         return answer.headers["location"]
 

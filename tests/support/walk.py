@@ -11,6 +11,7 @@ from tests.support import images
 from tests.support.contract import Contract
 from tests.support.peers import HOLD, Listener, Receiver
 from tests.support.service import Servers, Service, begun, until
+from tests.support.tus import PIECE, VERSION, Tus, checksum, described
 
 PHOTO = images.photo()
 _KEYS = {"IMGSVC_API_KEYS": "one:key-number-one-0123456789, two:key-number-two-0123456789"}
@@ -31,6 +32,7 @@ async def walk(servers: Servers, contract: Contract, max_bytes: int) -> None:
         await _uploads(service, max_bytes)
         await _tokens(service)
         await _urls(service)
+        await _resumable(service)
         await _jobs(service)
         await _files(service)
         await _operators(service)
@@ -134,6 +136,30 @@ async def _deliveries(service: Service, upload_id: str) -> None:
     for number in (2, 3):  # soon, while it is under way, and what there is none of
         await service.client.post(f"{path}/{number}/replay")
     await service.client.post(f"{path}/1/replay", params={"other": "1"})
+
+
+async def _resumable(service: Service) -> None:
+    tus = Tus(service.client)
+    path = await tus.begun(None, filename="a.jpg")
+    await tus.call("HEAD", path)
+    await tus.patch(path, 0, PHOTO, upload_checksum=checksum(b"other"))
+    await tus.patch(path, 0, PHOTO[:100])
+    await tus.patch(path, 0, PHOTO[:100])
+    await tus.patch(path, 100, PHOTO[100:], upload_length=str(len(PHOTO)))
+    whole = await tus.create(len(PHOTO), PHOTO, upload_metadata=described(filename="a.jpg"))
+    for method in ("HEAD", "PATCH", "DELETE", "HEAD"):
+        piece = {"upload_offset": str(len(PHOTO)), **{name.replace("-", "_"): kind for name, kind in PIECE.items()}}
+        await tus.call("POST", whole.headers["location"], b"", x_http_method_override=method, **piece)
+    await tus.call("DELETE", path)
+    await tus.call("DELETE", path)
+    await tus.patch(path, 0, PHOTO)
+    await tus.create(0)
+    await tus.create(len(PHOTO), b"no image")
+    await tus.create(10**12)
+    await tus.create(9, upload_metadata=described(preset="none"))
+    await tus.call("POST", "/tus")
+    await service.client.post("/tus")
+    await service.client.post("/tus?x=1", headers=VERSION)
 
 
 async def _jobs(service: Service) -> None:

@@ -6,8 +6,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import shutil
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +21,12 @@ from tests.support.browser import chromium, visit
 from tests.support.callers import SHOP, by
 from tests.support.clients.native import BLOCKING, of_aiohttp
 from tests.support.peers import Listener
+from tests.support.programs import CLIENTS, bundled, node_modules, program, ran
 from tests.support.service import UNHURRIED, Servers, Service
 
-CLIENTS = Path(__file__).parents[1] / "support" / "clients"
 PHOTO = images.photo(320, 240)
 NAME = "Füße 写真 \U0001f98a.jpg"
 METADATA = '{"who": "Jürgen"}'
-DEADLINE_S = 120
 
 Answers = dict[str, tuple[int, dict[str, Any]]]
 """Status and document by what was tried."""
@@ -62,27 +59,6 @@ def order(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Order:
         (folder / name).write_bytes(data)
     fields = {"preset": "default", "metadata": METADATA}
     return Order(service.url, SHOP, NAME, fields, **{name: str(folder / name) for name in files})
-
-
-async def ran(*command: str, feed: bytes = b"", cwd: Path | None = None, expects: tuple[int, ...] = (0,)) -> bytes:
-    """What a command writes to standard output."""
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=cwd)
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            out, err = await process.communicate(feed)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode in expects, f"{command[0]} ended with {process.returncode}: {err.decode()} {out.decode()}"
-    return out
-
-
-def program(name: str, package: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"no {name}: apt-get install --no-install-recommends {package}")
-    return path
 
 
 def told(out: bytes) -> Answers:
@@ -232,20 +208,9 @@ async def test_h48_nodes_own_fetch(service: Service, order: Order, client: str) 
 @pytest_asyncio.fixture(scope="module")
 async def modules(request: pytest.FixtureRequest) -> Path:
     """A folder with our clients of Node's world, and the packages that they use."""
-    npm, cache = program("npm", "npm"), request.config.cache
+    cache = request.config.cache
     assert cache is not None
-    folder = cache.mkdir("clients")
-    for file in CLIENTS.iterdir():
-        if file.suffix in {".json", ".mjs"}:
-            shutil.copy(file, folder)
-    lock, installed = (folder / "package-lock.json").read_text(), folder / "installed.json"
-    if not installed.exists() or installed.read_text() != lock:
-        try:
-            await ran(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
-        except (AssertionError, TimeoutError) as error:
-            pytest.skip(f"npm cannot install the clients: {error}")
-        installed.write_text(lock)
-    return folder
+    return await node_modules(cache)
 
 
 @pytest.mark.parametrize("client", ["undici", "axios", "got"])
@@ -268,16 +233,8 @@ async def test_h48_the_jdks_own_client(order: Order, version: str) -> None:
 
 async def test_h48_uppy_with_its_defaults_uploads_from_another_origin(servers: Servers, modules: Path) -> None:
     """In a real browser, from a page of its own: its fields beside the file, and the `url` that it looks for."""
-    bundle = modules / "uppy.js"
-    await ran(
-        *(str(modules / "node_modules/.bin/esbuild"), "uppy.mjs", "--bundle", "--minify", f"--outfile={bundle}"),
-        cwd=modules,
-    )
-    page = b"<!doctype html><title>Uppy</title><script>%b</script>" % bundle.read_bytes().replace(
-        b"</script", b"<\\/script"
-    )
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
-    async with Listener.start(head % len(page) + page) as site, chromium() as browser:
+    page = await bundled(modules, "uppy")
+    async with Listener.start(page) as site, chromium() as browser:
         origin = f"http://localhost:{site.port}"
         async with (
             Service.start(servers.environment(), cors_origins=origin) as service,

@@ -71,13 +71,7 @@ def _head() -> Json:
             answers={
                 200: answer(
                     "How far it is received.",
-                    headers=[
-                        "Upload-Offset",
-                        "Upload-Length",
-                        "Upload-Defer-Length",
-                        "Upload-Metadata",
-                        "Upload-Expires",
-                    ],
+                    headers=_TOLD,
                 )
             },
             refusals=_of_any("unsupported_media_type", "empty_file", "conflict"),
@@ -129,7 +123,7 @@ def _overridden(max_bytes: int) -> Json:
             ],
             body={"content": binary(PIECE_TYPE, max_bytes=max_bytes)},
             answers={
-                200: answer("As HEAD answers.", headers=["Upload-Offset", "Upload-Length", "Upload-Expires"]),
+                200: answer("As HEAD answers.", headers=_TOLD),
                 204: _ADDED,
             },
             refusals=("not_found", *_REFUSED_PIECES),
@@ -146,6 +140,7 @@ def _in(name: str, description: str, kind: Json, example: str | None = None) -> 
     return described if example is None else described | {"example": example}
 
 
+_TOLD = ["Upload-Offset", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Expires"]
 _BYTES: Json = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 _TEXT: Json = {"type": "string"}
 _VERSION = _in("Tus-Resumable", "The version of the protocol.", {"const": VERSION}, VERSION) | {"required": True}

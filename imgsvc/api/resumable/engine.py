@@ -20,8 +20,10 @@ from imgsvc.jobs.resumable import FencedError, Take, Transfer, TransferRefusedEr
 from imgsvc.runtime import logs
 
 HANDOVER_S = 0.4
-"""How long the offset is waited for of a writer whose client has gone: it stores what has come. Without an answer by
-then, it has died or stands still."""
+"""How long a writer has to notice that its client has gone. One that does not has died, or stands still."""
+
+CLOSING_S = 4.0
+"""How long it then has to store what has come."""
 
 _POLL_S = 0.02
 _HOPELESS = {"empty_file", "unsupported_media_type"}
@@ -57,8 +59,11 @@ async def status(request: Request, upload_id: str) -> Transfer:
     """Returns the upload with an offset that stays until somebody adds to it, and its job queued if it is all there."""
     services, owner = services_of(request), owner_of(request)
     transfer = await _taken(services, upload_id, owner, "read")
-    deadline = asyncio.get_running_loop().time() + HANDOVER_S
-    while transfer.writer is not None and asyncio.get_running_loop().time() < deadline:
+    begin = asyncio.get_running_loop().time()
+    while transfer.writer is not None:
+        handover_s = CLOSING_S if transfer.is_closing else HANDOVER_S
+        if asyncio.get_running_loop().time() - begin > handover_s:
+            break
         await asyncio.sleep(_POLL_S)
         transfer = await _taken(services, upload_id, owner, "read")
     if transfer.writer is not None:

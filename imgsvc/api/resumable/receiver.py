@@ -151,7 +151,9 @@ class Receiver:
         """Keeps what has come of a piece that ended early, unless it would have to agree with a checksum."""
         if self._checksum:
             return
+        transfer = self._transfer
         try:
+            await self._services.queue.transfers.take(transfer.id, transfer.owner, "close", holder=transfer.fence)
             await self._end()
         except (StorageError, QueueUnavailableError, FencedError, ProblemError) as error:
             log.info("%s: the end of a piece that was cut off is lost: %r", self._transfer.id, error)
@@ -183,7 +185,7 @@ class Receiver:
             merged = tail.pop()
             data = await self._read([merged]) + data
             self._obsolete.append(merged)
-        piece = Piece.of(self._transfer.fence, self.offset - len(data), data)
+        piece = await asyncio.to_thread(Piece.of, self._transfer.fence, self.offset - len(data), data)
         self._stored.append(piece)
         key = piece.key(self._transfer.id)
         await self._services.storage.put(key, data, _PIECE_TYPE, owner=self._transfer.owner)
@@ -232,7 +234,7 @@ class Receiver:
                 if found:
                     async for chunk in found[1]:
                         content += chunk
-            if not piece.is_of(content):
+            if not await asyncio.to_thread(piece.is_of, content):
                 raise StorageError
             data += content
         return data

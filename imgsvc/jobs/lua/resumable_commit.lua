@@ -16,7 +16,7 @@ if parts ~= '' and not is_repeated then
   redis.call('HSET', kept, 'parts', before and before .. ' ' .. parts or parts)
 end
 redis.call('HSET', kept, 'offset', offset, 'tail', tail, unpack(ARGV, 8))
-if is_last then redis.call('HDEL', kept, 'writer') end
+if is_last then redis.call('HDEL', kept, 'writer', 'closing') end
 if is_complete then
   redis.call('HSET', kept, 'complete', 1)
   redis.call('ZREM', receiving(owner), id)

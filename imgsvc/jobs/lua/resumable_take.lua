@@ -3,7 +3,7 @@
 -- until that one, or a later one, changes it. Nothing is taken of an upload that is complete. Safe to repeat.
 -- Returns {outcome, 1 if its job is queued, ms to wait, transfer}; outcomes: OK; UNKNOWN, if the owner has none such;
 -- OFFSET, if it is another one; LENGTH, if another one is known, or more has been received; QUOTA_EXCEEDED.
--- ARGV: id, owner, 'read' to take nothing, 'fence', or 'write' to be known as its writer, the expected offset or '', the
+-- ARGV: id, owner, 'read' to take nothing, 'close' to be known to add its last, 'fence', or 'write' to be its writer, the expected offset or '', the
 -- length or '', the fence that the caller has and gives up or '', its owner's bytes a day or 0
 local id, owner, kind, offset, length, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local per_day = tonumber(ARGV[7])
@@ -35,6 +35,11 @@ if length ~= '' and length ~= known then
 end
 if kind == 'read' or complete or is_queued then return answer('OK') end
 if holder ~= '' and holder ~= redis.call('HGET', kept, 'fence') then return answer('OK') end
+if kind == 'close' then
+  redis.call('HSET', kept, 'closing', 1)
+  return answer('OK')
+end
 local fence = redis.call('HINCRBY', kept, 'fence', 1)
+redis.call('HDEL', kept, 'closing')
 if kind == 'write' then redis.call('HSET', kept, 'writer', fence) else redis.call('HDEL', kept, 'writer') end
 return answer('OK')
