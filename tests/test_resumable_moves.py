@@ -150,7 +150,7 @@ async def test_what_is_submitted_is_told_as_complete_and_its_pieces_are_swept(wo
     now = await read(transfers, upload_id)
     assert (now.offset, now.is_queued) == (100, True)
     assert not await transfers.drop(upload_id, ""), "it is an upload as any other"
-    assert await world.redis.zscore("imgsvc:obsolete", f"originals/{upload_id}.") is not None
+    assert await world.redis.zscore("imgsvc:obsolete", f"originals/{upload_id}.piece.") is not None
 
 
 async def test_t10_what_is_never_finished_is_swept(servers: Servers) -> None:

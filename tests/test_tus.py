@@ -272,7 +272,7 @@ async def test_t7_pieces_of_a_byte_become_few_objects(service: Service, tus: Tus
     await tus.added(path, 39, photo[39:])
     await assert_stored(service, path, photo)
     assert kept_of(service.environment, path)["objects"][0] == f"originals/{id_of(path)}"
-    assert not [key for key in kept_of(service.environment, path)["objects"] if "." in key.split("/")[1]]
+    assert not [key for key in kept_of(service.environment, path)["objects"] if ".piece." in key]
 
 
 async def test_t8_of_two_clients_at_once_one_goes_on_and_the_other_is_told_the_offset(

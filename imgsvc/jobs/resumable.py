@@ -19,6 +19,9 @@ from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
 from imgsvc.jobs.record import original_key
 from imgsvc.jobs.types import Admission, Reservation
 
+PIECES = ".piece."
+"""What follows the original's key in the keys of pieces."""
+
 Take = Literal["read", "close", "fence", "write"]
 """What is taken: nothing; nothing, but the writer says that it stores what it has; the fence of who writes now; or the
 fence to write with."""
@@ -238,7 +241,12 @@ class Transfers:
 
 def pieces_prefix(upload_id: str) -> str:
     """What the keys of all its pieces begin with."""
-    return f"{original_key(upload_id)}."
+    return original_key(upload_id) + PIECES
+
+
+def original_of(prefix: str) -> str | None:
+    """Returns the key of the original whose pieces have keys that begin with `prefix`; None if it is no such prefix."""
+    return prefix.removesuffix(PIECES) if prefix.endswith(PIECES) else None
 
 
 def _digest(data: bytes | bytearray) -> str:

@@ -16,6 +16,7 @@ from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.files import files_prefix, revision_of
 from imgsvc.jobs.queue import Queue
 from imgsvc.jobs.record import original_key
+from imgsvc.jobs.resumable import original_of
 from imgsvc.jobs.types import Obsolete, SweepItem
 from imgsvc.storage import Storage, StorageError
 
@@ -81,8 +82,8 @@ class Sweeper:
     async def _remove(self, obsolete: Obsolete) -> None:
         if obsolete.key:
             await self.storage.clear(obsolete.key)
-            if obsolete.key.endswith("."):  # pieces of an upload; a writer that came late may have begun its parts anew
-                await self.storage.resumable(obsolete.key.removesuffix(".")).abort()
+            if original := original_of(obsolete.key):  # a late writer may have begun the parts anew
+                await self.storage.resumable(original).abort()
             return
         upload_id, revision = obsolete.of_revision
         keys = [key for key in await self.storage.keys(files_prefix(upload_id)) if revision_of(key) == revision]

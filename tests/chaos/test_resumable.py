@@ -77,7 +77,7 @@ class Pair:
         async def clean() -> bool:
             nonlocal strays
             left = await asyncio.to_thread(leftovers, self.services[0].environment)
-            strays = left["uploads"] + [key for key in left["objects"] if key.startswith("originals/") and "." in key]
+            strays = left["uploads"] + [key for key in left["objects"] if ".piece." in key]
             return not strays
 
         try:

@@ -10,7 +10,8 @@ from redis import Redis
 
 from imgsvc.runtime.settings import MIB
 from tests.support import images
-from tests.support.service import UNHURRIED, Servers, Service, leftovers, memory_peak, until
+from tests.support.memory import memory_peak
+from tests.support.service import UNHURRIED, Servers, Service, leftovers, until
 from tests.support.tus import PART, PIECE, Tus, assert_stored, described, kept_of, large_photo
 from tests.support.wire import Connection, request
 

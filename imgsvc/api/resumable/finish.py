@@ -9,6 +9,7 @@ from typing import Any
 
 from imgsvc.api.http.context import Services
 from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.receive.options import is_gated
 from imgsvc.jobs.record import Source, Submission, original_key
 from imgsvc.jobs.resumable import Transfer
 from imgsvc.storage import RESUMABLE_PART_BYTES, StorageError
@@ -34,7 +35,8 @@ async def finish(transfer: Transfer, services: Services) -> None:
     if sha256 is None:
         sha256 = await _compared(transfer, services)
     source = Source(transfer.length, sha256, transfer.format)
-    await services.queue.submit(Submission(transfer.id, transfer.options, source))
+    gated = is_gated(transfer.options, services)
+    await services.queue.submit(Submission(transfer.id, transfer.options, source, gated=gated))
 
 
 async def _compared(transfer: Transfer, services: Services) -> str:
