@@ -17,7 +17,7 @@ import orjson
 from imgsvc.domain.options import Options, pack, unpack
 from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
 from imgsvc.jobs.record import original_key
-from imgsvc.jobs.types import Admission, Reservation
+from imgsvc.jobs.types import Admission, Allowance, Reservation
 
 PIECES = ".piece."
 """What follows the original's key in the keys of pieces."""
@@ -125,18 +125,22 @@ class Transfer:
 
 
 class TransferRefusedError(Exception):
-    """Nothing was taken of `transfer`. `why` is OFFSET, LENGTH, or QUOTA_EXCEEDED for `wait_s`."""
+    """Nothing was taken of `transfer`. `why` is OFFSET, LENGTH or QUOTA_EXCEEDED; then its owner has `quota_bytes` a
+    day, and room for it in `wait_s`.
+    """
 
-    def __init__(self, why: str, transfer: Transfer, wait_s: float) -> None:
+    def __init__(self, why: str, transfer: Transfer, quota_bytes: int, wait_s: float) -> None:
         super().__init__(why)
         self.why = why
         self.transfer = transfer
+        self.quota_bytes = quota_bytes
         self.wait_s = wait_s
 
     @property
     def reservation(self) -> Reservation:
         """The same as an admission that is refused."""
-        return Reservation(Admission(self.why), self.transfer.id, self.wait_s)
+        left = Allowance(self.quota_bytes, 0, self.wait_s)
+        return Reservation(Admission(self.why), self.transfer.id, self.wait_s, bytes=left)
 
 
 class FencedError(Exception):
@@ -145,6 +149,7 @@ class FencedError(Exception):
 
 class Transfers:
     def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._run = exchange.run
         self._settings = exchange.settings
 
@@ -192,13 +197,13 @@ class Transfers:
             TransferRefusedError: it has another offset or length, or is longer than its owner's quota allows.
         """
         given = ["" if value is None else value for value in (offset, length, holder)]
-        args = (upload_id, owner, kind, *given, self._settings.quota_bytes)
-        outcome, *answer = await self._run("resumable_take", *args)
+        _, quota_bytes = self._exchange.limits_of(owner)
+        outcome, *answer = await self._run("resumable_take", upload_id, owner, kind, *given, quota_bytes)
         if outcome == b"UNKNOWN":
             return None
         transfer = Transfer.of(upload_id, _row(answer[2]), bool(answer[0]))
         if outcome != b"OK":
-            raise TransferRefusedError(outcome.decode(), transfer, answer[1] / 1000)
+            raise TransferRefusedError(outcome.decode(), transfer, quota_bytes, answer[1] / 1000)
         return transfer
 
     async def commit(

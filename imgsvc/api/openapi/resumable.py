@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from imgsvc.api.openapi import problems, shared
 from imgsvc.api.openapi.operations import operation
 from imgsvc.api.openapi.parts import Json, answer, binary, header, parameter
+from imgsvc.api.openapi.problems import RATE_LIMIT
 from imgsvc.api.resumable.checksum import ALGORITHMS
 from imgsvc.api.resumable.tus import EXTENSIONS, PIECE_TYPE, VERSION
 
@@ -54,7 +55,7 @@ def _create(max_bytes: int) -> Json:
                 _CHECKSUM,
             ],
             body={"content": binary(PIECE_TYPE, max_bytes=max_bytes)},
-            answers={201: answer("Begun.", headers=["Location", "Upload-Expires", "Upload-Offset"])},
+            answers={201: answer("Begun.", headers=["Location", "Upload-Expires", "Upload-Offset", *RATE_LIMIT])},
             refusals=("invalid_field", "invalid_preset", "invalid_variants", "invalid_webhook_url", *_REFUSED_PIECES),
         )
     )

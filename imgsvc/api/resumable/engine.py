@@ -9,6 +9,7 @@ from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.budget import overloaded
 from imgsvc.api.http.context import Services, services_of
 from imgsvc.api.http.errors import RETRY_ADVICE, ProblemError
+from imgsvc.api.http.rate_limit import fields_of
 from imgsvc.api.receive.admission import admit, check_limits
 from imgsvc.api.receive.body import paced
 from imgsvc.api.receive.options import options_of
@@ -30,8 +31,10 @@ _HOPELESS = {"empty_file", "unsupported_media_type"}
 """Codes of problems that no further piece of the same upload can mend."""
 
 
-async def begin(request: Request, fields: Mapping[str, str], length: int | None, header: str = "") -> Transfer:
-    """Begins an upload of these options, within its owner's limits.
+async def begin(
+    request: Request, fields: Mapping[str, str], length: int | None, header: str = ""
+) -> tuple[Transfer, dict[str, str]]:
+    """Begins an upload of these options, within its owner's limits. Returns the headers that say what these leave, too.
 
     Args:
         request: names the owner.
@@ -43,7 +46,7 @@ async def begin(request: Request, fields: Mapping[str, str], length: int | None,
         ProblemError, OptionError: as for any upload.
     """
     services, owner = services_of(request), owner_of(request)
-    options = await options_of(fields, services)
+    options = await options_of(fields, services, owner)
     reservation = await admit(services, owner, "", length or 0)
     upload_id = reservation.id
     logs.bind(upload_id=upload_id)
@@ -52,7 +55,7 @@ async def begin(request: Request, fields: Mapping[str, str], length: int | None,
         await services.queue.abort(upload_id)
         await services.queue.ack_sweep(upload_id, is_final=True)
         raise overloaded(f"Too many of your resumable uploads are not complete. {RETRY_ADVICE}")
-    return await _taken(services, upload_id, owner, "read")
+    return await _taken(services, upload_id, owner, "read"), fields_of(reservation)
 
 
 async def status(request: Request, upload_id: str) -> Transfer:
@@ -177,7 +180,7 @@ async def _taken(
         if refusal.why == "LENGTH":
             detail = "Upload-Length is not that of the upload, or less than what has been received."
             raise ProblemError("conflict", detail, at) from None
-        check_limits(services, refusal.reservation)
+        check_limits(refusal.reservation)
         raise
     if found is None:
         raise ProblemError("not_found", "There is no such upload. It may have been given up, or its time is over.")

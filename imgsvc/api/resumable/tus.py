@@ -67,8 +67,8 @@ async def create(request: Request) -> Response:
     if length is not None:
         engine.check_length(length, services_of(request))
     header = request.headers.get("upload-metadata", "")
-    transfer = await engine.begin(request, fields_of(header), length, header)
-    headers = {"location": _path(request, transfer.id), "upload-expires": _expires(transfer)}
+    transfer, left = await engine.begin(request, fields_of(header), length, header)
+    headers = {"location": _path(request, transfer.id), "upload-expires": _expires(transfer)} | left
     if has_body:
         offset, is_done = await engine.receive(request, transfer.id, 0, checksum=checksum)
         headers["upload-offset"] = str(offset)

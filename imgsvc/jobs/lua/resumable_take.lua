@@ -19,11 +19,13 @@ end
 -- Counts the length of an upload that was begun without it. Returns the ms to wait, 0 if it was counted.
 local function count_length()
   local charged = redis.call('HGET', record(id), 'charged')
-  if not charged then return 0 end
-  recharge(id, 0)
-  local wait_ms = take_bytes(id, owner, tonumber(length), per_day)
-  if wait_ms > 0 then recharge(id, tonumber(charged)) end
-  return wait_ms
+  if not charged or per_day == 0 then return 0 end
+  local amount = counted(id, tonumber(length), per_day)
+  local wait_ms = wait_for(quota(owner), amount - charged, per_day, DAY_MS)
+  if wait_ms > 0 then return wait_ms end
+  take(quota(owner), amount - charged, per_day, DAY_MS)
+  redis.call('HSET', record(id), 'charged', amount)
+  return 0
 end
 
 if offset ~= '' and offset ~= at then return answer('OFFSET') end
