@@ -146,11 +146,9 @@ async def test_a_bulk_action_can_be_cancelled(one: Service) -> None:
 
 async def test_a_key_with_admin_sees_all_owners_uploads_and_acts_on_them(servers: Servers, tmp_path: Path) -> None:
     owners = tmp_path / "owners.toml"
-    owners.write_text(f'[operations]\nkeys = ["{OPERATOR}"]\nadmin = true\n[shop]\nkeys = ["{callers.SHOP}"]\n')
+    owners.write_text(f'[operations]\nkeys = ["{OPERATOR}"]\nadmin = true\n')
     owners.chmod(0o600)
-    environment = servers.environment() | {"IMGSVC_SIGNING_SECRET": "a secret of 32 characters or more"}
-    async with Service.start(environment, workers=0, owners_file=owners) as service:
-        service.client.headers["authorization"] = f"Bearer {callers.SHOP}"
+    async with callers.with_keys(servers, workers=0, owners_file=owners) as service:
         upload_id = await service.upload(PHOTO)
         assert refusal(await service.client.get("/admin/stats")) == (403, "forbidden")
         service.client.headers["authorization"] = f"Bearer {OPERATOR}"

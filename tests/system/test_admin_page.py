@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from tests.support import images
 from tests.support.browser import chromium, visit
+from tests.support.peers import Listener
 from tests.support.service import Servers, Service, begun, resume_decoders, settings_of, until
 
 PHOTO = images.photo(160, 120)
@@ -252,3 +253,22 @@ async def test_the_page_asks_no_other_host(service: Service, browser: Browser) -
         policy = (await client.get(f"{service.url}/admin")).headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+async def test_what_a_webhook_was_sent_is_shown_and_sent_again(servers: Servers, browser: Browser) -> None:
+    settings = {"outbound_allow": "127.0.0.1", "webhook_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"}
+    async with (
+        Listener.start(b"HTTP/1.1 204 No Content\r\n\r\n") as receiver,
+        Service.start(servers.environment(), decoders=1, **settings) as service,
+    ):
+        hook = f"http://127.0.0.1:{receiver.port}/hook"
+        upload_id = await service.upload(PHOTO, "hooked.jpg", webhook_url=hook)
+        await service.ended(upload_id)
+        async with visit(browser, f"{service.url}/admin") as page:
+            await row(page, "hooked.jpg").get_by_role("button").click()
+            sent = page.get_by_role("dialog").get_by_role("region", name="Webhook")
+            await expect(sent).to_contain_text("upload.succeeded")
+            await expect(sent).to_contain_text("delivered")
+            await expect(sent.get_by_text(": 204, after")).to_have_count(1)
+            await sent.get_by_role("button", name="Send upload.succeeded again").click()
+            await expect(sent.get_by_text(": 204, after")).to_have_count(2)
