@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from imgsvc.storage.reads import info
 from tests.support.callers import JPEG, PHOTO, refusal
 from tests.support.service import Service, leftovers
 
@@ -126,3 +128,15 @@ async def test_u13_what_is_no_digest_is_refused(service: Service, value: str) ->
         )
         assert refusal(answer) == (400, "malformed_request"), value
     assert originals(service) <= before
+
+
+@pytest.mark.parametrize("stored", ["", "0", "g" * 64, "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n", ": " * 32])
+def test_u13_what_is_stored_as_a_digest_and_is_none_is_not_served(stored: str) -> None:
+    answer = {
+        "ContentLength": 1,
+        "ETag": '"e"',
+        "LastModified": datetime(2026, 11, 25, tzinfo=UTC),
+        "Metadata": {"sha256": stored} if stored else {},
+    }
+    assert info(answer).sha256 == ""
+    assert info(answer | {"Metadata": {"sha256": "a" * 64}}).sha256 == "a" * 64

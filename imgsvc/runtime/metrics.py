@@ -128,7 +128,12 @@ class ApiMetrics(Metrics):
         super().__init__("api")
         self._problems = self._counter("http_problems", "Requests that were refused or failed, by code.", "code")
         _known(self._problems, tuple(HTTP_PROBLEMS))
-        self._calls = self._counter("key_requests", "Requests with a key that is known.", "owner", "key_id")
+        self._calls = self._counter(
+            "key_requests",
+            "Requests with a known key or upload token.",
+            "owner",
+            "key_id",
+        )
         self.may_call(callers)
         self._requests = self._histogram(
             "http_request_seconds",
