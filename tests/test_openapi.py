@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Match, Route
 
@@ -15,17 +14,8 @@ from imgsvc.api.openapi import document
 from imgsvc.api.openapi.problems import MEANINGS
 from imgsvc.domain.presets import PRESETS, PresetError, read
 from imgsvc.domain.problems import HTTP_PROBLEMS, JOB_FAILURES
-from tests.support.contract import METHODS, Contract, Json, resolve, split, validator
-from tests.support.service import Servers, Service
-from tests.support.walk import walk
-
-NOT_WALKED = {
-    "idempotency_in_flight",
-    "internal_error",
-    "overloaded",
-    "request_timeout",
-}
-"""Codes that only a race, a load, a slow client or a bug brings about: other tests have them."""
+from tests.support.contract import METHODS, Json, resolve, split, validator
+from tests.support.service import Service
 
 MAX_BYTES = 256 * 1024
 DOCUMENT: Json = orjson.loads(orjson.dumps(document(MAX_BYTES, PRESETS)))
@@ -185,32 +175,6 @@ def test_limits_and_presets_are_those_of_the_service() -> None:
     body = described["paths"]["/upload"]["post"]["requestBody"]["content"]["image/jpeg"]
     assert body["schema"]["maxLength"] == 12_345
     assert described["components"]["schemas"]["Preset"]["enum"] == ["default", "shop"]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def contract(servers: Servers) -> Contract:
-    """What a walk through all calls was answered."""
-    contract = Contract(DOCUMENT)
-    await walk(servers, contract, MAX_BYTES)
-    return contract
-
-
-async def test_every_answer_is_as_it_is_described(contract: Contract) -> None:
-    assert contract.faults == []
-
-
-async def test_every_success_that_is_described_was_answered(contract: Contract) -> None:
-    described = {
-        (method.upper(), path, status)
-        for path, method in CALLS
-        for status in DOCUMENT["paths"][path][method]["responses"]
-        if status < "400"
-    }
-    assert described - contract.answered == set()
-
-
-async def test_every_refusal_that_a_walk_can_meet_was_met(contract: Contract) -> None:
-    assert HTTP_PROBLEMS.keys() - contract.codes == NOT_WALKED
 
 
 async def test_the_document_and_its_page_are_served_with_what_the_page_may_load(service: Service) -> None:

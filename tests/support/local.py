@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 
 from imgsvc.local.ports import free_port
@@ -57,3 +58,12 @@ async def local(
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def thumbnail(client: httpx.AsyncClient, upload_id: str) -> str:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            answer = await client.get(f"/upload/{upload_id}/result")
+            if answer.status_code == 200:
+                return answer.json()["result"]["thumbnail"]
+            await asyncio.sleep(0.02)

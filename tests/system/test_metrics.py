@@ -27,7 +27,7 @@ from tests.support.service import DEADLINE_S, Servers, Service, begun, decoders,
 from tests.support.submissions import submission
 
 PHOTO = images.photo()
-OPERATING = Path(__file__).parent.parent / ".github" / "OPERATING.md"
+OPERATING = Path(__file__).parent.parent.parent / ".github" / "OPERATING.md"
 
 
 class Scrape:
