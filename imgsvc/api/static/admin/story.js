@@ -115,7 +115,11 @@ function derivationWords({ revision, status, progress, variants }) {
 const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 
 function timelineOf({ created_at: created, started_at: started, finished_at: finished, ...upload }) {
-  const ended = upload.error ? `Failed: ${upload.error.code}` : upload.status === Status.CANCELLED ? "Cancelled" : "Done";
+  const ended = upload.error
+    ? `Failed: ${upload.error.code}`
+    : upload.status === Status.CANCELLED
+      ? "Cancelled"
+      : "Done";
   return [
     moment(created, "Submitted"),
     ...upload.history.map((note) => moment(note.at, noteWords(note))),
