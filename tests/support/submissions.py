@@ -13,10 +13,10 @@ def submission(upload_id: str) -> Submission:
 
 
 async def ended(queue: Queue, owner: str, webhook_url: str) -> str:
-    """An upload that has just ended, by being cancelled, with a webhook to be told of it. Returns its id."""
+    """An upload that has just ended, by being cancelled unless a worker was faster, with a webhook. Returns its id."""
     upload_id = str(uuid4())
     await queue.reserve(upload_id, owner=owner)
     given = submission(upload_id)
     await queue.submit(replace(given, options=replace(given.options, webhook_url=webhook_url)))
-    assert await queue.cancel(upload_id, owner)
+    assert await queue.cancel(upload_id, owner) is not None
     return upload_id
