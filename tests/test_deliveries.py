@@ -126,6 +126,13 @@ async def test_w2_a_silent_host_is_left_alone_and_what_waits_for_it_loses_no_att
     assert [await owners.attempts(upload_id) for upload_id in others] == [0, 0]
 
 
+async def test_w2_a_silent_host_is_left_alone_however_its_name_is_written(owners: Owners) -> None:
+    await owners.end("shop", "Silent.example:8080", "SILENT.example:8080", "silent.example", "silent.example:8080?")
+    with patch.object(deliveries, "FIRST_PAUSE_S", 60):
+        await owners.ack(await owners.one(), AWAY)
+    assert [delivery.host for delivery in await owners.claim()] == ["silent.example"]
+
+
 async def test_w2_a_host_that_is_silent_to_one_owner_still_gets_the_webhooks_of_others(owners: Owners) -> None:
     await owners.end("heap", "hub", "hub")
     with patch.object(deliveries, "FIRST_PAUSE_S", 60):
