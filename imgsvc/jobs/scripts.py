@@ -11,8 +11,8 @@ from redis.exceptions import NoScriptError
 
 from imgsvc.runtime.settings import Settings
 
-SHARED = ("common", "turns", "fetches", "limits", "deliveries", "observed", "moves")
-"""What is prepended to each script."""
+SHARED = ("common", "turns", "fetches", "limits", "deliveries", "observed", "moves", "admin_bulk")
+"""Local definitions alone, of which each script is prepended those that it needs."""
 
 NAMES = (
     *("reserve", "extend", "abort", "submit"),
@@ -24,15 +24,17 @@ NAMES = (
     *("admin_begin", "admin_take", "admin_act", "admin_advance", "admin_stop", "admin_bulks"),
 )
 
-_OF_BULK_ACTIONS = {"admin_begin", "admin_take", "admin_act", "admin_advance", "admin_stop", "admin_bulks"}
-"""Those that admin_bulk.lua is prepended to as well."""
-
 NOBODY = b".probe"
 """What the probe publishes, to find out whether it may."""
 
 _OUTSIDE = {"INFO", "SELECT", "EVAL", "EVALSHA", "HGETALL", "EXISTS", "ZREM", "ZSCORE", "SUBSCRIBE", "UNSUBSCRIBE"}
 """Commands that are called by Python."""
 
+_COMMENT = re.compile(r"^\s*--.*\n|\s+--.*$", re.MULTILINE)
+_DEFINITION = re.compile(r"^local .*\n(?:(?!local ).*\n)*", re.MULTILINE)
+_NAMES = re.compile(r"local (?:function )?([\w, ]+)")
+_WORD = re.compile(r"\w+")
+_STRING = re.compile(r"'[^'\n]*'")
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _S3_DEADLINES = 3  # an upload in parts has one for each call, and S3 may finish what its sender has given up
 
@@ -48,10 +50,31 @@ class Caller(Protocol):
 @cache
 def script(name: str) -> tuple[str, str]:
     """The script's text, and the hash that Redis knows it by."""
-    folder = resources.files("imgsvc.jobs") / "lua"
-    also = ("admin_bulk",) if name in _OF_BULK_ACTIONS else ()
-    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in (*SHARED, *also, name))
+    text = _with_shared(_read(name))
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (Redis's own choice, and no secret)
+
+
+def _read(name: str) -> str:
+    return (resources.files("imgsvc.jobs") / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+def _with_shared(text: str) -> str:
+    """A script after those definitions of SHARED that it needs, and those that these need in turn.
+
+    Lua makes each of them anew in every call, and takes the longer for each the more there are: all of them together
+    take longer than what most scripts do.
+    """
+    definitions = [part for name in SHARED for part in _DEFINITION.findall(_COMMENT.sub("", _read(name)))]
+    parts, words = [text], _words(text)
+    for definition in reversed(definitions):  # none uses what is defined after it
+        if not words.isdisjoint(_WORD.findall(_NAMES.findall(definition)[0])):
+            parts.append(definition)
+            words |= _words(definition)
+    return "".join(reversed(parts))
+
+
+def _words(text: str) -> set[str]:
+    return {*_WORD.findall(_STRING.sub("", _COMMENT.sub("", text)))}
 
 
 async def run(call: Caller, settings: Settings, name: str, args: Sequence[Argument] = ()) -> Any:

@@ -1,7 +1,7 @@
--- What all scripts here share: this file, turns.lua, limits.lua, deliveries.lua, observed.lua and moves.lua are prepended to each of
--- them. They guarantee nothing by themselves. Each call ends with two arguments for this part: the prefix of all keys
--- and channels (imgsvc: unless set otherwise), and for how many ms a process that was asked to stop may still write to
--- storage.
+-- What scripts here share. Each is prepended those definitions of this file, turns.lua, fetches.lua, limits.lua,
+-- deliveries.lua, observed.lua, moves.lua and admin_bulk.lua that it needs (scripts.py). They guarantee nothing by
+-- themselves. Each call ends with two arguments for this part: the prefix of all keys and channels (imgsvc: unless set
+-- otherwise), and for how many ms a process that was asked to stop may still write to storage.
 --
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
 -- imgsvc:waiting      zset  jobs that wait for a worker, by the ms since which they do
@@ -72,8 +72,7 @@
 -- Time is the server's, so that no worker's clock matters. Ids are part of key names that are not declared
 -- in KEYS: all keys live on one primary (Redis Cluster is not supported).
 
-local SETTLE_MS = tonumber(table.remove(ARGV))
-local PREFIX = table.remove(ARGV)
+local SETTLE_MS, PREFIX = tonumber(table.remove(ARGV)), table.remove(ARGV)
 local QUEUE, EARLIER_QUEUE, DERIVATIONS = PREFIX .. 'jobs', PREFIX .. 'queue', PREFIX .. 'derivations'
 local FETCHES, FETCHES_WAITING = PREFIX .. 'fetches', PREFIX .. 'fetches-waiting'
 local NORMAL, LOW = 'normal', 'low'  -- lanes
