@@ -3,6 +3,7 @@
 import { announce } from "../page/announce.js";
 import { requestJson } from "../page/api.js";
 import { plural } from "../page/format.js";
+import { Status } from "../page/job-states.js";
 import { el } from "../shared/el.js";
 import { queryOf } from "./filter.js";
 import { formatSecond } from "./format.js";
@@ -20,14 +21,14 @@ const list = section.querySelector("ul");
 const ACTIONS = {
   retry: {
     words: "Retry",
-    statuses: ["FAILURE", "CANCELLED"],
-    unless: ["FAILURE"],
+    statuses: [Status.FAILURE, Status.CANCELLED],
+    unless: [Status.FAILURE],
     explanation: "They are queued again, and count against the limits of their owners.",
   },
   cancel: {
     words: "Cancel",
-    statuses: ["PENDING", "PROGRESS"],
-    unless: ["PENDING", "PROGRESS"],
+    statuses: [Status.PENDING, Status.PROGRESS],
+    unless: [Status.PENDING, Status.PROGRESS],
     explanation: "Their jobs are stopped, and their files are removed. Originals are kept.",
   },
 };

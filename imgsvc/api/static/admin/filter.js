@@ -1,14 +1,16 @@
 /** What is searched for: in the form, in the page's address, and in queries to the service. */
 
+import { Status } from "../page/job-states.js";
+
 const form = document.querySelector("#search");
 const NAMES = ["q", "status", "code", "owner"];
 
 const STATUSES = {
-  PENDING: "Waiting",
-  PROGRESS: "Under way",
-  SUCCESS: "Done",
-  FAILURE: "Failed",
-  CANCELLED: "Cancelled",
+  [Status.PENDING]: "Waiting",
+  [Status.PROGRESS]: "Under way",
+  [Status.SUCCESS]: "Done",
+  [Status.FAILURE]: "Failed",
+  [Status.CANCELLED]: "Cancelled",
 };
 
 /** Fills the form with what it offers, and with what the page's address asks for. */

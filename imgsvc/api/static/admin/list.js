@@ -1,7 +1,7 @@
 /** The list of uploads: searched, page by page, so that the document stays small however many there are. */
 
 import { requestJson } from "../page/api.js";
-import { TERMINAL } from "../page/job-states.js";
+import { Status, TERMINAL } from "../page/job-states.js";
 import { el } from "../shared/el.js";
 import { queryOf } from "./filter.js";
 import { formatSecond } from "./format.js";
@@ -129,10 +129,10 @@ const stateOf = (upload) => `state ${jobOf(upload).status.toLowerCase()}`;
 export function wordsFor(upload) {
   const job = jobOf(upload);
   const prefix = job.revision ? `Revision ${job.revision}: ` : "";
-  if (job.status === "PROGRESS") return `${prefix}${job.step ?? "Processing"}, ${job.progress} %`;
-  if (job.status === "PENDING") return `${prefix}Waiting`;
+  if (job.status === Status.PROGRESS) return `${prefix}${job.step ?? "Processing"}, ${job.progress} %`;
+  if (job.status === Status.PENDING) return `${prefix}Waiting`;
   if (job.error) return job.error.code;
   const failed = upload.derivation?.error;
   if (failed) return `Done; revision ${upload.derivation.revision}: ${failed.code}`;
-  return job.status === "SUCCESS" ? "Done" : "Cancelled";
+  return job.status === Status.SUCCESS ? "Done" : "Cancelled";
 }

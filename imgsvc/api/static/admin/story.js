@@ -3,7 +3,7 @@
 import { announce } from "../page/announce.js";
 import { requestJson } from "../page/api.js";
 import { formatBytes } from "../page/format.js";
-import { RETRYABLE, TERMINAL } from "../page/job-states.js";
+import { RETRYABLE, Status, TERMINAL } from "../page/job-states.js";
 import { el } from "../shared/el.js";
 import { showDeliveries } from "./deliveries.js";
 import { formatDuration, formatSecond } from "./format.js";
@@ -115,7 +115,11 @@ function derivationWords({ revision, status, progress, variants }) {
 const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 
 function timelineOf({ created_at: created, started_at: started, finished_at: finished, ...upload }) {
-  const ended = upload.error ? `Failed: ${upload.error.code}` : upload.status === "CANCELLED" ? "Cancelled" : "Done";
+  const ended = upload.error
+    ? `Failed: ${upload.error.code}`
+    : upload.status === Status.CANCELLED
+      ? "Cancelled"
+      : "Done";
   return [
     moment(created, "Submitted"),
     ...upload.history.map((note) => moment(note.at, noteWords(note))),
