@@ -56,9 +56,6 @@ class ResumableUpload:
             raise StorageError
         return False
 
-    async def abort(self, multipart: str | None = None) -> None:
-        """Removes the parts of one upload, or of all that are not complete."""
-        if multipart is None:
-            await self.clearing.abort_uploads(self.parts.key)
-        else:
-            await self.clearing.abort(self.parts.key, multipart)
+    async def abort(self, multipart: str) -> None:
+        """Removes the parts of an upload that is not complete. Safe to repeat."""
+        await self.clearing.abort(self.parts.key, multipart)

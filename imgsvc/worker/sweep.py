@@ -83,7 +83,7 @@ class Sweeper:
         if obsolete.key:
             await self.storage.clear(obsolete.key)
             if original := original_of(obsolete.key):  # a late writer may have begun the parts anew
-                await self.storage.resumable(original).abort()
+                await self.storage.abort_uploads(original)
             return
         upload_id, revision = obsolete.of_revision
         keys = [key for key in await self.storage.keys(files_prefix(upload_id)) if revision_of(key) == revision]
