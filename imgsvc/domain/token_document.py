@@ -21,6 +21,7 @@ class Issued(TypedDict):
     token: Annotated[str, Described("It is sent as `Authorization: Bearer …`, or as `?token=…`.", _EXAMPLE)]
     id: Id
     upload_url: Annotated[str, _path("Where to send the file; the token is in it.", f"/upload?token={_EXAMPLE}")]
+    tus_url: Annotated[str, _path("The same for clients of tus.", f"/tus?token={_EXAMPLE}")]
     status_url: Annotated[str, _path("Without the token.", f"{_PATH}/status")]
     result_url: Annotated[str, _path("Without the token.", f"{_PATH}/result")]
     events_url: Annotated[str, _path("Without the token.", f"{_PATH}/events")]

@@ -64,16 +64,17 @@ class Piece:
     def is_of(self, data: bytes | bytearray) -> bool:
         return len(data) == self.size and _digest(data) == self.digest
 
-    def key(self, upload_id: str) -> str:
-        """Where it is stored: what removes the original removes it too."""
-        return f"{pieces_prefix(upload_id)}{self.name}"
+    def key(self, original: str) -> str:
+        """Where it is stored, beside the original: what removes that removes it too."""
+        return f"{original}{PIECES}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """An upload that is received in pieces.
 
-    `length` is None while it is not known. `fence` is the newest; `writer` that of whom writes, until it has said that
+    `original` is the key of its original. `length` is None while it is not known. `fence` is the newest, the first
+    being one more than `base`; `writer` that of whom writes, until it has said that
     it adds no more, and `is_closing` while its client has gone and it stores what has come. `sha256` is that of the
     whole if a single writer has seen all of it. `header` is what the client described it with. `is_queued` is whether
     its job is.
@@ -81,8 +82,10 @@ class Transfer:
 
     id: str
     owner: str
+    original: str
     offset: int
     length: int | None
+    base: int
     fence: int
     writer: int | None
     is_closing: bool
@@ -102,8 +105,10 @@ class Transfer:
         return cls(
             id=upload_id,
             owner=row["owner"],
+            original=row["pieces"].removesuffix(PIECES),
             offset=int(row["offset"]),
             length=int(row["length"]) if "length" in row else None,
+            base=int(row["base"]),
             fence=int(row["fence"]),
             writer=int(row["writer"]) if "writer" in row else None,
             is_closing="closing" in row,
@@ -118,6 +123,11 @@ class Transfer:
             is_complete="complete" in row,
             is_queued=is_queued,
         )
+
+    @property
+    def has_one_writer(self) -> bool:
+        """Whether there has been no other than the one who has the fence."""
+        return self.fence == self.base + 1
 
     @property
     def is_received(self) -> bool:
@@ -154,15 +164,22 @@ class Transfers:
         self._settings = exchange.settings
 
     async def begin(
-        self, upload_id: str, owner: str, options: Options, *, length: int | None = None, header: str = ""
+        self,
+        upload_id: str,
+        owner: str,
+        options: Options,
+        *,
+        length: int | None = None,
+        header: str = "",
+        original: str = "",
     ) -> int | None:
         """Makes a reservation one that is received in pieces. Returns when its time is over, in ms since the epoch.
 
-        None if its owner has begun too many.
+        None if its owner has begun too many. `original` is the key of its original if it is one of several tries.
         """
         fields: dict[str, str | bytes | int] = {
             "options": orjson.dumps(pack(options)),
-            "pieces": pieces_prefix(upload_id),
+            "pieces": (original or original_key(upload_id)) + PIECES,
         }
         if length is not None:
             fields["length"] = length
@@ -242,11 +259,6 @@ class Transfers:
     async def drop(self, upload_id: str, owner: str) -> bool:
         """Gives the upload up. False if the owner has none such, or its job is queued already."""
         return await self._run("resumable_drop", upload_id, owner) == 1
-
-
-def pieces_prefix(upload_id: str) -> str:
-    """What the keys of all its pieces begin with."""
-    return original_key(upload_id) + PIECES
 
 
 def original_of(prefix: str) -> str | None:

@@ -6,7 +6,7 @@ anything else sees it. What a token opens is its own upload: to send it, and to 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import time
 from urllib.parse import unquote_plus
 
@@ -25,6 +25,8 @@ _BEARER = re.compile(r"bearer +(.*)", re.IGNORECASE | re.DOTALL)
 _GET = frozenset({"GET", "HEAD"})
 _OPENED: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = (
     (frozenset({"POST"}), re.compile("/upload")),
+    (frozenset({"POST", "OPTIONS"}), re.compile("/tus")),
+    (frozenset({"HEAD", "PATCH", "POST", "DELETE", "OPTIONS"}), re.compile("/tus/(?P<id>[^/]+)")),
     (_GET, re.compile("/upload/(?P<id>[^/]+)/(?:status|result|events)")),
     (frozenset({"POST"}), re.compile("/upload/(?P<id>[^/]+)/cancel")),
 )
@@ -39,6 +41,7 @@ class Presented:
     is_clear: bool
     """Whether it is the only thing that the request may be allowed by."""
     in_query: bool
+    text: str = field(repr=False)
 
     def allowed(self, request: Request) -> UploadToken:
         """Returns the token, unless it does not allow the request.
@@ -86,7 +89,7 @@ class Tokens:
         if not found:
             return None
         is_clear = len(bearers) + len(in_query) == 1
-        return Presented(verify(found[0], self._secrets) if is_clear else None, is_clear, bool(in_query))
+        return Presented(verify(found[0], self._secrets) if is_clear else None, is_clear, bool(in_query), found[0])
 
 
 def presented_in(scope: Scope) -> Presented | None:

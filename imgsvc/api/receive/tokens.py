@@ -99,6 +99,7 @@ def _document(token: UploadToken, text: str, services: Services) -> Issued:
         "token": text,
         "id": token.id,
         "upload_url": f"{base}/upload?token={text}",
+        "tus_url": f"{base}/tus?token={text}",
         "status_url": f"{path}/status",
         "result_url": f"{path}/result",
         "events_url": f"{path}/events",

@@ -10,14 +10,20 @@ from imgsvc.api.http.budget import overloaded
 from imgsvc.api.http.context import Services, services_of
 from imgsvc.api.http.errors import RETRY_ADVICE, ProblemError
 from imgsvc.api.http.rate_limit import fields_of
-from imgsvc.api.receive.admission import admit, check_limits
+from imgsvc.api.http.tokens import token_of
+from imgsvc.api.receive import by_token
+from imgsvc.api.receive.admission import admit, admit_by_token, check_limits, token_used
 from imgsvc.api.receive.body import paced
+from imgsvc.api.receive.form import too_large
 from imgsvc.api.receive.options import options_of
 from imgsvc.api.receive.upload import LARGEST_BYTES, holders_of
 from imgsvc.api.resumable.checksum import Checksum
 from imgsvc.api.resumable.finish import discard, finish
 from imgsvc.api.resumable.receiver import Receiver
+from imgsvc.domain.tokens import UploadToken
+from imgsvc.jobs.record import key_of_try
 from imgsvc.jobs.resumable import FencedError, Take, Transfer, TransferRefusedError
+from imgsvc.jobs.types import Admission, Reservation
 from imgsvc.runtime import logs
 
 HANDOVER_S = 0.4
@@ -32,30 +38,51 @@ _HOPELESS = {"empty_file", "unsupported_media_type"}
 
 
 async def begin(
-    request: Request, fields: Mapping[str, str], length: int | None, header: str = ""
+    request: Request, fields: Mapping[str, str], filetype: str, length: int | None, header: str = ""
 ) -> tuple[Transfer, dict[str, str]]:
     """Begins an upload of these options, within its owner's limits. Returns the headers that say what these leave, too.
 
     Args:
-        request: names the owner.
+        request: names the owner, and has the upload token if there is one: then an earlier try is given up.
         fields: the options, each as the text that a form field would have.
+        filetype: the media type that the client declares, or "".
         length: None if it is not known yet.
         header: is kept as it is.
 
     Raises:
         ProblemError, OptionError: as for any upload.
     """
-    services, owner = services_of(request), owner_of(request)
+    services, owner, token = services_of(request), owner_of(request), token_of(request)
+    if length is not None:
+        check_length(length, services, token)
+    if token:
+        by_token.check_declared(token, filetype)
+        fields = by_token.merged(token, fields)
     options = await options_of(fields, services, owner)
-    reservation = await admit(services, owner, "", length or 0)
+    original = key_of_try(token.id) if token else ""
+    reservation = await (
+        _admitted_by_token(services, token, original, length or 0) if token else admit(services, owner, "", length or 0)
+    )
     upload_id = reservation.id
     logs.bind(upload_id=upload_id)
     transfers = services.queue.transfers
-    if await transfers.begin(upload_id, owner, options, length=length, header=header) is None:
-        await services.queue.abort(upload_id)
-        await services.queue.ack_sweep(upload_id, is_final=True)
+    if await transfers.begin(upload_id, owner, options, length=length, header=header, original=original) is None:
+        await services.queue.abort(upload_id, original)
+        if not original:
+            await services.queue.ack_sweep(upload_id, is_final=True)
         raise overloaded(f"Too many of your resumable uploads are not complete. {RETRY_ADVICE}")
     return await _taken(services, upload_id, owner, "read"), fields_of(reservation)
+
+
+async def _admitted_by_token(services: Services, token: UploadToken, original: str, announced: int) -> Reservation:
+    """Reserves the upload of a token. The newest try counts: whoever has lost the address of one begins another."""
+    earlier = await services.queue.transfers.take(token.id, token.owner)
+    if earlier and not earlier.is_complete and not earlier.is_queued:
+        await discard(earlier, services)
+    reservation = await admit_by_token(services, token, original, announced)
+    if reservation.admission is Admission.REPLAY:
+        raise token_used()
+    return reservation
 
 
 async def status(request: Request, upload_id: str) -> Transfer:
@@ -96,10 +123,12 @@ async def receive(
     """
     services, owner = services_of(request), owner_of(request)
     announced = _announced(request)
+    token = token_of(request)
     if length is not None:
-        check_length(length, services)
+        check_length(length, services, token)
     transfer = await _taken(services, upload_id, owner, "write", offset=offset, length=length)
-    limit = services.settings.max_upload_bytes if transfer.length is None else transfer.length
+    most = by_token.max_bytes(token, services.settings.max_upload_bytes)
+    limit = most if transfer.length is None else transfer.length
     if announced is not None and offset + announced > limit:
         await services.queue.transfers.take(upload_id, owner, "fence", holder=transfer.fence)
         raise ProblemError(
@@ -123,12 +152,12 @@ async def drop(request: Request, upload_id: str) -> bool:
     return not transfer.is_queued and await discard(transfer, services)
 
 
-def check_length(length: int, services: Services) -> None:
-    """Raises ProblemError for a length that no upload may have."""
+def check_length(length: int, services: Services, token: UploadToken | None) -> None:
+    """Raises ProblemError for a length that no upload may have, or none by this token."""
     if length == 0:
         raise ProblemError("empty_file", "The file is empty.")
-    if length > (most := services.settings.max_upload_bytes):
-        raise ProblemError("upload_too_large", f"The file is larger than the {most} bytes that this service accepts.")
+    if length > (most := by_token.max_bytes(token, services.settings.max_upload_bytes)):
+        raise too_large(most)
 
 
 async def _finished(request: Request, transfer: Transfer) -> None:
@@ -149,7 +178,7 @@ async def _received(request: Request, transfer: Transfer, announced: int | None,
         services.uploads.allocate(expected, *holders_of(request, transfer.owner)) as allocation,
         services.metrics.uploads.track_inprogress(),
     ):
-        receiver = Receiver(transfer, services, allocation, checksum)
+        receiver = Receiver(transfer, services, allocation, checksum, token_of(request))
         body = _nothing() if announced == 0 else paced(request, services.settings, allocation)
         try:
             await receiver.receive(body)

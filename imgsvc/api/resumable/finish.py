@@ -28,7 +28,7 @@ async def finish(transfer: Transfer, services: Services) -> None:
     assert transfer.multipart, "it is known with the first part"
     assert transfer.length is not None
     assert transfer.format
-    upload = services.storage.resumable(original_key(transfer.id))
+    upload = services.storage.resumable(transfer.original)
     etags = [part.etag for part in transfer.parts]
     is_proven = await upload.complete(transfer.multipart, etags, transfer.length)
     sha256 = transfer.sha256 if is_proven else None
@@ -36,13 +36,14 @@ async def finish(transfer: Transfer, services: Services) -> None:
         sha256 = await _compared(transfer, services)
     source = Source(transfer.length, sha256, transfer.format)
     gated = is_gated(transfer.options, services)
-    await services.queue.submit(Submission(transfer.id, transfer.options, source, gated=gated))
+    submission = Submission(transfer.id, transfer.options, source, gated=gated)
+    await services.queue.submit(submission, "" if transfer.original == original_key(transfer.id) else transfer.original)
 
 
 async def _compared(transfer: Transfer, services: Services) -> str:
     """Returns the SHA-256 of the original, if its parts are those that were received."""
     whole, sums, at = hashlib.sha256(), list[Any](), 0
-    async with services.storage.read(original_key(transfer.id)) as found:
+    async with services.storage.read(transfer.original) as found:
         if found is None:
             raise StorageError
         async for chunk in found[1]:
@@ -68,7 +69,7 @@ async def discard(transfer: Transfer, services: Services) -> bool:
     if not await services.queue.transfers.drop(transfer.id, transfer.owner):
         return False
     try:
-        await services.storage.clear(original_key(transfer.id))
+        await services.storage.clear(transfer.original)
     except StorageError as error:
         log.warning("%s is given up and could not be cleared: %r", transfer.id, error.__cause__)
     return True

@@ -12,15 +12,13 @@ _TYPE = "filetype"
 _NAME = re.compile(r"[!-+\--~]{1,80}")  # no comma, no space
 
 
-def fields_of(header: str) -> dict[str, str]:
-    """Returns the options in a header, each as the text that a form field would have.
-
-    The file's type is judged by its first bytes, whatever `filetype` says.
+def fields_of(header: str) -> tuple[dict[str, str], str]:
+    """Returns the options in a header, each as the text that a form field would have; and what `filetype` says.
 
     Raises:
         ProblemError: malformed_request, unknown_field or invalid_field.
     """
-    fields: dict[str, str] = {}
+    fields, filetype = dict[str, str](), ""
     if len(header) > MAX_BYTES:
         raise ProblemError("headers_too_large", f"Upload-Metadata is longer than {MAX_BYTES} bytes.")
     seen = set[str]()
@@ -34,10 +32,12 @@ def fields_of(header: str) -> dict[str, str]:
         value = _decoded(name, text.strip())
         if name in OPTIONS:
             fields[name] = value
-        elif name != _TYPE and name not in IGNORED_FIELDS:
+        elif name == _TYPE:
+            filetype = value
+        elif name not in IGNORED_FIELDS:
             names = ", ".join(sorted(OPTIONS.keys() | {_TYPE}))
             raise ProblemError("unknown_field", f"{name!r} is not a field of an upload. The fields are: {names}.")
-    return fields
+    return fields, filetype
 
 
 def _decoded(name: str, text: str) -> str:

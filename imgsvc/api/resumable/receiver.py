@@ -19,12 +19,13 @@ import anyio
 from imgsvc.api.http.budget import Allocation
 from imgsvc.api.http.context import Services
 from imgsvc.api.http.errors import ProblemError
+from imgsvc.api.receive import by_token
 from imgsvc.api.receive.form import too_large
 from imgsvc.api.receive.upload import format_of
 from imgsvc.api.resumable.checksum import Checksum
 from imgsvc.domain.formats import KNOWN, SNIFF_BYTES
+from imgsvc.domain.tokens import UploadToken
 from imgsvc.jobs.exchange import QueueUnavailableError
-from imgsvc.jobs.record import original_key
 from imgsvc.jobs.resumable import FencedError, Part, Piece, Transfer
 from imgsvc.storage import RESUMABLE_PART_BYTES, StorageError
 
@@ -40,15 +41,22 @@ class Receiver:
     """
 
     def __init__(
-        self, transfer: Transfer, services: Services, allocation: Allocation, checksum: Checksum | None = None
+        self,
+        transfer: Transfer,
+        services: Services,
+        allocation: Allocation,
+        checksum: Checksum | None,
+        token: UploadToken | None,
     ) -> None:
         self.offset = transfer.offset
         self._transfer = transfer
-        self._limit = services.settings.max_upload_bytes if transfer.length is None else transfer.length
+        most = by_token.max_bytes(token, services.settings.max_upload_bytes)
+        self._limit = most if transfer.length is None else transfer.length
+        self._token = token
         self._services = services
         self._allocation = allocation
         self._checksum = checksum
-        self._upload = services.storage.resumable(original_key(transfer.id))
+        self._upload = services.storage.resumable(transfer.original)
         self._fresh = bytearray()
         self._head = bytearray()
         self._format = transfer.format
@@ -61,7 +69,7 @@ class Receiver:
         self._obsolete = list[Piece]()  # what is not needed any more after the next commit
         self._sending: asyncio.Task[None] | None = None
         # one that has seen all, and which no other writer can have interfered with
-        self._sha256 = hashlib.sha256() if transfer.fence == 1 else None
+        self._sha256 = hashlib.sha256() if transfer.has_one_writer else None
 
     async def receive(self, chunks: AsyncGenerator[bytes]) -> None:
         """Reads `chunks` to the end; of what has come by an error of theirs, as much as possible is kept.
@@ -103,7 +111,7 @@ class Receiver:
         if self._format is None:
             self._head += chunk[:SNIFF_BYTES]
             if len(self._head) >= SNIFF_BYTES:
-                self._format = format_of(bytes(self._head[:SNIFF_BYTES])).name
+                self._judge()
         rest = memoryview(chunk)
         while rest:
             room = RESUMABLE_PART_BYTES - self.offset % RESUMABLE_PART_BYTES
@@ -112,6 +120,13 @@ class Receiver:
             rest = rest[room:]
             if self.offset % RESUMABLE_PART_BYTES == 0 and self.offset != self._transfer.length:
                 await self._send()
+
+    def _judge(self) -> None:
+        """Takes the file for what its first bytes say, and refuses what it may not be."""
+        fmt = format_of(bytes(self._head[:SNIFF_BYTES]))
+        if self._token:
+            by_token.check_format(self._token, fmt)
+        self._format = fmt.name
 
     async def _send(self) -> None:
         """Has a part stored while the next one arrives."""
@@ -170,7 +185,7 @@ class Receiver:
     async def _complete(self) -> None:
         """Stores what is left as the last part. There may be nothing: then the length became known late."""
         if self._format is None:
-            self._format = format_of(bytes(self._head)).name
+            self._judge()
         if self._fresh or self._tail:
             await self._send_part(self._fresh, self.offset, is_complete=True)
         else:
@@ -187,7 +202,7 @@ class Receiver:
             self._obsolete.append(merged)
         piece = await asyncio.to_thread(Piece.of, self._transfer.fence, self.offset - len(data), data)
         self._stored.append(piece)
-        key = piece.key(self._transfer.id)
+        key = piece.key(self._transfer.original)
         await self._services.storage.put(key, data, _PIECE_TYPE, owner=self._transfer.owner)
         self._tail = (*tail, piece)
         await self._commit(self.offset, is_last=True)
@@ -230,7 +245,7 @@ class Receiver:
         data = bytearray()
         for piece in tail:
             content = bytearray()
-            async with self._services.storage.read(piece.key(self._transfer.id)) as found:
+            async with self._services.storage.read(piece.key(self._transfer.original)) as found:
                 if found:
                     async for chunk in found[1]:
                         content += chunk
@@ -242,4 +257,4 @@ class Receiver:
     async def _remove(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
             with suppress(StorageError):  # the sweeper removes it later
-                await self._services.storage.remove(piece.key(self._transfer.id))
+                await self._services.storage.remove(piece.key(self._transfer.original))

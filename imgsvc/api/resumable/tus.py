@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from imgsvc.api.http.context import services_of
 from imgsvc.api.http.errors import ProblemError, coded_response
+from imgsvc.api.http.tokens import presented_in, token_of
 from imgsvc.api.receive.options import no_content_encoding, no_query
 from imgsvc.api.resumable import engine
 from imgsvc.api.resumable.checksum import ALGORITHMS, Checksum
@@ -64,10 +65,8 @@ async def create(request: Request) -> Response:
     if has_body:
         _check_type(request)
     checksum = Checksum.of(request.headers.get("upload-checksum"))
-    if length is not None:
-        engine.check_length(length, services_of(request))
     header = request.headers.get("upload-metadata", "")
-    transfer, left = await engine.begin(request, fields_of(header), length, header)
+    transfer, left = await engine.begin(request, *fields_of(header), length, header)
     headers = {"location": _path(request, transfer.id), "upload-expires": _expires(transfer)} | left
     if has_body:
         offset, is_done = await engine.receive(request, transfer.id, 0, checksum=checksum)
@@ -113,6 +112,8 @@ async def terminate(request: Request) -> Response:
     """Gives an upload up, or deletes it if its job is queued already."""
     no_query(request)
     if not await engine.drop(request, upload_id_of(request)):
+        if token_of(request):
+            raise ProblemError("forbidden", "The upload is complete, and its token cannot delete it.")
         await actions.delete(request)
     return Response(status_code=204)
 
@@ -184,7 +185,9 @@ def _check_type(request: Request) -> None:
 
 
 def _path(request: Request, upload_id: str) -> str:
-    return f"{services_of(request).settings.base_path}/tus/{upload_id}"
+    """Where the upload is; a token in the URL goes on being in it."""
+    path, presented = f"{services_of(request).settings.base_path}/tus/{upload_id}", presented_in(request.scope)
+    return f"{path}?token={presented.text}" if presented and presented.in_query else path
 
 
 def _expires(transfer: Transfer) -> str:

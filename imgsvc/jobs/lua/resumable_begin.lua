@@ -9,7 +9,11 @@ local now, open = now_ms(), receiving(owner)
 redis.call('ZREMRANGEBYSCORE', open, '-inf', now)
 if not redis.call('ZSCORE', open, id) and redis.call('ZCARD', open) >= most then return -1 end
 local expires_at = now + ttl_ms
-redis.call('HSET', transfer(id), 'owner', owner, 'offset', 0, 'fence', 0, 'expires_at', expires_at, unpack(ARGV, 5))
+-- with an upload token there may have been other tries, whose writers must not hold a fence of this one
+local base = redis.call('HEXISTS', record(id), 'original') == 1 and now or 0
+redis.call('DEL', transfer(id))
+redis.call('HSET', transfer(id), 'owner', owner, 'offset', 0, 'base', base, 'fence', base, 'expires_at', expires_at,
+  unpack(ARGV, 5))
 redis.call('PEXPIRE', transfer(id), ttl_ms + GRACE_MS)
 redis.call('ZADD', open, expires_at, id)
 redis.call('PEXPIRE', open, ttl_ms + GRACE_MS)

@@ -9,6 +9,10 @@ if is_visible(status) then return 2 end
 if status ~= 'RESERVED' then return 0 end
 redis.call('DEL', transfer(id))
 redis.call('ZREM', receiving(owner), id)
-abort(id)
-settle(id)
+if redis.call('HEXISTS', record(id), 'original') == 1 then
+  give_up_try(id)  -- its upload token is good for another one
+else
+  abort(id)
+  settle(id)
+end
 return 1
