@@ -1,14 +1,14 @@
 """Fetches originals from clients' URLs, and stores them as if they had been uploaded.
 
 What arrives goes on to storage part by part. A worker fetches many originals at once, from hosts of any speed, so that
-the parts of those that are larger than SMALL_BYTES share its memory: where there is none left, a fetch hangs up, waits
-for it, and asks its host again.
+those of which more than SMALL_BYTES have come share its memory: where there is none left, a fetch hangs up, waits for
+it, and asks its host again.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
@@ -51,6 +51,14 @@ class HostAwayError(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class _NoRoomError(Exception):
+    """The image needs `size` bytes of memory, which others have now."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,34 +115,51 @@ class Fetcher:
     async def _fetch(self, record: Record, url: str) -> Source:
         if record.attempt > 1:  # a worker may have died of an earlier one
             await self.storage.abort_uploads(original_key(record.id))
-        async with self._answer(url) as answer:
-            size = self._size(answer)
-            if size <= SMALL_BYTES:
-                return await self._store(record, answer)
-            if self.memory.has_room(record.owner, size):
-                async with self.memory.hold(record.owner, size):
-                    return await self._store(record, answer)
+        size = 0
         while True:
-            async with asyncio.timeout(MEMORY_S) as waiting, self.memory.hold(record.owner, size):
-                waiting.reschedule(None)
-                async with self._answer(url) as answer:
-                    if self._size(answer) <= size:
-                        return await self._store(record, answer)
-                size = LARGEST_BYTES  # its host says something else each time
+            async with AsyncExitStack() as held:
+                if size:
+                    async with asyncio.timeout(MEMORY_S):
+                        await held.enter_async_context(self.memory.hold(record.owner, size))
+                try:
+                    return await self._store(record, url, size, held)
+                except _NoRoomError as error:
+                    size = error.size
 
-    async def _store(self, record: Record, answer: Answer) -> Source:
-        """Stores an answer's body under its owner.
+    async def _store(self, record: Record, url: str, size: int, held: AsyncExitStack) -> Source:
+        """Stores a URL's image under its owner, within `size` bytes of memory, or as much as it then has `held`.
 
         Raises:
             JobError: it is not an image.
             TooLongError, UnreachableError: it is too large, or breaks off.
             StorageError: it could not be stored.
+            _NoRoomError: there is no memory left for it.
         """
-        async with aclosing(answer.chunks(self.max_bytes)) as chunks:
+        async with self._answer(url) as answer, aclosing(answer.chunks(self.max_bytes)) as chunks:
+            needed = self._size(answer)
+            if 0 < size < needed:
+                raise _NoRoomError(LARGEST_BYTES)  # its host says something else each time
             head, fmt = await _sniffed(chunks)
-            body, key = _chain(head, chunks), original_key(record.id)
+            body = _chain(head, chunks)
+            if not size:
+                body = self._within(body, record.owner, needed, held)
+            key = original_key(record.id)
             digest = await self.storage.put_stream(key, body, fmt.media_type, owner=record.owner, aborts=True)
         return Source(digest.bytes, digest.sha256, fmt.name)
+
+    async def _within(
+        self, body: AsyncGenerator[bytes], owner: str, size: int, held: AsyncExitStack
+    ) -> AsyncGenerator[bytes]:
+        """Yields a body, of which only the first SMALL_BYTES need none of the memory that fetches share."""
+        received, is_held = 0, False
+        async for chunk in body:
+            received += len(chunk)
+            if received > SMALL_BYTES and not is_held:
+                if not self.memory.has_room(owner, size):
+                    raise _NoRoomError(size)
+                await held.enter_async_context(self.memory.hold(owner, size))
+                is_held = True
+            yield chunk
 
     @asynccontextmanager
     async def _answer(self, url: str) -> AsyncGenerator[Answer]:

@@ -118,12 +118,12 @@ async def test_x7_a_fetch_waits_for_s3_and_is_made_again(servers: Servers) -> No
 
 @pytest.mark.parametrize("length", [True, False])
 async def test_x8_many_large_images_at_once_stay_within_the_memory_for_fetches(servers: Servers, length: bool) -> None:
-    count, memory = 40, 48 * MIB
-    large = PHOTO + random.Random(1).randbytes(20 * MIB)
+    count, memory = 24, 48 * MIB
+    large = PHOTO + random.Random(1).randbytes(12 * MIB)
     go_on = asyncio.Event()
     async with (
         callers.with_keys(servers, fetches=200, fetch_memory_bytes=memory, **HASTE) as service,
-        Listener.start(stopping(large, 15 * MIB, go_on, length=length)) as slow,
+        Listener.start(stopping(large, 9 * MIB, go_on, length=length)) as slow,
         Listener.start(whole(PHOTO)) as fast,
     ):
         before = memory_peak(service.workers[0].pid)

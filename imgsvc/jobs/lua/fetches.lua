@@ -143,9 +143,15 @@ local function next_fetch(room)
   end
 end
 
--- Has a job wait for a worker: one that fetches its original, or one that makes its files of it.
+-- Has a job wait for a worker: one that fetches its original, or one that makes its files of it. Returns the channel of
+-- such workers.
 local function line_up(id)
-  if needs_fetch(id) then wait_for_fetch(id) else wait(id) end
+  if needs_fetch(id) then
+    wait_for_fetch(id)
+    return FETCH_DOORBELL
+  end
+  wait(id)
+  return DOORBELL
 end
 
 local function leave_lines(id)
@@ -153,10 +159,7 @@ local function leave_lines(id)
   leave_fetch_line(id)
 end
 
-local function enqueue(id)
-  line_up(id)
-  redis.call('PUBLISH', needs_fetch(id) and FETCH_DOORBELL or DOORBELL, '')
-end
+local function enqueue(id) redis.call('PUBLISH', line_up(id), '') end
 
 local function unqueue(id)
   leave_lines(id)
