@@ -21,9 +21,8 @@ from tests.support.callers import (
     by,
     raw,
     refusal,
-    with_keys,
 )
-from tests.support.service import UNHURRIED, Servers, Service, leftovers
+from tests.support.service import Service, leftovers
 from tests.support.tokens import ask, issued, kept_of, send, send_form
 
 OTHER = images.photo(64, 48)
@@ -245,12 +244,6 @@ async def test_u7_a_file_larger_than_the_token_allows_is_refused(keyed: Service)
     assert kept_of(keyed, document["id"]) == []
     exact = await issued(keyed, max_bytes=len(PHOTO))
     assert (await send(keyed, exact["upload_url"], pieces(PHOTO))).status_code == 202
-
-
-async def test_u7_the_services_own_limit_stays(servers: Servers) -> None:
-    async with with_keys(servers, workers=0, max_upload_bytes=len(PHOTO) - 1, **UNHURRIED) as service:
-        document = await issued(service, max_bytes=2**40)
-        assert refusal(await send(service, document["upload_url"], pieces(PHOTO))) == (413, "upload_too_large")
 
 
 async def test_u7_a_type_that_the_token_does_not_allow_is_refused_however_it_is_declared(keyed: Service) -> None:
