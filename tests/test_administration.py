@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from imgsvc.domain.options import Options
+from imgsvc.domain.problems import JOB_FAILURES
 from imgsvc.domain.states import Status
 from imgsvc.jobs.bulk import Filter
 from imgsvc.jobs.overview import Note, Overview, Story
@@ -75,6 +76,16 @@ async def test_what_happened_more_than_an_hour_ago_is_neither_shown_nor_kept(wor
         await hset(world.redis, f"imgsvc:minute:{number - ago}", "accepted", 100)
     # the minute may have changed meanwhile
     assert sum(minute.accepted for minute in (await overview(world)).minutes) in {101, 1}
+
+
+async def test_an_hour_of_counts_takes_less_than_110_kb_however_jobs_end(world: World) -> None:
+    done = [f"done:{number}" for number in range(80)]  # up to a quarter of an hour
+    counts = ["accepted", "cancelled", *(f"failed:{code}" for code in JOB_FAILURES), *done]
+    await world.redis.hset("imgsvc:minute:0", mapping=dict.fromkeys(counts, "12345"))  # pyright: ignore[reportGeneralTypeIssues]
+    size = await world.redis.memory_usage("imgsvc:minute:0", samples=0)
+    print(f"a minute in which everything has happened takes {size} bytes")
+    assert size is not None
+    assert 61 * size < 110_000
 
 
 async def hset(redis: Redis, key: str, field: str, value: int) -> None:

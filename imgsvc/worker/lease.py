@@ -116,6 +116,11 @@ class LeasedWorker(Worker):
                 await asyncio.wait(left, timeout=RELEASE_S)
                 await self._leave()
 
+    @property
+    def name(self) -> str:
+        """What operators and the records of its jobs know it by."""
+        return self._info.name
+
     def stop(self) -> None:
         """Stops claiming; `main` returns when the running jobs are done."""
         self.allow_pick_jobs = False

@@ -13,7 +13,7 @@ import uvloop
 from imgsvc.decoder.pool import DecoderPool
 from imgsvc.jobs.queue import Queue
 from imgsvc.outbound import Outbound
-from imgsvc.runtime import startup
+from imgsvc.runtime import logs, startup
 from imgsvc.runtime.hangup import on_hangup
 from imgsvc.runtime.listening import listen_for_metrics
 from imgsvc.runtime.loading import load
@@ -93,7 +93,11 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
             return webhook_keys.of(owner, owners.current.of(owner).webhook_secrets)
 
         _warn_about_sandbox(decoders.sandbox_status)
-        log.info("ready: up to %d decoders, sandbox %s", settings.decoder_processes, decoders.sandbox_status)
+        log.info(
+            "ready: up to %d decoders, sandbox %s",
+            *(settings.decoder_processes, decoders.sandbox_status),
+            extra=logs.fields(workers=" ".join(worker.name for worker in workers)),
+        )
         async with asyncio.TaskGroup() as group:  # a task that fails ends the worker, visibly
             helpers = [
                 group.create_task(Sweeper(queue, storage, settings.sweep_interval_s).run()),
