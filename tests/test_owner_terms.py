@@ -1,5 +1,6 @@
 """What an owner of the owners file may do: its own limits and presets, and an administrator's reach."""
 
+import hashlib
 from collections.abc import AsyncGenerator
 from uuid import uuid4
 
@@ -25,7 +26,16 @@ keys = "{SMALL}"
 quota_bytes = 64000
 rate_limit = 0
 """
-PRESETS = "[shop.card]\nwidth = 64\n[secret.big]\nwidth = 80\n"
+PRESETS = f"""
+[shop.card]
+width = 64
+[secret.big]
+width = 80
+overlay = {{name = "logo"}}
+[overlays.logo]
+file = "logo.jpg"
+sha256 = "{hashlib.sha256(PHOTO).hexdigest()}"
+"""
 LARGEST = 64_000
 
 
@@ -33,6 +43,7 @@ LARGEST = 64_000
 async def service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Service]:
     folder = tmp_path_factory.mktemp("owners")
     (folder / "owners.toml").write_text(OWNERS)
+    (folder / "logo.jpg").write_bytes(PHOTO)
     (folder / "presets.toml").write_text(PRESETS)
     files = {"owners_file": folder / "owners.toml", "presets_file": folder / "presets.toml"}
     limits = {"rate_limit": 100, "max_upload_bytes": LARGEST, "outbound_allow": "127.0.0.1"}
@@ -46,11 +57,10 @@ async def upload(service: Service, key: str, **query: str) -> httpx.Response:
 
 async def test_f23_an_owner_has_the_presets_that_it_is_allowed_and_no_variants_of_its_own(service: Service) -> None:
     for key in (SHOP, SHOP_NEXT):
-        listed = (await service.client.get("/presets", headers=by(key))).json()["presets"]
-        assert listed.keys() == {"shop"}
-    assert (await service.client.get("/presets", headers=by(BLOG))).json()["presets"].keys() == {
-        *("default", "shop", "secret")
-    }
+        listed = (await service.client.get("/presets", headers=by(key))).json()
+        assert (set(listed["presets"]), set(listed["overlays"])) == ({"shop"}, set())
+    listed = (await service.client.get("/presets", headers=by(BLOG))).json()
+    assert (set(listed["presets"]), set(listed["overlays"])) == ({"default", "shop", "secret"}, {"logo"})
     accepted = await upload(service, SHOP, preset="shop")
     assert accepted.status_code == 202
     unknown = (await upload(service, SHOP, preset="nothing")).json()["detail"]

@@ -203,9 +203,9 @@ async def test_f30_an_owners_own_secret_signs_its_webhooks_and_is_replaced_witho
     files = Files(tmp_path)
     first, second = (secret_of(bytes([number]) * 32) for number in (1, 2))
     files.write(files.owners, owners(OLD, more=f"webhook_secret = '{first}'"))
-    given = {"owners_file": files.owners, "outbound_allow": "127.0.0.1"}
+    environment = servers.environment() | ENVIRONMENT
     async with (
-        Service.start(servers.environment() | ENVIRONMENT, **given) as service,
+        Service.start(environment, owners_file=files.owners, outbound_allow="127.0.0.1") as service,
         Receiver.start(OK) as receiver,
     ):
 

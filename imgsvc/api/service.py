@@ -11,8 +11,9 @@ from starlette.responses import Response
 from imgsvc.api.http.access import owner_of
 from imgsvc.api.http.context import Document, is_draining, services_of
 from imgsvc.api.http.errors import RETRY_AFTER_S
-from imgsvc.domain.documents import Health, Presets, Readiness
+from imgsvc.domain.documents import Health, Readiness
 from imgsvc.domain.presets import document as fields
+from imgsvc.domain.presets_document import Presets
 from imgsvc.jobs.exchange import QueueUnavailableError
 from imgsvc.jobs.types import QueueStats
 from imgsvc.runtime.metrics import CONTENT_TYPE, Dependency, Depth
@@ -59,16 +60,17 @@ async def metrics(request: Request) -> Response:
 
 
 async def presets(request: Request) -> Response:
-    """Every preset that the caller may use, with its variants in full, as an upload's `variants` takes them, and every
-    overlay.
+    """Every preset that the caller may use, with its variants in full, as an upload's `variants` takes them, and the
+    overlays.
     """
     services = services_of(request)
-    offered = services.offer.presets_of(services.owners.current.of(owner_of(request)))
+    owner = services.owners.current.of(owner_of(request))
+    offered = services.offer.presets_of(owner)
     document: Presets = {
         "presets": {name: {variant.name: fields(variant) for variant in preset} for name, preset in offered.items()},
         "overlays": {
             name: {"sha256": file.sha256, "bytes": len(file.data), "content_type": file.media_type}
-            for name, file in services.overlays.offered.items()
+            for name, file in services.offer.overlays_of(owner).items()
         },
     }
     return Document(document)
