@@ -132,6 +132,8 @@ async def test_x1_few_places_are_used_too(fetching: Fetching, places: int) -> No
     [
         ("http://EXAMPLE.com/a", "example.com:80"),
         ("https://example.com", "example.com:443"),
+        ("https://example.com./", "example.com:443"),
+        ("http://example.com.:81/", "example.com:81"),
         ("https://example.com:8443/x?y=http://other.example/", "example.com:8443"),
         ("http://[::1]/", "[::1]:80"),
         ("http://[::1]:81?a", "[::1]:81"),

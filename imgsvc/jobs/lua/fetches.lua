@@ -42,6 +42,7 @@ end
 -- The host and port of a URL.
 local function host_of(url)
   local scheme, authority = url:lower():match('^(%a+)://([^/?#]*)')
+  authority = authority and authority:gsub('%.(:?%d*)$', '%1')
   if not authority or authority:find(':%d+$') then return authority or '' end
   return authority .. (scheme == 'https' and ':443' or ':80')
 end
