@@ -31,14 +31,23 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 
 def stopping(body: bytes, after: int, go_on: asyncio.Event, *, length: bool = True) -> Peer:
-    """Sends the first `after` bytes of an image, and the rest once it may go on."""
+    """Sends the first `after` bytes of an image, and the rest once it may go on, to a client that is still there."""
 
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def may_go_on(reader: asyncio.StreamReader) -> bool:
+        waits = [asyncio.ensure_future(go_on.wait()), asyncio.ensure_future(reader.read())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+        return go_on.is_set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = b"Content-Length: %d\r\n" % len(body) if length else b""
         writer.write(b"HTTP/1.1 200 OK\r\n%s\r\n" % head)
         for at in range(0, len(body), _PIECE_BYTES):
-            if at >= after:
-                await go_on.wait()
+            if at >= after and not go_on.is_set() and not await may_go_on(reader):
+                return
             writer.write(body[at : at + _PIECE_BYTES])
             await writer.drain()
 
