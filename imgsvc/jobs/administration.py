@@ -18,8 +18,8 @@ MOST_UNDER_WAY = 4
 BULK_HOLD_S = 10.0
 """How long a worker has for one step of a bulk action, before another may go on with it."""
 
-_MOST_LOOKED_AT = 400  # by one script: about a millisecond
-_SCRIPTS = 25  # of one search: 10 000 uploads
+_MOST_LOOKED_AT = 250  # by one script: about a millisecond
+_SCRIPTS = 40  # of one search: 10 000 uploads
 _MOST_LEASES = 500
 
 

@@ -256,7 +256,10 @@ async def test_the_page_asks_no_other_host(service: Service, browser: Browser) -
 
 
 async def test_what_a_webhook_was_sent_is_shown_and_sent_again(servers: Servers, browser: Browser) -> None:
-    settings = {"outbound_allow": "127.0.0.1", "webhook_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"}
+    settings: dict[str, Any] = {
+        "outbound_allow": "127.0.0.1",
+        "webhook_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3",
+    }
     async with (
         Listener.start(b"HTTP/1.1 204 No Content\r\n\r\n") as receiver,
         Service.start(servers.environment(), decoders=1, **settings) as service,

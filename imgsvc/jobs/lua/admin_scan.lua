@@ -46,18 +46,28 @@ end
 
 local function has_code(failure) return failure and failure:find('["' .. code .. '"', 1, true) == 1 end
 
--- The owner of an upload that matches, nil of any other.
-local function owner_if_matching(id)
-  local status, derivation, expires_at, owned_by, earlier, failure, derivation_failure, filename =
-    unpack(redis.call('HMGET', record(id), 'status', 'derivation_status', 'expires_at', 'owner', 'belongs_to', 'failure',
-      'derivation_failure', 'filename'))
+-- Whether an upload has what is asked for, by as few of its fields as that takes: most have not.
+local function matches(id)
+  if #statuses > 0 then
+    local status, derivation = unpack(redis.call('HMGET', record(id), 'status', 'derivation_status'))
+    if not wanted[status] and not wanted[derivation] then return false end
+  end
+  if code ~= '' then
+    local failure, derivation_failure = unpack(redis.call('HMGET', record(id), 'failure', 'derivation_failure'))
+    if not has_code(failure) and not has_code(derivation_failure) then return false end
+  end
+  if text == '' or id:find(text, 1, true) == 1 then return true end
+  local filename = redis.call('HGET', record(id), 'filename')
+  return filename and filename:lower():find(text, 1, true)
+end
+
+-- The owner of an upload that readers see, if it is one that is asked for.
+local function owner_if_visible(id)
+  local status, expires_at, owned_by, earlier =
+    unpack(redis.call('HMGET', record(id), 'status', 'expires_at', 'owner', 'belongs_to'))
+  if not is_visible(status) or tonumber(expires_at or math.huge) <= now then return nil end
   local its_owner = owner_in(owned_by, earlier)
-  return is_visible(status) and tonumber(expires_at or math.huge) > now
-    and (#statuses == 0 or wanted[status] or wanted[derivation])
-    and (owner == '*' or its_owner == owner)
-    and (code == '' or has_code(failure) or has_code(derivation_failure))
-    and (text == '' or (filename or ''):lower():find(text, 1, true) or id:find(text, 1, true) == 1)
-    and its_owner or nil
+  return (owner == '*' or its_owner == owner) and its_owner or nil
 end
 
 local rows = {}
@@ -74,7 +84,7 @@ local found, seen = {}, 0
 while seen < math.min(most, #rows) and #found < limit do
   seen = seen + 1
   local row = rows[seen]
-  local its_owner = owner_if_matching(row.id)
+  local its_owner = matches(row.id) and owner_if_visible(row.id)
   if its_owner then found[#found + 1] = {row.ms, row.id, its_owner} end
 end
 local last = seen < #rows and rows[seen]

@@ -8,15 +8,14 @@
 -- the keys of replaced files
 local id, token, status, field, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[7])
 if not owns(id, token) then return fence(id, token) end
-local started_at, derivation_started_at = unpack(redis.call('HMGET', record(id), 'started_at', 'derivation_started_at'))
-local job = finish(id, status, ARGV[6])
-redis.call('HSET', record(id), field == 'failure' and job .. field or field, ARGV[5])
+local job, started_at = finish(id, status, ARGV[6])
 if field == 'failure' then
+  redis.call('HSET', record(id), job .. field, ARGV[5])
   count_failure(ARGV[5])
 else
-  count_done((job == DERIVED and derivation_started_at or started_at) or now_ms())
+  redis.call('HSET', record(id), field, ARGV[5], job .. 'progress', 100)
+  count_done(started_at or now_ms())
 end
-if status == 'SUCCESS' then redis.call('HSET', record(id), job .. 'progress', 100) end
 if job == DERIVED and status == 'SUCCESS' then
   redis.call('HSET', record(id), 'changed', redis.call('HGET', record(id), 'derivation_changes'))
   redis.call('HDEL', record(id), 'derivation_changes')

@@ -35,11 +35,12 @@ end
 
 -- Ends an upload's job for good: record, lease, queue entry and webhook delivery together. It begins with what frees
 -- memory, since from then on a Redis that is full lets a script write. Its last lease and its request are
--- still known by `by`. Returns the job.
+-- still known by `by`. Returns the job, and when it was started first.
 local function finish(id, status, ttl_s)
-  local job = job_of(id)
+  local before, token, request_id, started_at, derivation_started_at = unpack(redis.call('HMGET', record(id),
+    'status', 'lease', 'request_id', 'started_at', 'derivation_started_at'))
+  local job = job_in(before)
   unqueue(id)
-  local token, request_id = unpack(redis.call('HMGET', record(id), 'lease', 'request_id'))
   drop_lease(id)
   redis.call('HDEL', record(id), job .. 'step', 'deliveries', 'request_id')
   refund(id)
@@ -57,7 +58,7 @@ local function finish(id, status, ttl_s)
   end
   -- a client that cancels a derivation still has all that it had
   if job == OWN or status ~= 'CANCELLED' then queue_webhook(id, job) end
-  return job
+  return job, job == DERIVED and derivation_started_at or started_at
 end
 
 -- Cancels an upload's job, and notifies the worker that runs it. Returns the job.
