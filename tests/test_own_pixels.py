@@ -145,12 +145,12 @@ def clear_webp(**options: object) -> bytes:
 def with_tail(file: bytes, kind: bytes, tail: bytes) -> bytes:
     """The WebP with more bytes at the end of its first chunk of this kind, in a frame where it has frames."""
     at, body, within = 12, bytearray(file), list[int]()
-    while body[at : at + 4] != kind:
-        if body[at : at + 4] == b"ANMF":
+    while file[at : at + 4] != kind:
+        if file[at : at + 4] == b"ANMF":
             within.append(at)
             at += 8 + 16
         else:
-            size = int.from_bytes(body[at + 4 : at + 8], "little")
+            size = int.from_bytes(file[at + 4 : at + 8], "little")
             at += 8 + size + size % 2
     size = int.from_bytes(body[at + 4 : at + 8], "little")
     end = at + 8 + size

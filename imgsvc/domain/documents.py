@@ -24,7 +24,8 @@ Webhook = webhook_documents.Webhook
 Deliveries = webhook_documents.Deliveries
 EventDelivery = webhook_documents.EventDelivery
 DeliveryAttempt = webhook_documents.DeliveryAttempt
-OverlayFile, Presets = presets_document.OverlayFile, presets_document.Presets
+OverlayFile = presets_document.OverlayFile
+Presets = presets_document.Presets
 
 MAX_PAGE = 200
 """Uploads that a page of them has at most."""

@@ -70,8 +70,8 @@ export class Spec {
     if (alternatives) return alternatives.map((alternative) => this.typeOf(alternative)).join(" or ");
     if (schema.enum) return schema.enum.map(String).join(" | ");
     if ("const" in schema) return String(schema.const);
-    if (schema.type === "array") return `list of ${this.typeOf(schema.items)}`;
-    const type = [schema.type ?? "bytes"].flat().join(" or ");
+    const types = [schema.type ?? "bytes"].flat();
+    const type = types.map((each) => (each === "array" ? `list of ${this.typeOf(schema.items)}` : each)).join(" or ");
     if (name && schema.properties) return name;
     return [type, schema.format, rangeText(schema.minimum, schema.maximum)].filter(Boolean).join(", ");
   }
