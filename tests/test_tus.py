@@ -185,6 +185,16 @@ async def test_t5_a_creation_is_checked_as_a_form_is(tus: Tus, fields: dict[str,
     assert not code or answer.json()["code"] == code
 
 
+async def test_t5_metadata_may_come_in_several_headers_and_nothing_twice(service: Service) -> None:
+    head = [("tus-resumable", "1.0.0"), ("upload-length", "9")]
+    options = [("upload-metadata", described(**{name: "a.jpg"})) for name in ("filename", "relativePath", "filename")]
+    begun = await service.client.post("/tus", headers=head + options[:2])
+    assert begun.status_code == 201
+    told = await service.client.head(begun.headers["location"], headers=head[:1])
+    assert told.headers["upload-metadata"] == ",".join(value for _, value in options[:2])
+    assert (await service.client.post("/tus", headers=head + options)).json()["code"] == "invalid_field"
+
+
 async def test_t5_headers_of_pieces_are_checked(tus: Tus) -> None:
     path = await tus.begun(len(PHOTO))
     for name, value, status in (

@@ -17,7 +17,8 @@ from tests.support.command import imgsvc
 from tests.support.doctor import in_time
 from tests.support.local import local
 from tests.support.scripted_s3 import ScriptedS3, answer
-from tests.support.service import Servers, Service, leftovers, s3_client, settings_of, until
+from tests.support.service import UNHURRIED, Servers, Service, leftovers, s3_client, settings_of, until
+from tests.support.tus import PART, Tus, assert_stored, large_photo
 from tests.test_storage_surroundings import AWS_ENVIRONMENT, PROXIES
 
 
@@ -185,6 +186,38 @@ async def test_s20_the_whole_walk_goes_on_another_kind_of_s3(servers: Servers, t
         assert leftovers(environment)["uploads"] == []
         ended = await imgsvc("doctor", cwd=tmp_path, env=in_time(environment))
         assert ended.code == 0, ended.out
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+async def test_t1_t11_pieces_become_the_same_bytes_on_another_kind_of_s3(
+    servers: Servers, tmp_path: Path, versioned: bool
+) -> None:
+    data = large_photo(PART + 70_000)
+    async with moto(tmp_path) as other:
+        environment = servers.environment() | other | {"IMGSVC_S3_DELETE_VERSIONS": str(versioned)}
+        async with Storage.open(settings_of(environment)) as storage:
+            await storage.ensure_bucket()
+            if versioned:
+                keep_versions(environment)
+            late = storage.resumable("originals/1")
+            multipart = await late.begin("image/jpeg", "")
+            etags = [await late.put(multipart, number, data[at:]) for number, at in ((1, 70_000), (2, PART))]
+            await late.put(multipart, 2, b"another writer's")
+            is_proven = await late.complete(multipart, etags, PART + 16)
+            async with storage.read("originals/1") as found:
+                assert found
+                stored = b"".join([chunk async for chunk in found[1]])
+            assert not is_proven or stored == data[70_000:] + data[PART:], "or else it is compared"
+            await storage.clear("originals/1")
+        async with Service.start(environment, **UNHURRIED) as service:
+            tus, offset = Tus(service.client), 0
+            path = await tus.begun(len(data))
+            for size in (1000, 500, 90_000, PART, len(data)):
+                offset = await tus.added(path, offset, data[offset : offset + size])
+            await assert_stored(service, path, data)
+            await tus.call("DELETE", path)
+        assert leftovers(environment)["uploads"] == []
+        assert not [key for key in versions(environment) if key.startswith("originals/")]
 
 
 async def test_s17_one_machine_starts_and_serves_beside_a_proxy_and_aws_settings_that_are_not_meant_for_it(

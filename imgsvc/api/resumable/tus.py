@@ -65,7 +65,7 @@ async def create(request: Request) -> Response:
     if has_body:
         _check_type(request)
     checksum = Checksum.of(request.headers.get("upload-checksum"))
-    header = request.headers.get("upload-metadata", "")
+    header = ",".join(request.headers.getlist("upload-metadata"))
     transfer, left = await engine.begin(request, *fields_of(header), length, header)
     headers = {"location": _path(request, transfer.id), "upload-expires": _expires(transfer)} | left
     if has_body:
