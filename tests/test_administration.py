@@ -100,7 +100,7 @@ async def test_percentiles_are_those_of_the_jobs_within_a_tenth(world: World) ->
         await hset(world.redis, f"imgsvc:upload:{upload_id}", "started_at", started - ago_ms)
         await world.queue.finish(claim, SUCCESS)
     seen = await overview(world)
-    assert 100 <= (seen.duration_ms(0.5) or 0) < 500, "and what this machine took"
+    assert 90 <= (seen.duration_ms(0.5) or 0) < 500, "and what this machine took"
     assert 3600 <= (seen.duration_ms(0.95) or 0) < 6000
     assert Overview(0, 0, 0, 0, 0, 0, 0, {}, (), ()).duration_ms(0.5) is None
 

@@ -2,66 +2,18 @@
 
 from collections import Counter
 from collections.abc import AsyncGenerator
-from uuid import uuid4
 
 import pytest_asyncio
-from redis.asyncio import Redis
 
-from imgsvc.domain.options import Options, Priority
-from imgsvc.jobs.queue import Queue
-from imgsvc.jobs.record import Failure, Source, Submission
-from imgsvc.jobs.types import Claim, WorkerInfo
-from tests.support.service import Servers, settings_of, until
-
-SMALL, LARGE = 1, 4_500_000
-"""Sizes of files, of which the larger one takes about ten times as long."""
-
-FAILURE = Failure("decode_failed", "broken")
-
-
-class Crowd:
-    """Owners with a queue of their own."""
-
-    def __init__(self, queue: Queue, redis: Redis) -> None:
-        self.queue = queue
-        self.redis = redis
-        self._owners: dict[str, str] = {}
-
-    async def submits(
-        self, owner: str, count: int = 1, *, size: int = SMALL, priority: Priority = "normal"
-    ) -> list[str]:
-        ids = [str(uuid4()) for _ in range(count)]
-        for upload_id in ids:
-            await self.queue.reserve(upload_id, owner=owner)
-            options = Options(priority=priority, filename="a.jpg")
-            await self.queue.submit(Submission(upload_id, options, Source(size, "ab", "jpeg")))
-            self._owners[upload_id] = owner
-        return ids
-
-    async def done(self, count: int) -> list[str]:
-        """Whose the next `count` jobs are, one after the other; each is done before the next."""
-        return [self._owners[await self.done_id()] for _ in range(count)]
-
-    async def done_id(self) -> str:
-        claim = await self.claimed()
-        assert await self.queue.finish(claim, FAILURE)
-        return claim.id
-
-    async def claimed(self, worker: str = "w1") -> Claim:
-        (claim,) = await self.queue.claim(worker, 1)
-        return claim
-
-    async def keys(self) -> set[bytes]:
-        """Keys that are left of who waited."""
-        parts = ("waiting", "line:*", "turns:*", "rested:*")
-        return {key for part in parts for key in await self.redis.keys(f"imgsvc:{part}")}
+from imgsvc.jobs.types import WorkerInfo
+from tests.support.crowd import FAILURE, LARGE, Crowd, jain
+from tests.support.service import Servers, until
 
 
 @pytest_asyncio.fixture
 async def crowd(servers: Servers) -> AsyncGenerator[Crowd]:
-    settings = settings_of(servers.environment() | {"IMGSVC_LEASE_S": "60"})
-    async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
-        yield Crowd(queue, redis)
+    async with Crowd.open(servers) as crowd:
+        yield crowd
 
 
 async def test_f1_the_first_job_of_an_owner_is_next_however_many_another_has_waiting(crowd: Crowd) -> None:
@@ -77,7 +29,7 @@ async def test_f1_owners_who_always_have_work_share_alike(crowd: Crowd) -> None:
     for number, owner in enumerate(owners):
         await crowd.submits(owner, 15 + 10 * number)
     shares = Counter(await crowd.done(50))
-    assert _jain([shares[owner] for owner in owners]) >= 0.99
+    assert jain([shares[owner] for owner in owners]) >= 0.99
 
 
 async def test_f1_large_images_cost_their_owner_more_turns(crowd: Crowd) -> None:
@@ -128,6 +80,16 @@ async def test_f3_owners_without_jobs_leave_nothing_behind(crowd: Crowd) -> None
     assert await crowd.keys() == set()
 
 
+async def test_f3_idle_owners_are_forgotten_while_others_go_on(crowd: Crowd) -> None:
+    for number in range(40):
+        await crowd.submits(f"owner{number}")
+    await crowd.done(40)
+    await crowd.submits("heap", 60)
+    await crowd.done(50)
+    await crowd.queue.renew(WorkerInfo("w1", "full"), {})
+    assert await crowd.redis.zcard("imgsvc:rested:normal") == 0
+
+
 async def test_f3_a_job_that_is_cancelled_or_deleted_leaves_its_line(crowd: Crowd) -> None:
     first, second, third = await crowd.submits("shop", 3)
     assert await crowd.queue.cancel(first, "shop")
@@ -139,9 +101,7 @@ async def test_f3_a_job_that_is_cancelled_or_deleted_leaves_its_line(crowd: Crow
 
 
 async def test_f4_the_job_of_a_dead_worker_comes_before_those_that_its_owner_sent_later(servers: Servers) -> None:
-    settings = settings_of(servers.environment() | {"IMGSVC_LEASE_S": "0.3"})
-    async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
-        crowd = Crowd(queue, redis)
+    async with Crowd.open(servers, lease_s=0.3) as crowd:
         (first,) = await crowd.submits("shop")
         assert (await crowd.claimed("dead")).id == first
         await crowd.submits("shop", 20)
@@ -154,9 +114,7 @@ async def test_f4_the_job_of_a_dead_worker_comes_before_those_that_its_owner_sen
 
 
 async def test_f4_a_worker_that_comes_back_before_another_has_its_job_goes_on(servers: Servers) -> None:
-    settings = settings_of(servers.environment() | {"IMGSVC_LEASE_S": "0.3"})
-    async with Queue.open(settings) as queue, Redis.from_url(settings.redis_url) as redis:
-        crowd = Crowd(queue, redis)
+    async with Crowd.open(servers, lease_s=0.3) as crowd:
         await crowd.submits("other", 2)
         lapsing = await crowd.claimed("frozen")
         another = await crowd.claimed("w2")
@@ -172,8 +130,3 @@ async def test_f4_a_worker_that_comes_back_before_another_has_its_job_goes_on(se
         assert await crowd.queue.renew(WorkerInfo("frozen", "full"), tokens) == [lost.id]
         assert (await crowd.queue.stats()).waiting == 0
         assert await crowd.queue.finish(claim, FAILURE)
-
-
-def _jain(shares: list[int]) -> float:
-    """Jain's index of fairness: 1 where all shares are alike."""
-    return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))

@@ -28,7 +28,8 @@ _DEADLINE = 1.5
 _REPEATED = {
     *("reserve", "extend", "submit", "abort", "delete"),
     *("resumable_begin", "resumable_take", "resumable_commit"),
-    *("renew", "progress", "set_source", "ack_sweep", "ack_obsolete", "deliveries_of", "list", "stats", "echo"),
+    *("know_owners", "renew", "progress", "set_source", "ack_sweep", "ack_obsolete"),
+    *("deliveries_of", "list", "stats", "echo"),
     *("admin_stats", "admin_scan", "admin_forget", "admin_begin", "admin_stop", "admin_bulks"),
 }
 """Scripts that are repeated once if the answer is lost: the first call may or may not have worked."""

@@ -7,6 +7,7 @@ All raise QueueUnavailableError where Redis does not answer, or refuses.
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple
+from itertools import chain
 from time import perf_counter
 from typing import Self
 
@@ -40,6 +41,9 @@ from imgsvc.runtime.owners import OwnersTable
 from imgsvc.runtime.settings import Settings
 
 IDEMPOTENCY_TTL_S = 24 * 3600
+_OWNERS_TTL_MS = 24 * 3600 * 1000
+"""How long Redis keeps limits of owners before a claim is asked for them again."""
+
 SWEEP_CLAIM_S = 60.0
 """How long one sweeper has for what it took, before another may take it."""
 
@@ -111,8 +115,13 @@ class Queue:
 
     async def claim(self, worker: str, slots: int, given_up: Callable[[str], None] = _ignore) -> list[Claim]:
         """Leases on due jobs, at most `slots`. `given_up` gets the id of each that too many deaths of workers ended."""
+        owners = self.exchange.owners.current
         args = (worker, self._lease_ms, slots, MAX_DELIVERIES, EXHAUSTED, self._settings.record_ttl_s)
-        rows, exhausted = await self._run("claim", *args)
+        answer = await self._run("claim", *args, owners.fingerprint)
+        if answer is None:  # Redis does not know their limits, or no longer
+            await self._run("know_owners", owners.fingerprint, _OWNERS_TTL_MS, *chain.from_iterable(owners.shares()))
+            answer = await self._run("claim", *args, owners.fingerprint)
+        rows, exhausted = answer or ([], [])
         for name in exhausted:
             given_up(name.decode())
         return [Claim(*(part.decode() for part in row)) for row in rows]

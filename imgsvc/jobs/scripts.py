@@ -16,7 +16,8 @@ SHARED = ("common", "turns", "fetches", "limits", "deliveries", "observed", "mov
 
 NAMES = (
     *("reserve", "extend", "abort", "submit"),
-    *("claim", "claim_fetches", "renew", "progress", "set_source", "finish", "release", "hold", "let_pass"),
+    *("claim", "claim_fetches", "know_owners", "renew", "progress", "set_source", "finish", "release"),
+    *("hold", "let_pass"),
     *("cancel", "retry", "derive", "change", "delete", "sweep", "ack_sweep", "obsolete", "ack_obsolete"),
     *("resumable_begin", "resumable_take", "resumable_commit", "resumable_drop"),
     *("claim_webhooks", "ack_webhook", "replay_webhook", "deliveries_of", "list", "stats", "echo"),

@@ -40,10 +40,14 @@ class Owners:
     """Stands for all weights and caps: equal where they are. Empty where no owner has its own."""
 
     def __post_init__(self) -> None:
-        rows = sorted((owner.name, owner.weight, owner.max_running) for owner in self.known.values())
-        own = [row for row in rows if row != (row[0], Owner("").weight, Owner("").max_running)]
+        own = self.shares()
         text = hashlib.sha256(orjson.dumps(own)).hexdigest()[:16] if own else ""
         object.__setattr__(self, "fingerprint", text)
+
+    def shares(self) -> list[tuple[str, float, int]]:
+        """Name, weight and cap of each owner who has its own."""
+        rows = sorted((owner.name, owner.weight, owner.max_running) for owner in self.known.values())
+        return [row for row in rows if row != (row[0], Owner("").weight, Owner("").max_running)]
 
     def of(self, name: str) -> Owner:
         return self.known.get(name) or Owner(name)

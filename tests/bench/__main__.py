@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tests.bench import attention, pixels, quality, queue, sandbox, service, sets, versus
+from tests.bench import attention, owners, pixels, quality, queue, sandbox, service, sets, versus
 
 DEFAULT = "service"
 BENCHES = {
@@ -15,6 +15,7 @@ BENCHES = {
     "attention": attention,
     "sandbox": sandbox,
     "queue": queue,
+    "owners": owners,
 }
 
 

@@ -12,7 +12,7 @@ local FIELDS = {
 }
 
 local function low_waiting()
-  local owners = redis.call('ZRANGE', TURNS[LOW], 0, most)
+  local owners = redis.call('ZRANGE', turns(LOW), 0, most)
   if #owners > most then return false end
   local count = 0
   for _, owner in ipairs(owners) do count = count + redis.call('ZCARD', line(LOW, owner)) end

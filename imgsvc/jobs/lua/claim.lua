@@ -2,10 +2,14 @@
 -- Guarantees: a job has one lease, proven by a token that no other claim ever gets; a leased job delays no other; a
 -- worker that stops renewing loses the job after `lease_ms`. The job of a worker that died is due again at once, after
 -- the second time 1 s later, then 2 s, 4 s; after `max_deliveries` it ends in FAILURE.
+-- No owner gets more leases than it may have.
 -- Returns {{{id, token, token of the lapsed lease or '', id of the request that queued it or ''}, …}, {ids of jobs that
--- it ended, …}}.
--- ARGV: worker, lease_ms, slots, max_deliveries, failure (JSON), record_ttl_s
+-- it ended, …}}; or nothing, if the limits of owners under this fingerprint are to be written first (know_owners.lua).
+-- ARGV: worker, lease_ms, slots, max_deliveries, failure (JSON), record_ttl_s, fingerprint of the limits of owners, or
+-- '' if no owner has any
 local worker, lease_ms, slots, max_deliveries = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local limits = ARGV[7] ~= '' and owners_limits(ARGV[7])
+if limits and redis.call('EXISTS', limits) == 0 then return false end
 local now = now_ms()
 local MOST_DUE = 100  -- that a claim looks at, besides one for each slot
 
@@ -39,6 +43,7 @@ local function is_ready(id, queue)
     return false
   end
   if not lapsed then return true end
+  stop(id)
   if deliveries >= max_deliveries then
     local job = finish(id, 'FAILURE', ARGV[6])
     redis.call('HSET', record(id), job .. 'failure', ARGV[5])
@@ -89,16 +94,25 @@ local function lease(id)
   local token = begin(id)
   redis.call('HSET', record(id), 'lease', token)
   redis.call('ZADD', queue_of(id), now + lease_ms, id)
+  if limits then start(id) end
   local request_id = redis.call('HGET', record(id), 'request_id')
   if not request_id then forget_body(id) end
   return {id, token, lapsed or '', request_id or ''}
+end
+
+-- The weight of an owner, and how many jobs it may run at most, 0 for any number.
+local function limits_of(owner)
+  local own = limits and redis.call('HGET', limits, owner)
+  if not own then return 1, 0 end
+  local weight, most = own:match('^(%S+) (%d+)$')
+  return tonumber(weight), tonumber(most)
 end
 
 adopt()
 end_delays()
 local claims, moved = {}, 0
 while #claims < slots and moved < MOST_DUE do
-  local id = next_job()
+  local id = next_job(limits_of)
   if not id then break end
   if needs_fetch(id) then  -- a version that fetches while it runs a job has queued it
     enqueue(id)

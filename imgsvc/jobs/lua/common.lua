@@ -7,10 +7,16 @@
 -- imgsvc:waiting      zset  jobs that wait for a worker, by the ms since which they do
 -- imgsvc:line:<lane>:<owner>
 --                     zset  an owner's of them, in the order in which they are claimed; low priority has a lane of its own
--- imgsvc:turns:<lane> zset  owners with a line, by when they have their turn in virtual time (turns.lua)
+-- imgsvc:turns:<lane> zset  owners with a line who are not parked, by when they have their turn in virtual time (turns.lua)
 -- imgsvc:rested:<lane>
 --                     zset  owners who had a line lately, by when they would have had their turn
--- imgsvc:shares       hash  how many jobs were claimed while some of low priority waited
+-- imgsvc:shares       hash  how many jobs, and fetches, were claimed while some of low priority waited
+-- imgsvc:running:<owner>
+--                     zset  an owner's jobs that workers have, by the ms at which they were claimed; kept while any owner
+--                           has limits
+-- imgsvc:parked       zset  owners who have as many of those as they may, by the ms at which that is looked into again
+-- imgsvc:owners:<fingerprint>
+--                     hash  weight and most running jobs of owners who are not like every other; expires (know_owners.lua)
 -- imgsvc:jobs         zset  jobs that wait for a time, by the ms at which they are due: delayed ones, and leased ones,
 --                           which are due when their leases lapse, so that the job of a dead worker comes back by itself
 -- imgsvc:derivations  zset  the same of derivations; workers of versions without them see nothing of them
@@ -77,8 +83,7 @@ local QUEUE, EARLIER_QUEUE, DERIVATIONS = PREFIX .. 'jobs', PREFIX .. 'queue', P
 local FETCHES, FETCHES_WAITING = PREFIX .. 'fetches', PREFIX .. 'fetches-waiting'
 local NORMAL, LOW = 'normal', 'low'  -- lanes
 local WAITING, SHARES = PREFIX .. 'waiting', PREFIX .. 'shares'
-local TURNS = {[NORMAL] = PREFIX .. 'turns:' .. NORMAL, [LOW] = PREFIX .. 'turns:' .. LOW}
-local RESTED = {[NORMAL] = PREFIX .. 'rested:' .. NORMAL, [LOW] = PREFIX .. 'rested:' .. LOW}
+local PARKED = PREFIX .. 'parked'
 local SWEEP, SETTLING, OBSOLETE = PREFIX .. 'sweep', PREFIX .. 'settling', PREFIX .. 'obsolete'
 local ALL = PREFIX .. 'all'
 local UNSUCCESSFUL = {FAILURE = PREFIX .. 'all:FAILURE', CANCELLED = PREFIX .. 'all:CANCELLED'}
@@ -131,7 +136,7 @@ local function set_back(seen, now)
   for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, FETCHES, WEBHOOKS[OWN], WEBHOOKS[DERIVED], SETTLING}) do
     shift(set, '-inf', '+inf', by_ms)
   end
-  for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused}) do shift(set, '-inf', '+inf', by_ms) end
+  for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused, PARKED}) do shift(set, '-inf', '+inf', by_ms) end
   shift(WORKERS, '(0', '+inf', by_ms)
   for _, set in ipairs({SWEEP, OBSOLETE}) do shift(set, '-inf', seen + HORIZON_MS, by_ms) end
 end

@@ -12,32 +12,8 @@ local OWNER_SHARE, HOST_SHARE = 2, 8
 local LOW_FETCHES = 16  -- of so many fetches one is of low priority where others wait too
 local FEW_OWNERS, MOST_OWNERS, MOST_HOSTS = 50, 1000, 100  -- that a claim looks at for one fetch
 
-local function turns(lane) return PREFIX .. 'turns:' .. lane end
-local function rested(lane) return PREFIX .. 'rested:' .. lane end
 local function fetch_hosts(lane, owner) return PREFIX .. 'hosts:' .. lane .. ':' .. owner end
 local function fetch_line(lane, owner, host) return PREFIX .. 'line:' .. lane .. ':' .. owner .. ':' .. host end
-
--- Gives an owner a turn in a lane where it has a line.
-local function join(lane, owner)
-  if redis.call('ZSCORE', turns(lane), owner) then return end
-  local _, now = unpack(redis.call('ZRANGE', turns(lane), 0, 0, 'WITHSCORES'))
-  local own = redis.call('ZSCORE', rested(lane), owner)
-  redis.call('ZADD', turns(lane), math.max(now or 0, own or 0), owner)
-  if own then redis.call('ZREM', rested(lane), owner) end
-end
-
--- Takes an owner's turn away, and notes when it would have been. Forgets those whose time has passed.
-local function rest(lane, owner)
-  local turn = redis.call('ZSCORE', turns(lane), owner)
-  redis.call('ZREM', turns(lane), owner)
-  local _, now = unpack(redis.call('ZRANGE', turns(lane), 0, 0, 'WITHSCORES'))
-  if not now then
-    redis.call('DEL', rested(lane))
-  else
-    if turn then redis.call('ZADD', rested(lane), turn, owner) end
-    redis.call('ZREMRANGEBYSCORE', rested(lane), '-inf', '(' .. now)
-  end
-end
 
 -- The host and port of a URL.
 local function host_of(url)
@@ -164,6 +140,7 @@ local function enqueue(id) redis.call('PUBLISH', line_up(id), '') end
 
 local function unqueue(id)
   leave_lines(id)
+  stop(id)
   for _, queue in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, FETCHES}) do redis.call('ZREM', queue, id) end
 end
 

@@ -10,10 +10,14 @@ local lost = {}
 for i = 3, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
   if owns(id, token) then
-    leave_lines(id)  -- where its lease had lapsed, and nobody has claimed it yet
-    redis.call('ZADD', queue_of(id), now + lease_ms, id)
+    if redis.call('ZADD', queue_of(id), now + lease_ms, id) == 1 then  -- it had lapsed, and nobody has claimed it yet
+      leave_lines(id)
+      start(id)
+    end
   else
     lost[#lost + 1] = id
   end
 end
+check_parked()
+for _, lane in ipairs({NORMAL, LOW}) do forget(lane, MOST_IDLE) end
 return lost
