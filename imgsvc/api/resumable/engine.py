@@ -26,7 +26,7 @@ from imgsvc.jobs.resumable import FencedError, Take, Transfer, TransferRefusedEr
 from imgsvc.jobs.types import Admission, Reservation
 from imgsvc.runtime import logs
 
-HANDOVER_S = 0.4
+HANDOVER_S = 0.25
 """How long a writer has to notice that its client has gone. One that does not has died, or stands still."""
 
 CLOSING_S = 4.0
