@@ -93,6 +93,8 @@ local function run(id, request_id)
   note_end(id, job)
   for _, set in pairs(UNSUCCESSFUL) do redis.call('ZREM', set, id) end
   count('accepted')
+  -- whoever cancelled what the gate held back has not released it
+  if redis.call('HGET', record(id), 'gate') == 'held' then redis.call('HSET', record(id), 'gate', 'ask') end
   if job == DERIVED then
     redis.call('HSETNX', record(id), 'derivation', FIRST_REVISION)
     redis.call('HINCRBY', record(id), 'derivation', 1)
