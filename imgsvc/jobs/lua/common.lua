@@ -86,6 +86,7 @@ local WAITING, SHARES = PREFIX .. 'waiting', PREFIX .. 'shares'
 local PARKED = PREFIX .. 'parked'
 local SWEEP, SETTLING, OBSOLETE = PREFIX .. 'sweep', PREFIX .. 'settling', PREFIX .. 'obsolete'
 local ALL = PREFIX .. 'all'
+local BULK = PREFIX .. 'bulk'
 local UNSUCCESSFUL = {FAILURE = PREFIX .. 'all:FAILURE', CANCELLED = PREFIX .. 'all:CANCELLED'}
 local WORKERS = PREFIX .. 'workers'
 local OWN, DERIVED = '', 'derivation_'  -- jobs of an upload: what the names of their fields in its record begin with
@@ -136,7 +137,7 @@ local function set_back(seen, now)
   for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, FETCHES, WEBHOOKS[OWN], WEBHOOKS[DERIVED], SETTLING}) do
     shift(set, '-inf', '+inf', by_ms)
   end
-  for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused, PARKED}) do shift(set, '-inf', '+inf', by_ms) end
+  for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused, PARKED, BULK}) do shift(set, '-inf', '+inf', by_ms) end
   shift(WORKERS, '(0', '+inf', by_ms)
   for _, set in ipairs({SWEEP, OBSOLETE}) do shift(set, '-inf', seen + HORIZON_MS, by_ms) end
 end
