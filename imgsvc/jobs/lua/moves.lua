@@ -22,8 +22,8 @@ local function fence(id, token)
   return 0
 end
 
--- Has those files of a job removed that its end leaves in no record: all that a derivation stored which made nothing, and
--- what earlier attempts have stored. Those of a cancelled job are settled.
+-- Has those files of a job removed that its end leaves in no record: all that a derivation stored which made nothing,
+-- and what earlier attempts have stored. Those of a cancelled job are settled.
 local function discard_strays(id, job, status)
   local attempt, revision = unpack(redis.call('HMGET', record(id), job .. 'attempt', 'derivation'))
   if job == OWN then
