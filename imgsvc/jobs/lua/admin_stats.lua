@@ -49,9 +49,13 @@ local deliveries = 0
 for _, set in ipairs({DELIVERIES.waiting, DELIVERIES.delayed, WEBHOOKS[OWN], WEBHOOKS[DERIVED]}) do
   deliveries = deliveries + redis.call('ZCARD', set)
 end
-local _, since = unpack(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES'))
+local first = now
+for _, set in ipairs({WAITING, FETCHES_WAITING}) do
+  local _, since = unpack(redis.call('ZRANGE', set, 0, 0, 'WITHSCORES'))
+  first = math.min(first, since or now)
+end
 local waiting = redis.call('ZCARD', WAITING) + redis.call('ZCARD', FETCHES_WAITING) + due
 return {
-  now, waiting, low_waiting(), leased, queued() - waiting - leased, now - math.min(now, since or now),
+  now, waiting, low_waiting(), leased, queued() - waiting - leased, now - first,
   deliveries, redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'), leases, counts,
 }
