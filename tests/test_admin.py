@@ -13,6 +13,8 @@ import pytest_asyncio
 from imgsvc.domain.problems import JOB_FAILURES
 from tests.support import callers, images
 from tests.support.callers import refusal
+from tests.support.hosts import ANYWHERE, drip, fetched_by
+from tests.support.peers import Listener
 from tests.support.service import Servers, Service, begun, leftovers, resume_decoders, until
 
 PHOTO = images.photo(64, 48)
@@ -70,6 +72,15 @@ async def test_an_operator_sees_the_queue_the_workers_and_the_last_hour(one: Ser
     resume_decoders(one.workers[0])
     for upload_id in (running, waiting):
         await one.ended(upload_id)
+
+
+async def test_a_fetch_is_seen_at_the_worker_that_makes_it(servers: Servers) -> None:
+    async with Service.start(servers.environment(), **ANYWHERE) as service, Listener.start(drip) as host:
+        upload_id = await fetched_by(service, "", host)
+        await until(lambda: host.connections == 1)
+        (worker,) = (await got(service, "/admin/stats"))["workers"]
+        assert worker["alive"]
+        assert [job["id"] for job in worker["jobs"]] == [upload_id]
 
 
 async def test_an_operator_finds_an_upload_and_reads_its_story(one: Service) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
 from imgsvc.domain.states import Status
@@ -55,6 +56,18 @@ async def test_all_that_failed_are_queued_again_and_nothing_else(world: World) -
     assert [await world.status(upload_id) for upload_id in (other, done, waits)] == ["FAILURE", "SUCCESS", "PENDING"]
     (values,) = await world.queue.read(failed[:1])
     assert values[b"request_id"] == b"the-request"
+
+
+async def test_r14_an_action_goes_on_although_the_clock_of_redis_was_set_back(world: World) -> None:
+    failed = await ended(world, STORAGE, "shop")
+    action = await begun(world, "retry", FAILED)
+    redis: Any = world.redis
+    hour_ms = 3_600_000
+    due = await redis.zscore("imgsvc:bulk", action.id)
+    await redis.zadd("imgsvc:bulk", {action.id: due + hour_ms})
+    await redis.zadd("imgsvc:workers", {"": -(due + hour_ms)})  # the time that was seen last
+    assert (await run(world, action)).done == 1
+    assert await world.status(failed) == Status.PENDING
 
 
 async def test_all_that_have_not_ended_are_cancelled_and_their_files_swept(world: World) -> None:

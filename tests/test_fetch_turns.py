@@ -312,6 +312,24 @@ async def test_x5_what_is_left_of_a_cancelled_fetch_is_swept_and_a_retry_fetches
     assert (again.id, again.attempt) == (upload_id, 2)
 
 
+async def test_x4_a_fetch_that_goes_on_after_its_lease_has_lapsed_is_none_of_its_owners_running_jobs(
+    hasty: Fetching,
+) -> None:
+    await hasty.submits("shop", ["a.example"])
+    (fetch,) = await hasty.claims()
+    redis: Any = hasty.world.redis
+
+    async def waits_again() -> bool:
+        assert await hasty.claims_of("w2", 0) == []
+        return await redis.zcard("imgsvc:fetches-waiting") == 1
+
+    await until(waits_again)
+    assert await hasty.queue.fetches.renew({fetch.id: fetch.token}) == []
+    assert await redis.zcard("imgsvc:fetches") == 1
+    assert await redis.exists("imgsvc:running:shop") == 0
+    await hasty.fetched(fetch)
+
+
 async def test_x6_a_url_that_an_earlier_version_has_queued_is_fetched(fetching: Fetching) -> None:
     """It has it wait for a decoder, in which workers of that version fetch it too."""
     redis: Any = fetching.world.redis

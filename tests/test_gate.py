@@ -128,6 +128,20 @@ async def test_v2_what_is_held_can_be_cancelled_and_deleted(gated: Service, gate
     assert (await gated.client.post(f"/upload/{other}/release")).status_code == 404
 
 
+async def test_v2_what_was_held_and_cancelled_is_asked_about_anew_when_it_is_retried(
+    gated: Service, gate: Receiver
+) -> None:
+    before = published(gated)
+    gate.will_answer(HOLD)
+    upload_id = await gated.upload(SMALL)
+    await until_held(gated, upload_id)
+    assert (await gated.client.post(f"/upload/{upload_id}/cancel")).status_code == 200
+    gate.will_answer(REJECT)
+    assert (await gated.client.post(f"/upload/{upload_id}/retry")).status_code == 202
+    assert (await gated.ended(upload_id))["error"]["code"] == "rejected"
+    assert published(gated) == before
+
+
 async def test_v3_a_gate_that_does_not_answer_is_asked_again_and_nothing_is_published_meanwhile(
     gated: Service, gate: Receiver
 ) -> None:

@@ -67,6 +67,8 @@ async def test_t1_pieces_of_any_sizes_become_the_same_bytes(service: Service, tu
 async def test_creation_may_bring_the_first_piece_or_all(service: Service, tus: Tus) -> None:
     begun = await tus.create(len(PHOTO), PHOTO[:100])
     assert (begun.status_code, begun.headers["upload-offset"]) == (201, "100")
+    unknown = await service.client.get(f"/upload/{id_of(begun.headers['location'])}/status")
+    assert unknown.status_code == 404, "a piece is no original of an upload that has expired"
     await tus.added(begun.headers["location"], 100, PHOTO[100:])
     whole = await tus.create(len(PHOTO), PHOTO)
     assert (whole.status_code, whole.headers["upload-offset"]) == (201, str(len(PHOTO)))

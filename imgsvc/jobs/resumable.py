@@ -74,10 +74,9 @@ class Transfer:
     """An upload that is received in pieces.
 
     `original` is the key of its original. `length` is None while it is not known. `fence` is the newest, the first
-    being one more than `base`; `writer` that of whom writes, until it has said that
-    it adds no more, and `is_closing` while its client has gone and it stores what has come. `sha256` is that of the
-    whole if a single writer has seen all of it. `header` is what the client described it with. `is_queued` is whether
-    its job is.
+    being one more than `base`; `writer` that of the request that writes, until it has said that it adds no more, and
+    `is_closing` while its client has gone and it stores what has come. `sha256` is that of the whole if a single writer
+    has seen all of it. `header` is what the client described it with. `is_queued` is whether its job is.
     """
 
     id: str

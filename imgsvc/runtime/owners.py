@@ -1,6 +1,6 @@
-"""The owners of uploads as a process knows them: what each may do, and how much, and whose key is whose.
+"""The owners of uploads as a process knows them: what each may do, and how much, and which keys it has.
 
-They come of `IMGSVC_API_KEYS` and of the owners file, which may both name an owner; its keys add up. `OwnersTable` has
+They come from `IMGSVC_API_KEYS` and the owners file, which may both name an owner; its keys add up. `OwnersTable` has
 the newest ones, and can read them again while the process serves.
 """
 

@@ -179,8 +179,8 @@ class _Reader:
                 continue
             holder = self.found.hashes.setdefault(digest, "")
             if holder:
-                whose = "there twice" if holder == name else f"also one of {holder}"
-                self.problems.append(f"{place} is {whose}: give each owner keys of its own, each once")
+                clash = "there twice" if holder == name else f"also one of {holder}"
+                self.problems.append(f"{place} is {clash}: give each owner keys of its own, each once")
             self.found.hashes[digest] = holder or name
             if hash_of is _plain_hash:
                 self.has_secrets = True
@@ -196,8 +196,8 @@ class _Reader:
                 self.problems.append(f"{place} {error}")
                 continue
             if holder := self._secrets.get(secret):
-                whose = "there twice" if holder == name else f"also that of {holder}, who could sign for {name}"
-                self.problems.append(f"{place} is {whose}: give each owner secrets of its own, each once")
+                clash = "there twice" if holder == name else f"also that of {holder}, who could sign for {name}"
+                self.problems.append(f"{place} is {clash}: give each owner secrets of its own, each once")
             self._secrets.setdefault(secret, name)
             secrets.append(secret)
         return tuple(secrets)

@@ -12,7 +12,10 @@ from imgsvc.worker.lease import LeasedWorker
 
 
 class FetchingWorker(LeasedWorker):
-    """Fetches what it can lease, at most `slots` originals at once. It counts as no worker of its own."""
+    """Fetches what it can lease, at most `slots` originals at once.
+
+    It has the name of the worker that runs jobs beside it, and does not count as another one.
+    """
 
     async def _claim_due(self, free: int) -> list[Claim]:
         under_way = [cast("Fetch", claim) for claim in self._claims.values()]

@@ -53,6 +53,11 @@ _FUNCTION = "process"
 _NEVER = 2**31  # disables arq's own count of tries: the queue counts deliveries
 
 
+def new_name() -> str:
+    """Returns what operators and the records of its jobs know a worker by: another name for each start."""
+    return f"{process_name(os.getpid()) or ''}-{secrets.token_hex(4)}"
+
+
 class LeasedWorker(Worker):
     """Runs `perform` for each job that it can lease, at most `slots` at once.
 
@@ -70,12 +75,13 @@ class LeasedWorker(Worker):
         sandbox: str,
         settings: Settings,
         metrics: WorkerMetrics,
+        name: str = "",
     ) -> None:
         self._queue = queue
         self._perform = perform
         self._can_perform = can_perform
         self._metrics = metrics
-        self._info = WorkerInfo(f"{process_name(os.getpid()) or ''}-{secrets.token_hex(4)}", sandbox)
+        self._info = WorkerInfo(name or new_name(), sandbox)
         self._claims: dict[str, Claim] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._ending: set[str] = set()  # their outcome is being sent to the queue, which decides whether it counts
@@ -115,11 +121,6 @@ class LeasedWorker(Worker):
                     task.cancel()
                 await asyncio.wait(left, timeout=RELEASE_S)
                 await self._leave()
-
-    @property
-    def name(self) -> str:
-        """What operators and the records of its jobs know it by."""
-        return self._info.name
 
     def stop(self) -> None:
         """Stops claiming; `main` returns when the running jobs are done."""

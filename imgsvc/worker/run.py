@@ -28,7 +28,7 @@ from imgsvc.worker.exposition import exposed
 from imgsvc.worker.fetch import Fetcher
 from imgsvc.worker.fetching import FetchingWorker
 from imgsvc.worker.gate import Gate
-from imgsvc.worker.lease import LeasedWorker
+from imgsvc.worker.lease import LeasedWorker, new_name
 from imgsvc.worker.memory import SharedMemory
 from imgsvc.worker.overlays import Overlays
 from imgsvc.worker.sweep import Sweeper
@@ -73,7 +73,13 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         async def can_process() -> bool:
             return not decoders.is_broken and await storage.is_there()
 
-        parts: dict[str, Any] = {"sandbox": decoders.sandbox_status, "settings": settings, "metrics": metrics}
+        name = new_name()
+        parts: dict[str, Any] = {
+            "sandbox": decoders.sandbox_status,
+            "settings": settings,
+            "metrics": metrics,
+            "name": name,
+        }
         workers = (
             LeasedWorker(queue, processor, can_process, slots=slots, **parts),
             FetchingWorker(queue, fetcher, storage.is_there, slots=settings.fetches, **parts),
@@ -96,7 +102,7 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
         log.info(
             "ready: up to %d decoders, sandbox %s",
             *(settings.decoder_processes, decoders.sandbox_status),
-            extra=logs.fields(workers=" ".join(worker.name for worker in workers)),
+            extra=logs.fields(worker=name),
         )
         async with asyncio.TaskGroup() as group:  # a task that fails ends the worker, visibly
             helpers = [

@@ -11,8 +11,8 @@ MEANINGS: dict[str, str] = {
     "malformed_request": "The request is not valid HTTP/1.1, or one of its headers is not what it should be.",
     "digest_mismatch": "The body is not the one whose digest was sent.",
     "unauthorized": "The request has no key or upload token, or a wrong one.",
-    "forbidden": "The request comes from another site's page, the service is not known by its `Host`, or the upload "
-    "token does not open this.",
+    "forbidden": "The request comes from another site's page, the service is not known by its `Host`, the upload "
+    "token does not open this, or it is for operators alone.",
     "token_expired": "The upload token has expired. Whoever issued it can issue another one.",
     "signature_invalid": "The file's URL carries no signature, or a wrong one.",
     "signature_expired": "The file's URL has expired. The upload's result has a new one.",

@@ -3,10 +3,10 @@
 -- because the job was retried or the upload deleted. A host that did not answer is paused for its owner, longer each
 -- time in a row that its probe fails; one that did answer, whatever it said, is not any more.
 -- Returns {1, or 0 if nothing of the delivery was changed, ms for which its host is paused from now on or 0}.
--- ARGV: id, end (ms), attempt, state (pending, delivered or gave_up), last answer (JSON), ms until the next attempt, 1 if
--- a derivation has ended, owner, host, 1 if the host has answered or 0 if not or '' if it was not asked, ms that it took,
--- what is kept of the attempt besides its time and what had ended (JSON without its brackets), ms for which it is kept,
--- ms of the first pause of a host, and of the longest
+-- ARGV: id, end (ms), attempt, state (pending, delivered or gave_up), last answer (JSON), ms until the next attempt, 1
+-- if a derivation has ended, owner, host, 1 if the host has answered or 0 if not or '' if it was not asked, ms that it
+-- took, what is kept of the attempt besides its time and what had ended (JSON without its brackets), ms for which it is
+-- kept, ms of the first pause of a host, and of the longest
 local id, state, delay_ms, job = ARGV[1], ARGV[4], tonumber(ARGV[6]), ARGV[7] == '1' and DERIVED or OWN
 local owner, host, answered, took_ms = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
 local route, member = owner .. ' ' .. host, job .. id

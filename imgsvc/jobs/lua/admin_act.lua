@@ -1,11 +1,11 @@
 -- Does to one upload what a bulk action does to all that match.
--- Guarantees: the upload's job and how far the action has come change in one step, so that no crash has it done twice or
--- left out. An upload that has changed since it was found is left as it is. A retry keeps the limits of its owner: of
--- uploads a minute and of the queue's length the action waits, and one beyond the quota is refused. Only the worker that
--- holds the action goes on with it.
+-- Guarantees: the upload's job and how far the action has come change in one step, so that no crash has it done twice
+-- or left out. An upload that has changed since it was found is left as it is. A retry keeps the limits of its owner:
+-- of uploads a minute and of the queue's length the action waits, and one beyond the quota is refused. Only the worker
+-- that holds the action goes on with it.
 -- Returns DONE, REFUSED, WAIT if it must be tried again later, or LOST if the caller no longer holds the action.
--- ARGV: id of the action, holder, hold_ms, the upload's ms and id, its owner, record_ttl_s, max_queued, uploads a minute
--- or 0, bytes a day or 0, bytes to count for an original of unknown size
+-- ARGV: id of the action, holder, hold_ms, the upload's ms and id, its owner, record_ttl_s, max_queued, uploads a
+-- minute or 0, bytes a day or 0, bytes to count for an original of unknown size
 local action_id, holder, hold_ms, ms, id, owner = unpack(ARGV, 1, 6)
 local WAIT_MS = 1000
 if not holds(action_id, holder) then return 'LOST' end

@@ -1,6 +1,6 @@
--- What the scripts of bulk actions share: it is prepended to those of them that say so (scripts.py).
+-- What the scripts of bulk actions share.
 
-local BULK, BULKS = PREFIX .. 'bulk', PREFIX .. 'bulks'
+local BULKS = PREFIX .. 'bulks'
 local MOST_KEPT = 50
 
 local function bulk(id) return PREFIX .. 'bulk:' .. id end

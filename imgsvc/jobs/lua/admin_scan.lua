@@ -1,8 +1,9 @@
 -- Looks for uploads of all owners, newest first.
--- Guarantees: writes nothing, and looks at no more than `most` of them, so that it takes a few ms however many there are.
--- One that goes on after the last that was looked at repeats and skips none, whatever is added or deleted in between.
--- Returns {{ms, id} of the last that was looked at or false where there are no more, how many were, {{ms, id, owner}, …}
--- of those that match}.
+-- Guarantees: writes nothing, and looks at no more than `most` of them, so that it takes a few ms however many there
+-- are. One that goes on after the last that was looked at repeats and skips none, whatever is added or deleted in
+-- between.
+-- Returns {{ms, id} of the last that was looked at or false where there are no more, how many were, {{ms, id, owner},
+-- …} of those that match}.
 -- ARGV: limit, most, ms and id after which to go on or '', then what must match, '' for any: owner or '*' for any,
 -- statuses of the job or of the newest derivation, code of the failure of either, text in the name or at the beginning
 -- of the id, ms before which and from which it was submitted

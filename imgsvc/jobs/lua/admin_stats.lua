@@ -1,8 +1,8 @@
 -- What an operator sees of the queue at a glance: lanes, leases, workers, and the counts of the last hour.
 -- Guarantees: writes nothing, and looks at no more than `most` leases, and as many owners of low priority.
 -- Returns {ms now, jobs waiting, of them in the lane of low priority or false where too many owners wait there, leased,
--- delayed, ms for which the first of the waiting has waited, webhook deliveries queued, heartbeats of the workers alive,
--- {{id, {field, value, …}}, …} of leased jobs, {{minute, {what, count, …}}, …}}.
+-- delayed, ms for which the first of the waiting has waited, webhook deliveries queued, heartbeats of the workers
+-- alive, {{id, {field, value, …}}, …} of leased jobs, {{minute, {what, count, …}}, …}}.
 -- ARGV: lease_ms, most, how many minutes
 local lease_ms, most, minutes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()
@@ -49,9 +49,13 @@ local deliveries = 0
 for _, set in ipairs({DELIVERIES.waiting, DELIVERIES.delayed, WEBHOOKS[OWN], WEBHOOKS[DERIVED]}) do
   deliveries = deliveries + redis.call('ZCARD', set)
 end
-local _, since = unpack(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES'))
+local first = now
+for _, set in ipairs({WAITING, FETCHES_WAITING}) do
+  local _, since = unpack(redis.call('ZRANGE', set, 0, 0, 'WITHSCORES'))
+  first = math.min(first, since or now)
+end
 local waiting = redis.call('ZCARD', WAITING) + redis.call('ZCARD', FETCHES_WAITING) + due
 return {
-  now, waiting, low_waiting(), leased, queued() - waiting - leased, now - math.min(now, since or now),
+  now, waiting, low_waiting(), leased, queued() - waiting - leased, now - first,
   deliveries, redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'), leases, counts,
 }

@@ -1,6 +1,6 @@
 -- Gives a bulk action that is under way to a worker.
--- Guarantees: until `hold_ms` have passed without a step of it, no other worker gets it. That of a worker that died goes
--- on where it stood.
+-- Guarantees: until `hold_ms` have passed without a step of it, no other worker gets it. That of a worker that died
+-- goes on where it stood.
 -- Returns {id, {field, value, …}}, or nothing.
 -- ARGV: holder, hold_ms
 local now = now_ms()

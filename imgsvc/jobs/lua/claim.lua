@@ -70,8 +70,8 @@ local function end_delays()
   end
 end
 
--- Begins an attempt. Returns the token of its lease: attempts are never taken back, nor are revisions, so that it is new
--- even if this worker had the job before.
+-- Begins an attempt. Returns the token of its lease: attempts are never taken back, nor are revisions, so that it is
+-- new even if this worker had the job before.
 local function begin(id)
   local job = job_of(id)
   local attempt, fetched = unpack(redis.call('HMGET', record(id), job .. 'attempt', 'fetched'))
@@ -86,7 +86,7 @@ local function begin(id)
   return table.concat({worker, 'r' .. redis.call('HGET', record(id), 'derivation'), attempt}, ':')
 end
 
--- Returns what the worker is told of its lease.
+-- Leases a job. Returns it as the worker gets it.
 local function lease(id)
   local lapsed = lease_of(id)
   drop_lease(id)

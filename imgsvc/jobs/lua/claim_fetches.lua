@@ -2,8 +2,8 @@
 -- Guarantees: as claim.lua for jobs. A fetch and what is made of its original are one attempt, unless that is repeated.
 -- Returns {{{id, token, token of the lapsed lease or '', id of the request that queued it or '', owner, host}, …}, {ids
 -- of jobs that it ended, …}}.
--- ARGV: worker, lease_ms, places (fetches that it does at once), max_deliveries, failure (JSON), record_ttl_s, then owner
--- and host of each fetch that it is at
+-- ARGV: worker, lease_ms, places (fetches that it does at once), max_deliveries, failure (JSON), record_ttl_s, then
+-- owner and host of each fetch that it is at
 local worker, lease_ms, places, max_deliveries = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
 local MOST_DUE = 100  -- that a claim looks at, besides one for each place

@@ -8,8 +8,8 @@
 -- Deliveries have a queue of their own, so that a slow receiver takes no decoder's slot, and a delivery that waits for
 -- hours does not count as a queued job.
 -- One call claims no more than a few of them, so that it holds up no other for long.
--- Returns {{{id, end (ms), attempt, 1 if a derivation has ended, owner, host}, …}, {ids of given up deliveries, …}, 1 if
--- there may be more}.
+-- Returns {{{id, end (ms), attempt, 1 if a derivation has ended, owner, host}, …}, {ids of given up deliveries, …}, 1
+-- if there may be more}.
 -- ARGV: hold_ms, slots that are free, patience_ms, then of each owner and host to which this worker is delivering:
 -- 'owner' or 'host', its name, how many slots it uses
 local hold_ms, free, patience_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])

@@ -1,4 +1,4 @@
--- What scripts here share. Each is prepended those definitions of this file, turns.lua, fetches.lua, limits.lua,
+-- What the scripts share. Each is preceded by those definitions of this file, turns.lua, fetches.lua, limits.lua,
 -- deliveries.lua, observed.lua, moves.lua and admin_bulk.lua that it needs (scripts.py). They guarantee nothing by
 -- themselves. Each call ends with two arguments for this part: the prefix of all keys and channels (imgsvc: unless set
 -- otherwise), and for how many ms a process that was asked to stop may still write to storage.
@@ -6,29 +6,35 @@
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
 -- imgsvc:waiting      zset  jobs that wait for a worker, by the ms since which they do
 -- imgsvc:line:<lane>:<owner>
---                     zset  an owner's of them, in the order in which they are claimed; low priority has a lane of its own
--- imgsvc:turns:<lane> zset  owners with a line who are not parked, by when they have their turn in virtual time (turns.lua)
+--                     zset  an owner's of them, in the order in which they are claimed; low priority has a lane of its
+--                           own
+-- imgsvc:turns:<lane> zset  owners with a line who are not parked, by when they have their turn in virtual time
+--                           (turns.lua)
 -- imgsvc:rested:<lane>
 --                     zset  owners who had a line lately, by when they would have had their turn
--- imgsvc:shares       hash  how many jobs, and fetches, were claimed while some of low priority waited
+-- imgsvc:shares       hash  `passed`: how many jobs were claimed since low priority had its share; `fetches`: how many
+--                           fetches were claimed while some of low priority waited
 -- imgsvc:running:<owner>
---                     zset  an owner's jobs that workers have, by the ms at which they were claimed; kept while any owner
---                           has limits
+--                     zset  an owner's jobs that workers have, by the ms at which they were claimed; kept while any
+--                           owner has limits
 -- imgsvc:parked       zset  owners who have as many of those as they may, by the ms at which that is looked into again
 -- imgsvc:owners:<fingerprint>
---                     hash  weight and most running jobs of owners who are not like every other; expires (know_owners.lua)
+--                     hash  weight and most running jobs of owners who are not like every other; expires
+--                           (know_owners.lua)
 -- imgsvc:jobs         zset  jobs that wait for a time, by the ms at which they are due: delayed ones, and leased ones,
---                           which are due when their leases lapse, so that the job of a dead worker comes back by itself
+--                           which are due when their leases lapse, so that the job of a dead worker comes back by
+--                           itself
 -- imgsvc:derivations  zset  the same of derivations; workers of versions without them see nothing of them
 -- imgsvc:fetches-waiting
---                     zset  uploads whose originals are to be fetched, while they wait for that, by the ms since which they do
+--                     zset  uploads whose originals are to be fetched, while they wait for that, by the ms since which
+--                           they do
 -- imgsvc:line:<lane>:<owner>:<host>
---                     zset  an owner's of them from a host, in the order in which they are fetched. Owners take turns in
---                           the same way, in lanes of their own (fetches.lua)
+--                     zset  an owner's of them from a host, in the order in which they are fetched. Owners take turns
+--                           in the same way, in lanes of their own (fetches.lua)
 -- imgsvc:hosts:<lane>:<owner>
 --                     zset  the hosts of an owner's, in the order of what waits for them first
--- imgsvc:fetches      zset  the same as jobs of fetches, delayed or under way; workers of versions that fetch while they
---                           run a job see nothing of them
+-- imgsvc:fetches      zset  the same as jobs of fetches, delayed or under way; workers of versions that fetch while
+--                           they run a job see nothing of them
 -- imgsvc:queue        zset  the same as jobs of versions before 0.1.0 (adopt)
 -- imgsvc:sweep        zset  uploads that the sweeper must look at, by the ms from which it may. What it clears
 --                           follows from the record at that time (sweep.lua)
@@ -49,7 +55,8 @@
 -- imgsvc:deliveries:owners
 --                     zset  owners who have such hosts, the next one first
 -- imgsvc:deliveries:paused
---                     zset  <owner> <host> of hosts that do not answer an owner, by the ms until which they are left alone
+--                     zset  <owner> <host> of hosts that do not answer an owner, by the ms until which they are left
+--                           alone
 -- imgsvc:deliveries:pause:<owner> <host>
 --                     hash  how often in a row such a host has failed, and which delivery probes it; expires
 -- imgsvc:attempts:<id>
@@ -69,7 +76,8 @@
 -- imgsvc:token:<id>   str   that the upload token with this id has made its upload, whatever became of that
 -- imgsvc:deleted:<id> str   tombstone of a deleted upload: its owner
 -- imgsvc:transfer:<id>
---                     hash  how far an upload is received that comes in pieces (resumable.py); outlives that for a while
+--                     hash  how far an upload is received that comes in pieces (resumable.py); outlives that for a
+--                           while
 -- imgsvc:receiving:<owner>
 --                     zset  an owner's of them that are not received completely, by the ms at which their time is over
 -- imgsvc:rate:<owner> hash  how many uploads an owner has begun lately, and imgsvc:quota:<owner> how many bytes:
@@ -86,6 +94,7 @@ local WAITING, SHARES = PREFIX .. 'waiting', PREFIX .. 'shares'
 local PARKED = PREFIX .. 'parked'
 local SWEEP, SETTLING, OBSOLETE = PREFIX .. 'sweep', PREFIX .. 'settling', PREFIX .. 'obsolete'
 local ALL = PREFIX .. 'all'
+local BULK = PREFIX .. 'bulk'
 local UNSUCCESSFUL = {FAILURE = PREFIX .. 'all:FAILURE', CANCELLED = PREFIX .. 'all:CANCELLED'}
 local WORKERS = PREFIX .. 'workers'
 local OWN, DERIVED = '', 'derivation_'  -- jobs of an upload: what the names of their fields in its record begin with
@@ -136,7 +145,7 @@ local function set_back(seen, now)
   for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, FETCHES, WEBHOOKS[OWN], WEBHOOKS[DERIVED], SETTLING}) do
     shift(set, '-inf', '+inf', by_ms)
   end
-  for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused, PARKED}) do shift(set, '-inf', '+inf', by_ms) end
+  for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused, PARKED, BULK}) do shift(set, '-inf', '+inf', by_ms) end
   shift(WORKERS, '(0', '+inf', by_ms)
   for _, set in ipairs({SWEEP, OBSOLETE}) do shift(set, '-inf', seen + HORIZON_MS, by_ms) end
 end

@@ -5,7 +5,7 @@
 -- ring is empty where nobody waits, so that idle owners leave nothing.
 --
 -- A host that does not answer an owner is paused for this owner, and leaves the ring. It is not paused for others: all
--- that can be told is that it did not answer at the path that this owner has named, and a service that many owners use
+-- that is known is that it did not answer at the path that this owner has named, and a service that many owners use
 -- (an automation hub, a chat) may well answer at theirs. What owners can take together of such a host is bounded by the
 -- cap of each host (claim_webhooks.lua). While there is a memory of failures (pause), one delivery at a time goes to
 -- the host, as a probe. Any answer ends it.

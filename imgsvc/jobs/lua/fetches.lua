@@ -1,4 +1,4 @@
--- Whose fetch is next. An upload that came as a URL waits here for a worker that fetches its original; once that is
+-- Which fetch is next. An upload that came as a URL waits here for a worker that fetches its original; once that is
 -- stored, it waits in its owner's line as any other (turns.lua).
 --
 -- Owners take turns as they do for decoders, each with one fetch a turn; an owner's own are fetched in the order of

@@ -4,8 +4,8 @@
 -- later, and one that fails changes none. What the record does not have of earlier attempts is removed. A worker that
 -- lost its lease is fenced off and changes nothing. Works even if Redis is full.
 -- Returns 1, or 0 if the token no longer holds the lease.
--- ARGV: id, token, status, field (success or failure), value (JSON), record_ttl_s, ms for which replaced files are kept,
--- the keys of replaced files
+-- ARGV: id, token, status, field (success or failure), value (JSON), record_ttl_s, ms for which replaced files are
+-- kept, the keys of replaced files
 local id, token, status, field, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[7])
 if not owns(id, token) then return fence(id, token) end
 local job, started_at = finish(id, status, ARGV[6])

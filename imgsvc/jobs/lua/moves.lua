@@ -22,8 +22,8 @@ local function fence(id, token)
   return 0
 end
 
--- Has those files of a job removed that its end leaves in no record: all that a derivation stored which made nothing, and
--- what earlier attempts have stored. Those of a cancelled job are settled.
+-- Has those files of a job removed that its end leaves in no record: all that a derivation stored which made nothing,
+-- and what earlier attempts have stored. Those of a cancelled job are settled.
 local function discard_strays(id, job, status)
   local attempt, revision = unpack(redis.call('HMGET', record(id), job .. 'attempt', 'derivation'))
   if job == OWN then
@@ -93,6 +93,8 @@ local function run(id, request_id)
   note_end(id, job)
   for _, set in pairs(UNSUCCESSFUL) do redis.call('ZREM', set, id) end
   count('accepted')
+  -- whoever cancelled what the gate held back has not released it
+  if redis.call('HGET', record(id), 'gate') == 'held' then redis.call('HSET', record(id), 'gate', 'ask') end
   if job == DERIVED then
     redis.call('HSETNX', record(id), 'derivation', FIRST_REVISION)
     redis.call('HINCRBY', record(id), 'derivation', 1)

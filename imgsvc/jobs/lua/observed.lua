@@ -1,5 +1,6 @@
 -- What operators see beside the records: counts of each minute, and what became of a job's attempts before its last. To
--- count a job costs a call when it is queued and two when it has ended; notes are written when something has gone wrong.
+-- count a job costs a call when it is queued and two when it has ended; notes are written when something has gone
+-- wrong.
 
 local COUNTED_S = 3660  -- an hour of whole minutes, and the one that has begun
 local MOST_NOTES = 20
@@ -21,8 +22,8 @@ local function code_of(failure) return failure and failure:match('^%["([%w_]+)"'
 
 local function count_failure(failure) count('failed:' .. (code_of(failure) or '')) end
 
--- Notes in an upload's record that an attempt came to nothing: how (lapsed or released) and at which step; or that a run
--- did that was followed by another (its status), with its code and the request that had queued it.
+-- Notes in an upload's record that an attempt came to nothing: how (lapsed or released) and at which step; or that a
+-- run did that was followed by another (its status), with its code and the request that had queued it.
 local function note(id, event, token, detail, at_ms, request_id)
   local lines = {}
   for line in (redis.call('HGET', record(id), 'history') or ''):gmatch('[^\n]+') do lines[#lines + 1] = line end

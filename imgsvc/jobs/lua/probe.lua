@@ -15,6 +15,9 @@ local rights = {
   {'PERSIST', RECORD},
   {'GET', idempotency(NOBODY)}, {'SET', idempotency(NOBODY), '', 'XX'}, {'DEL', idempotency(NOBODY)},
   {'GET', tombstone(NOBODY)}, {'SET', tombstone(NOBODY), '', 'XX'}, {'PTTL', tombstone(NOBODY)},
+  {'GET', token(NOBODY)}, {'SET', token(NOBODY), '', 'XX'}, {'DEL', token(NOBODY)},
+  {'HGETALL', transfer(NOBODY)}, {'DEL', transfer(NOBODY)},
+  {'HGET', owners_limits(NOBODY), NOBODY}, {'HDEL', owners_limits(NOBODY), NOBODY},
   {'HMGET', BUCKET, 'level'}, {'DEL', BUCKET}, {'HMGET', rate(NOBODY), 'level'}, {'DEL', rate(NOBODY)},
   {'ZCARD', LIST}, {'ZCOUNT', LIST, 0, 0}, {'ZREVRANGE', LIST, 0, 0}, {'ZREVRANGEBYSCORE', LIST, 0, 0},
   {'ZREMRANGEBYSCORE', LIST, 0, 0}, {'ZRANGE', LIST, 0, 0}, {'ZPOPMIN', LIST},
@@ -26,11 +29,12 @@ local rights = {
 }
 local LINE = line(NORMAL, NOBODY)
 local sets = {
-  WAITING, LINE, turns(NORMAL), turns(LOW), rested(NORMAL), rested(LOW), running(NOBODY), PARKED, QUEUE, DERIVATIONS, SWEEP, SETTLING, OBSOLETE,
+  WAITING, LINE, turns(NORMAL), turns(LOW), rested(NORMAL), rested(LOW), running(NOBODY), PARKED, QUEUE, DERIVATIONS,
+  SWEEP, SETTLING, OBSOLETE, receiving(NOBODY),
   FETCHES, FETCHES_WAITING, fetch_line(FETCH, NOBODY, NOBODY), fetch_hosts(FETCH, NOBODY), turns(FETCH), rested(FETCH),
   WEBHOOKS[OWN], WEBHOOKS[DERIVED], WORKERS, LIST, DELIVERIES.delayed, DELIVERIES.waiting, DELIVERIES.owners,
   DELIVERIES.paused, hosts(NOBODY), deliveries_to(NOBODY),
-  ALL, UNSUCCESSFUL.FAILURE, UNSUCCESSFUL.CANCELLED, PREFIX .. 'bulk', PREFIX .. 'bulks',
+  ALL, UNSUCCESSFUL.FAILURE, UNSUCCESSFUL.CANCELLED, BULK, PREFIX .. 'bulks',
 }
 for _, set in ipairs(sets) do
   rights[#rights + 1] = {'ZRANGEBYSCORE', set, 0, 0, 'LIMIT', 0, 1}

@@ -10,9 +10,10 @@ local lost = {}
 for i = 3, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
   if owns(id, token) then
-    if redis.call('ZADD', queue_of(id), now + lease_ms, id) == 1 then  -- it had lapsed, and nobody has claimed it yet
+    local queue = queue_of(id)
+    if redis.call('ZADD', queue, now + lease_ms, id) == 1 then  -- it had lapsed, and nobody has claimed it yet
       leave_lines(id)
-      start(id)
+      if queue ~= FETCHES then start(id) end  -- as when it was claimed
     end
   else
     lost[#lost + 1] = id

@@ -1,9 +1,10 @@
 -- Sends the webhook of an end again, whether it was delivered, is still to be, or was given up.
--- Guarantees: it is made at once, if need be as the next probe of a host that is paused, and then as any other: with all
--- its attempts, and under the same id. It counts as one upload in its owner's rate. An end that no longer counts is not
--- sent again, and none of which an attempt is under way.
--- Returns {outcome}: CONFLICT if the end does not count yet or any more, or an attempt is under way; UNKNOWN if there is no
--- such upload or end. Or {outcome, ms to wait, what the limits leave (with_rest)}: RESERVED if it is queued; RATE_LIMITED.
+-- Guarantees: it is made at once, if need be as the next probe of a host that is paused, and then as any other: with
+-- all its attempts, and under the same id. It counts as one upload in its owner's rate. An end that no longer counts is
+-- not sent again, and none of which an attempt is under way.
+-- Returns {outcome}: CONFLICT if the end does not count yet or any more, or an attempt is under way; UNKNOWN if there
+-- is no such upload or end. Or {outcome, ms to wait, what the limits leave (with_rest)}: RESERVED if it is queued;
+-- RATE_LIMITED.
 -- ARGV: id, owner, revision that has ended (1 for the upload's own job), uploads a minute or 0
 local id, owner, revision, per_minute = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local job = revision == 1 and OWN or DERIVED

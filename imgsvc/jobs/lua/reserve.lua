@@ -1,8 +1,8 @@
 -- Reserves an upload before its body is read.
 -- Guarantees: an upload is recorded here before any of its bytes reach storage, and is swept if the reservation is not
--- extended for `ttl_ms`. An Idempotency-Key has one upload at a time. An owner's limits hold over all processes, and what
--- is refused counts for nothing. Safe to repeat. An upload with an upload token has one try at a time, and once one has
--- become a job, no other.
+-- extended for `ttl_ms`. An Idempotency-Key has one upload at a time. An owner's limits hold over all processes, and
+-- what is refused counts for nothing. Safe to repeat. An upload with an upload token has one try at a time, and once
+-- one has become a job, no other.
 -- Returns {outcome, id, ms to wait, and what the limits leave (with_rest)}: RESERVED; OVERLOADED, if `max_queued` jobs
 -- wait already; RATE_LIMITED or QUOTA_EXCEEDED with the ms to wait; and for the key's first upload, or the token's,
 -- REPLAY if it was accepted, IN_FLIGHT while it is still being received; USED, if that of the token is gone.

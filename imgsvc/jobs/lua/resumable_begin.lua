@@ -1,6 +1,6 @@
 -- Makes a reservation that of an upload which is received in pieces.
--- Guarantees: it is swept at the end of its time unless it was submitted, whether or not anything else happens. An owner
--- has no more than `most` of them that are not received completely. Safe to repeat.
+-- Guarantees: it is swept at the end of its time unless it was submitted, whether or not anything else happens. An
+-- owner has no more than `most` of them that are not received completely. Safe to repeat.
 -- Returns the ms at which its time is over, 0 if the reservation is gone, -1 if the owner has too many.
 -- ARGV: id, owner, ms that it may take, most, then fields and values of its transfer
 local id, owner, ttl_ms, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -1,6 +1,6 @@
 -- Records what of an upload has become durable since.
--- Guarantees: only the holder of the newest fence changes anything, so that offset, parts and tail always agree. Safe to
--- repeat.
+-- Guarantees: only the holder of the newest fence changes anything, so that offset, parts and tail always agree. Safe
+-- to repeat.
 -- Returns 1, or 0 if another caller has the newest fence, or the upload is gone.
 -- ARGV: id, fence, offset, tail, parts to be added, 1 if all of it is there, 1 if the caller adds no more, then fields
 -- and values

@@ -3,8 +3,9 @@
 -- until that one, or a later one, changes it. Nothing is taken of an upload that is complete. Safe to repeat.
 -- Returns {outcome, 1 if its job is queued, ms to wait, transfer}; outcomes: OK; UNKNOWN, if the owner has none such;
 -- OFFSET, if it is another one; LENGTH, if another one is known, or more has been received; QUOTA_EXCEEDED.
--- ARGV: id, owner, 'read' to take nothing, 'close' to be known to add its last, 'fence', or 'write' to be its writer, the expected offset or '', the
--- length or '', the fence that the caller has and gives up or '', its owner's bytes a day or 0
+-- ARGV: id, owner, kind, the expected offset or '', the length or '', the fence that the caller has and gives up or '',
+-- its owner's bytes a day or 0. Kinds: 'read' takes nothing; 'close' neither, and notes that the writer is about to add
+-- its last; 'fence' stops whoever writes; 'write' makes the caller the writer.
 local id, owner, kind, offset, length, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local per_day = tonumber(ARGV[7])
 local status, kept = status_of(id), transfer(id)

@@ -3,8 +3,8 @@
 -- job. What is left of pieces that it was received in is swept, also what is stored late. Safe to repeat: a second call
 -- finds the work of the first and changes nothing.
 -- Returns 1, or 0 if the reservation is gone (given up, taken by another try, or lost with Redis itself).
--- ARGV: id, ms until it expires or '', the file's bytes or '' if they are not known yet, the key of this try or '', then
--- the record's fields and values
+-- ARGV: id, ms until it expires or '', the file's bytes or '' if they are not known yet, the key of this try or '',
+-- then the record's fields and values
 local id, expires_in, bytes, original = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local status = status_of(id)
 if not is_newest_try(id, original) then return 0 end

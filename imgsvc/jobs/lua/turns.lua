@@ -1,9 +1,9 @@
--- Whose job is next: weighted fair queueing among owners, whatever number of jobs each has waiting.
+-- Which job is next: weighted fair queueing among owners, whatever number of jobs each has waiting.
 --
--- Claiming a job moves its owner's turn on by what the job costs, the less the more the owner weighs, and the next job is
--- one of the owner whose turn comes first (start-time fair queueing). The virtual time of a lane is the turn of who is
--- next, and the latest turn of all where nobody waits. Who comes has his turn then, or when he would have had it had he
--- stayed, so that idle owners save up nothing. They cost nothing either: what is kept of them is dropped when the
+-- Claiming a job moves its owner's turn on by what the job costs, the less the more the owner weighs, and the next job
+-- is one of the owner whose turn comes first (start-time fair queueing). The virtual time of a lane is the turn of who
+-- is next, and the latest turn of all where nobody waits. Who comes has his turn then, or when he would have had it had
+-- he stayed, so that idle owners save up nothing. They cost nothing either: what is kept of them is dropped when the
 -- virtual time has passed it, or nobody waits any more. An owner who runs as many jobs as he may is parked, without a
 -- turn, until one of them ends. Everything here is logarithmic in the number of jobs and of owners with jobs.
 
