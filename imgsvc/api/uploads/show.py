@@ -12,6 +12,7 @@ from imgsvc.api.http.context import Document, Services, services_of
 from imgsvc.api.http.errors import ProblemError
 from imgsvc.api.uploads.wait import WaitPreference, until_done
 from imgsvc.jobs.record import Record, original_key
+from imgsvc.jobs.resumable import PIECES
 from imgsvc.runtime.api_keys import Caller
 from imgsvc.storage import ObjectInfo
 
@@ -75,8 +76,11 @@ async def find(request: Request) -> Record:
 
 
 async def original_of(services: Services, upload_id: str) -> ObjectInfo | None:
-    """Returns what is stored as the original of an upload that has no record (record.key_of_try)."""
-    keys = await services.storage.keys(original_key(upload_id))
+    """Returns what is stored as the original of an upload that has no record (record.key_of_try).
+
+    The pieces of one that is still being received are no original.
+    """
+    keys = [key for key in await services.storage.keys(original_key(upload_id)) if PIECES not in key]
     return await services.storage.head(keys[0]) if keys else None
 
 
