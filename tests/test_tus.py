@@ -35,6 +35,17 @@ async def test_an_upload_in_one_piece_is_queued_when_its_patch_is_answered(servi
     assert (status["filename"], status["metadata"]) == ("sommer.jpg", {"album": "summer"})
 
 
+async def test_an_upload_that_is_being_received_is_unknown_and_has_not_expired(service: Service, tus: Tus) -> None:
+    path = await tus.begun(len(PHOTO))
+    await tus.added(path, 0, PHOTO[:5000])
+    for call in ("status", "result", "events", "deliveries"):
+        answer = await service.client.get(f"/upload/{id_of(path)}/{call}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), call
+    assert (await service.client.delete(f"/upload/{id_of(path)}")).status_code == 404
+    await tus.added(path, 5000, PHOTO[5000:])
+    await assert_stored(service, path, PHOTO)
+
+
 async def test_head_tells_what_is_there_and_what_was_said_of_it(tus: Tus) -> None:
     fields = {"filename": "näh 写真.jpg", "filetype": "image/jpeg"}
     answer = await tus.create(len(PHOTO), upload_metadata=described(**fields))

@@ -76,7 +76,10 @@ async def find(request: Request) -> Record:
 
 
 async def original_of(services: Services, upload_id: str) -> ObjectInfo | None:
-    """Returns what is stored as the original of an upload that has no record (record.key_of_try); pieces are none."""
+    """Returns what is stored as the original of an upload that has no record (record.key_of_try).
+
+    The pieces of one that is still being received are no original.
+    """
     keys = [key for key in await services.storage.keys(original_key(upload_id)) if PIECES not in key]
     return await services.storage.head(keys[0]) if keys else None
 
