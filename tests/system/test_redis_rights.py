@@ -160,7 +160,7 @@ async def settled(environment: Mapping[str, str]) -> dict[str, list[str]]:
 
     async def is_quiet() -> bool:
         with redis_of(environment) as redis:
-            return not redis.exists("imgsvc:sweep", "imgsvc:settling")
+            return not redis.exists("imgsvc:sweep", "imgsvc:settling", "imgsvc:obsolete")
 
     await until(is_quiet)
     found = leftovers(environment)
