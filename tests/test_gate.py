@@ -141,6 +141,20 @@ async def test_v3_a_gate_that_does_not_answer_is_asked_again_and_nothing_is_publ
     assert len(gate.told) == asked + 4
 
 
+async def test_v3_images_of_one_owner_on_which_the_gate_fails_hold_up_no_other_owner(servers: Servers) -> None:
+    shop, blog = ({"authorization": f"Bearer {owner}-0123456789abcdef"} for owner in ("shop", "blog"))
+    api_keys = "shop:shop-0123456789abcdef,blog:blog-0123456789abcdef"
+    async with Receiver.start(ALLOW) as gate:
+        settings: dict[str, Any] = {"webhook_secret": SECRET, "gate_url": gate.url, "signing_secret": "s" * 32}
+        async with Service.start(servers.environment(), decoders=1, api_keys=api_keys, **settings) as service:
+            gate.will_answer(DOWN, DOWN, DOWN, ALLOW)
+            await service.client.post("/upload", files={"file": ("a.jpg", SMALL)}, headers=shop)
+            await gate.until_told(3)  # the next question about that owner comes after four seconds
+            begun = await service.client.post("/upload", files={"file": ("a.jpg", SMALL)}, headers=blog)
+            status = await service.client.get(begun.json()["status_url"] + "?wait=3", headers=blog)
+            assert status.json()["status"] == "SUCCESS"
+
+
 async def test_v4_a_preset_can_do_without_the_gate_and_an_upload_s_own_variants_cannot(
     gated: Service, gate: Receiver
 ) -> None:
