@@ -110,14 +110,17 @@ class Gate:
     async def _ask(self, record: Record, look: Callable[[], Awaitable[bytes]]) -> Verdict | None:
         """Returns the gate's verdict; None where there is none once the deadline is over."""
         is_late = time() - (record.started_at or record.created_at) / 1000 > self.deadline_s
-        silence = self._silences.get(record.owner)
-        if silence and (pause_s := silence.until - monotonic()) > 0 and not is_late:
-            raise _later(pause_s)
+        silence, is_probe = self._silences.get(record.owner), False
+        if silence and (pause_s := silence.until - monotonic()) > 0:
+            if not is_late:
+                raise _later(pause_s)
+        elif silence:
+            is_probe, silence.until = True, monotonic() + TIMEOUTS.total_s  # one asks, and the others wait for that
         message = self._message(record, await look())
         try:
             verdict = await self._verdict(message)
         except (CodedError, ValueError) as error:
-            silence = self._note(record.owner, error)
+            silence = self._note(record.owner, error, is_probe=is_probe)
             if is_late:
                 return None
             raise _later(silence.until - monotonic()) from error
@@ -142,10 +145,10 @@ class Gate:
                 raise ValueError(f"it answers {answer.status}")
             return read_verdict(b"".join([chunk async for chunk in answer.chunks(MAX_ANSWER_BYTES)]))
 
-    def _note(self, owner: str, error: Exception) -> _Silence:
+    def _note(self, owner: str, error: Exception, *, is_probe: bool) -> _Silence:
         """Pauses, longer each time; several that were asked at once count as one."""
         silence = self._silences.setdefault(owner, _Silence())
-        if silence.until <= monotonic():
+        if is_probe or silence.until <= monotonic():
             least_s, most_s = _PAUSES_S
             silence.until = monotonic() + min(most_s, least_s * 2**silence.failures)
             silence.failures = min(silence.failures + 1, 10)
