@@ -1,20 +1,25 @@
 """The gate: nothing that is made of an image can be seen before the operator's own service has allowed it."""
 
+import asyncio
 import base64
 import io
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from time import time
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
 import pytest_asyncio
 from PIL import Image
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from imgsvc.domain.gate import Verdict, read_verdict
 from imgsvc.domain.presets import PresetError, load
+from imgsvc.jobs.record import Postponed, Record
 from imgsvc.runtime.settings import Settings
+from imgsvc.worker.gate import Gate, NotYetError
 from tests.support import images
 from tests.support.peers import Receiver
 from tests.support.service import Servers, Service, leftovers, until
@@ -153,6 +158,50 @@ async def test_v3_a_gate_that_does_not_answer_is_asked_again_and_nothing_is_publ
     assert published(gated) == before
     await gated.result(upload_id)
     assert len(gate.told) == asked + 4
+
+
+async def test_v3_a_gate_that_fails_on_one_owner_s_images_is_asked_about_the_others() -> None:
+    async with Receiver.start(DOWN) as receiver, Gate.open(settings_of(receiver)) as gate:
+        assert gate
+        with pytest.raises(NotYetError):
+            await gate(uploaded_by("shop"), look)
+        receiver.will_answer(ALLOW)
+        with pytest.raises(NotYetError):
+            await gate(uploaded_by("shop"), look)
+        assert len(receiver.told) == 1, "it is not asked again at once"
+        assert await gate(uploaded_by("blog"), look) == ()
+
+
+async def test_v3_a_gate_that_is_silent_about_an_owner_is_asked_about_one_image_at_a_time() -> None:
+    async with Receiver.start(DOWN) as receiver, Gate.open(settings_of(receiver)) as gate:
+        assert gate
+        with pytest.raises(NotYetError) as first:
+            await gate(uploaded_by("shop"), look)
+        receiver.will_answer(None)
+        assert isinstance(first.value.outcome, Postponed)
+        await asyncio.sleep(first.value.outcome.delay_s)
+        probe = asyncio.create_task(gate(uploaded_by("shop"), look))
+        await receiver.until_told(2)
+        with pytest.raises(NotYetError):
+            await gate(uploaded_by("shop"), look)
+        probe.cancel()
+        assert len(receiver.told) == 2
+
+
+def settings_of(receiver: Receiver) -> Settings:
+    return Settings(redis_url="redis://localhost", gate_url=receiver.url, webhook_secret=SecretStr(SECRET))
+
+
+def uploaded_by(owner: str) -> Record:
+    now_ms = str(round(time() * 1000))
+    row = {"status": "PROGRESS", "owner": owner, "created_at": now_ms, "gate": "ask"}
+    record = Record.from_hash(str(uuid4()), {name.encode(): text.encode() for name, text in row.items()})
+    assert record
+    return record
+
+
+async def look() -> bytes:
+    return b"a small picture"
 
 
 async def test_v4_a_preset_can_do_without_the_gate_and_an_upload_s_own_variants_cannot(

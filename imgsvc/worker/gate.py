@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Self, TypedDict
 
@@ -55,8 +55,17 @@ class Question(TypedDict):
 
 
 @dataclass(slots=True)
+class _Silence:
+    failures: int = 0
+    until: float = 0
+
+
+@dataclass(slots=True)
 class Gate:
-    """The gate as one worker sees it. While it gives no answers, jobs wait without asking it."""
+    """The gate as one worker sees it. While it gives no answers about an owner's images, those wait without asking it.
+
+    The images of other owners go on: it may fail because of what one owner has sent.
+    """
 
     outbound: Outbound
     url: str
@@ -64,8 +73,8 @@ class Gate:
     urls: FileUrls
     deadline_s: float
     lets_pass: bool
-    _failures: int = 0
-    _asked_again_at: float = 0
+    _silences: dict[str, _Silence] = field(default_factory=dict[str, _Silence])
+    """By owner, while it gives no answers."""
 
     @classmethod
     @asynccontextmanager
@@ -101,19 +110,22 @@ class Gate:
     async def _ask(self, record: Record, look: Callable[[], Awaitable[bytes]]) -> Verdict | None:
         """Returns the gate's verdict; None where there is none once the deadline is over."""
         is_late = time() - (record.started_at or record.created_at) / 1000 > self.deadline_s
-        if (pause_s := self._asked_again_at - monotonic()) > 0 and not is_late:
-            raise _later(pause_s)
+        silence, is_probe = self._silences.get(record.owner), False
+        if silence and (pause_s := silence.until - monotonic()) > 0:
+            if not is_late:
+                raise _later(pause_s)
+        elif silence:
+            is_probe, silence.until = True, monotonic() + TIMEOUTS.total_s  # one asks, and the others wait for that
         message = self._message(record, await look())
         try:
             verdict = await self._verdict(message)
         except (CodedError, ValueError) as error:
-            self._note(error)
+            silence = self._note(record.owner, error, is_probe=is_probe)
             if is_late:
                 return None
-            raise _later(self._asked_again_at - monotonic()) from error
-        if self._failures:
+            raise _later(silence.until - monotonic()) from error
+        if self._silences.pop(record.owner, None):
             log.info("the gate answers again")
-        self._failures = 0
         return verdict
 
     def _message(self, record: Record, image: bytes) -> Message:
@@ -133,14 +145,16 @@ class Gate:
                 raise ValueError(f"it answers {answer.status}")
             return read_verdict(b"".join([chunk async for chunk in answer.chunks(MAX_ANSWER_BYTES)]))
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, owner: str, error: Exception, *, is_probe: bool) -> _Silence:
         """Pauses, longer each time; several that were asked at once count as one."""
-        if self._asked_again_at <= monotonic():
+        silence = self._silences.setdefault(owner, _Silence())
+        if is_probe or silence.until <= monotonic():
             least_s, most_s = _PAUSES_S
-            self._asked_again_at = monotonic() + min(most_s, least_s * 2**self._failures)
-            self._failures = min(self._failures + 1, 10)
-            if self._failures == 1:
+            silence.until = monotonic() + min(most_s, least_s * 2**silence.failures)
+            silence.failures = min(silence.failures + 1, 10)
+            if silence.failures == 1:
                 log.warning("the gate gives no answer: %s", error)
+        return silence
 
 
 def _later(delay_s: float) -> NotYetError:
