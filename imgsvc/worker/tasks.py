@@ -118,7 +118,8 @@ class Processor:
     async def _pass_gate(self, source: bytes, record: Record) -> tuple[str, ...]:
         if self.gate is None:
             log.error("the gate was to be asked about %s, and this worker has no IMGSVC_GATE_URL", record.id)
-            raise JobError("gate_unavailable")
+            detail = "A gate has to allow this image, and this worker has none. Its operator must set IMGSVC_GATE_URL."
+            raise JobError("gate_unavailable", detail)
 
         async def look() -> bytes:
             return (await self.decoders.render(source, (LOOK,), owner=record.owner)).renditions[0].data
