@@ -21,7 +21,8 @@ SPARE = 5
 """Descriptors and child processes that a process may have more than at the start."""
 
 _RECORD = "imgsvc:upload:"
-_REMEMBERED = ("imgsvc:key:", "imgsvc:list:")  # an Idempotency-Key outlives its upload's job; ended ones are listed
+# an Idempotency-Key outlives its upload's job; ended ones are listed, for their owners and for operators
+_REMEMBERED = ("imgsvc:key:", "imgsvc:list:", "imgsvc:all")
 
 
 @dataclass(frozen=True, slots=True)
