@@ -253,7 +253,7 @@ async def test_r8_a_redis_that_may_throw_jobs_away_is_not_worked_with_until_it_i
         await post(ledger, PHOTO)
         await ledger.settle()
     errors = capfd.readouterr().err.splitlines()
-    lines = [line for line in errors if "imgsvc.jobs.queue" in line and "maxmemory-policy" in line]
+    lines = [line for line in errors if "imgsvc.jobs.exchange" in line and "maxmemory-policy" in line]
     print("\n".join(lines), f"ready {seconds:.2f} s after it is set right", sep="\n")
     assert {(entry.status, entry.code) for entry in refused} == {(503, "queue_unavailable")}
     assert ready.status_code == 503
