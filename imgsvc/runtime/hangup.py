@@ -25,9 +25,6 @@ def on_hangup(read_again: Callable[[], Awaitable[object]], stop: Callable[[], ob
     ends_with_terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
     wanted = asyncio.Event()
 
-    def is_alone() -> bool:
-        return ends_with_terminal and not _has_terminal()
-
     async def read_when_wanted() -> None:
         while True:
             await wanted.wait()
@@ -36,13 +33,11 @@ def on_hangup(read_again: Callable[[], Awaitable[object]], stop: Callable[[], ob
                 await read_again()
             except Exception:  # what serves goes on
                 log.exception("files could not be read again")
-            if is_alone():  # the signal may come a moment before the terminal is gone
-                stop()
 
     reading: list[asyncio.Task[None]] = []
 
     def hung_up() -> None:
-        if is_alone():
+        if ends_with_terminal and not _has_terminal():
             stop()
             return
         wanted.set()
