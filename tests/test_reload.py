@@ -157,6 +157,7 @@ async def hung_up(preexec: Callable[[], None] | None = None) -> tuple[asyncio.su
     ours, theirs = pty.openpty()
 
     def at_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which these tests may have been started without, by nohup
         os.setsid()
         os.close(os.open(os.ttyname(0), os.O_RDWR))  # which makes it its terminal
         if preexec:
