@@ -13,7 +13,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from PIL import Image
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from imgsvc.domain.gate import Verdict, read_verdict
 from imgsvc.domain.presets import PresetError, load
@@ -22,7 +22,7 @@ from imgsvc.runtime.settings import Settings
 from imgsvc.worker.gate import Gate, NotYetError
 from tests.support import images
 from tests.support.peers import Receiver
-from tests.support.service import Servers, Service, leftovers, until
+from tests.support.service import Servers, Service, leftovers, settings_of, until
 
 SMALL = images.photo(800, 600)
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
@@ -161,7 +161,7 @@ async def test_v3_a_gate_that_does_not_answer_is_asked_again_and_nothing_is_publ
 
 
 async def test_v3_a_gate_that_fails_on_one_owner_s_images_is_asked_about_the_others() -> None:
-    async with Receiver.start(DOWN) as receiver, Gate.open(settings_of(receiver)) as gate:
+    async with Receiver.start(DOWN) as receiver, Gate.open(with_gate(receiver)) as gate:
         assert gate
         with pytest.raises(NotYetError):
             await gate(uploaded_by("shop"), look)
@@ -173,7 +173,7 @@ async def test_v3_a_gate_that_fails_on_one_owner_s_images_is_asked_about_the_oth
 
 
 async def test_v3_a_gate_that_is_silent_about_an_owner_is_asked_about_one_image_at_a_time() -> None:
-    async with Receiver.start(DOWN) as receiver, Gate.open(settings_of(receiver)) as gate:
+    async with Receiver.start(DOWN) as receiver, Gate.open(with_gate(receiver)) as gate:
         assert gate
         with pytest.raises(NotYetError) as first:
             await gate(uploaded_by("shop"), look)
@@ -188,8 +188,9 @@ async def test_v3_a_gate_that_is_silent_about_an_owner_is_asked_about_one_image_
         assert len(receiver.told) == 2
 
 
-def settings_of(receiver: Receiver) -> Settings:
-    return Settings(redis_url="redis://localhost", gate_url=receiver.url, webhook_secret=SecretStr(SECRET))
+def with_gate(receiver: Receiver) -> Settings:
+    given = {"REDIS_URL": "redis://localhost", "GATE_URL": receiver.url, "WEBHOOK_SECRET": SECRET}
+    return settings_of({f"IMGSVC_{name}": value for name, value in given.items()})
 
 
 def uploaded_by(owner: str) -> Record:
