@@ -28,11 +28,8 @@ local function adopt()
   end
 end
 
--- Whether a due job can be claimed now; settles those that cannot. One whose lease has lapsed keeps it until it is
--- claimed: its worker may come back.
+-- Whether a due job can be claimed now; settles those that cannot.
 local function is_ready(id, queue)
-  local deliveries = tonumber(redis.call('HGET', record(id), 'deliveries') or 0)
-  local lapsed = lease_of(id)
   local is_earlier = queue == QUEUE and needs_fetch(id)  -- it was queued before fetches had a queue of their own
   if has_ended(id) or (queue ~= queue_of(id) and not is_earlier) then
     redis.call('ZREM', queue, id)  -- an entry without a job
@@ -42,20 +39,12 @@ local function is_ready(id, queue)
     redis.call('ZREM', QUEUE, id)
     return false
   end
+  local lapsed = lease_of(id)
   if not lapsed then return true end
   stop(id)
-  if deliveries >= max_deliveries then
-    local job = finish(id, 'FAILURE', ARGV[6])
-    redis.call('HSET', record(id), job .. 'failure', ARGV[5])
-    count_failure(ARGV[5])
-    given_up[#given_up + 1] = id
-    return false
-  end
-  if deliveries == 1 then return true end
-  drop_lease(id)
-  note_attempt(id, 'lapsed', lapsed)
-  redis.call('ZADD', queue, now + 1000 * 2 ^ (deliveries - 2), id)
-  return false
+  local is_due, has_failed = lapse(id, queue, lapsed, max_deliveries, ARGV[5], ARGV[6])
+  if has_failed then given_up[#given_up + 1] = id end
+  return is_due
 end
 
 -- Has those jobs wait for a worker whose time has come.
@@ -88,16 +77,14 @@ end
 
 -- Leases a job. Returns it as the worker gets it.
 local function lease(id)
-  local lapsed = lease_of(id)
-  drop_lease(id)
-  if lapsed then note_attempt(id, 'lapsed', lapsed) end
+  local lapsed = take_over(id)
   local token = begin(id)
   redis.call('HSET', record(id), 'lease', token)
   redis.call('ZADD', queue_of(id), now + lease_ms, id)
   if limits then start(id) end
   local request_id = redis.call('HGET', record(id), 'request_id')
   if not request_id then forget_body(id) end
-  return {id, token, lapsed or '', request_id or ''}
+  return {id, token, lapsed, request_id or ''}
 end
 
 -- The weight of an owner, and how many jobs it may run at most, 0 for any number.

@@ -10,28 +10,17 @@ local MOST_DUE = 100  -- that a claim looks at, besides one for each place
 
 local given_up = {}
 
--- Whether a fetch whose time has come can be claimed now; settles those that cannot. One whose lease has lapsed keeps
--- it until it is claimed: its worker may come back.
+-- Whether a fetch whose time has come can be claimed now; settles those that cannot.
 local function is_ready(id)
   if has_ended(id) or not needs_fetch(id) then
     redis.call('ZREM', FETCHES, id)  -- an entry without a fetch
     return false
   end
-  local deliveries = tonumber(redis.call('HGET', record(id), 'deliveries') or 0)
   local lapsed = lease_of(id)
   if not lapsed then return true end
-  if deliveries >= max_deliveries then
-    finish(id, 'FAILURE', ARGV[6])
-    redis.call('HSET', record(id), 'failure', ARGV[5])
-    count_failure(ARGV[5])
-    given_up[#given_up + 1] = id
-    return false
-  end
-  if deliveries == 1 then return true end
-  drop_lease(id)
-  note_attempt(id, 'lapsed', lapsed)
-  redis.call('ZADD', FETCHES, now + 1000 * 2 ^ (deliveries - 2), id)
-  return false
+  local is_due, has_failed = lapse(id, FETCHES, lapsed, max_deliveries, ARGV[5], ARGV[6])
+  if has_failed then given_up[#given_up + 1] = id end
+  return is_due
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', FETCHES, '-inf', now, 'LIMIT', 0, MOST_DUE + places)) do
@@ -48,9 +37,7 @@ while room.free > 0 do
   if not id then break end
   if not has_ended(id) and needs_fetch(id) then
     room.take(owner, host)
-    local lapsed = lease_of(id)
-    drop_lease(id)
-    if lapsed then note_attempt(id, 'lapsed', lapsed) end
+    local lapsed = take_over(id)
     local token = worker .. ':f:' .. redis.call('HINCRBY', record(id), 'attempt', 1)
     redis.call('HINCRBY', record(id), 'deliveries', 1)
     redis.call('HSETNX', record(id), 'started_at', now)
@@ -58,7 +45,7 @@ while room.free > 0 do
     redis.call('HSET', record(id), 'lease', token)
     redis.call('ZADD', FETCHES, now + lease_ms, id)
     local request_id = redis.call('HGET', record(id), 'request_id')
-    claims[#claims + 1] = {id, token, lapsed or '', request_id or '', owner, host}
+    claims[#claims + 1] = {id, token, lapsed, request_id or '', owner, host}
   end
 end
 return {claims, given_up}

@@ -61,6 +61,32 @@ local function finish(id, status, ttl_s)
   return job, job == DERIVED and derivation_started_at or started_at
 end
 
+-- Settles a job whose lease has lapsed. It is due again at once, after the second time 1 s later, then 2 s, 4 s; after
+-- `max_deliveries` it ends in `failure` (JSON). One that is due at once keeps its lease until it is claimed: its worker
+-- may come back. Returns whether it is due now, and whether it has ended.
+local function lapse(id, queue, token, max_deliveries, failure, ttl_s)
+  local deliveries = tonumber(redis.call('HGET', record(id), 'deliveries') or 0)
+  if deliveries >= max_deliveries then
+    local job = finish(id, 'FAILURE', ttl_s)
+    redis.call('HSET', record(id), job .. 'failure', failure)
+    count_failure(failure)
+    return false, true
+  end
+  if deliveries == 1 then return true, false end
+  drop_lease(id)
+  note_attempt(id, 'lapsed', token)
+  redis.call('ZADD', queue, now_ms() + 1000 * 2 ^ (deliveries - 2), id)
+  return false, false
+end
+
+-- Drops the lease of a job that is claimed anew. Returns its token, '' where the job was free.
+local function take_over(id)
+  local lapsed = lease_of(id)
+  drop_lease(id)
+  if lapsed then note_attempt(id, 'lapsed', lapsed) end
+  return lapsed or ''
+end
+
 -- Cancels an upload's job, and notifies the worker that runs it. Returns the job.
 local function cancel(id, ttl_s)
   local has_begun = redis.call('HEXISTS', record(id), 'attempt') == 1
