@@ -12,8 +12,8 @@
 --                           (turns.lua)
 -- imgsvc:rested:<lane>
 --                     zset  owners who had a line lately, by when they would have had their turn
--- imgsvc:shares       hash  `passed`: how many jobs were claimed since low priority had its share; `fetches`: how many
---                           fetches were claimed while some of low priority waited
+-- imgsvc:shares       hash  how many jobs (`passed`), and fetches (`fetches`), were claimed since low priority had its
+--                           share
 -- imgsvc:running:<owner>
 --                     zset  an owner's jobs that workers have, by the ms at which they were claimed; kept while any
 --                           owner has limits

@@ -9,7 +9,6 @@
 
 local FETCH, FETCH_LOW = 'fetch', 'fetch-low'  -- lanes
 local OWNER_SHARE, HOST_SHARE = 2, 8
-local LOW_FETCHES = 16  -- of so many fetches one is of low priority where others wait too
 local FEW_OWNERS, MOST_OWNERS, MOST_HOSTS = 50, 1000, 100  -- that a claim looks at for one fetch
 
 local function fetch_hosts(lane, owner) return PREFIX .. 'hosts:' .. lane .. ':' .. owner end
@@ -26,7 +25,7 @@ end
 -- The lane, owner and host of a fetch, and its place among those of its owner: by priority, then the oldest.
 local function fetch_place(id)
   local url, priority, created_at = unpack(redis.call('HMGET', record(id), 'url', 'priority', 'created_at'))
-  local position = (priority == 'high' and 0 or 2 ^ 42) + (created_at or 0)
+  local position = position_of(priority, created_at or 0)
   return priority == 'low' and FETCH_LOW or FETCH, owner_of(id), host_of(url or ''), position
 end
 
@@ -108,16 +107,9 @@ local function next_in_lane(lane, room)
   return next_of_owners(lane, room, count > MOST_OWNERS and now_ms() % count or FEW_OWNERS, MOST_OWNERS)
 end
 
--- Takes the next fetch of all that a worker has room for. Low priority yields to everything else, but for its share.
+-- Takes the next fetch of all that a worker has room for. Returns its id, owner and host, or nil.
 local function next_fetch(room)
-  local lanes = {FETCH, FETCH_LOW}
-  if redis.call('EXISTS', turns(FETCH_LOW)) == 1 then
-    if redis.call('HINCRBY', SHARES, 'fetches', 1) % LOW_FETCHES == 0 then lanes = {FETCH_LOW, FETCH} end
-  end
-  for _, lane in ipairs(lanes) do
-    local id, owner, host = next_in_lane(lane, room)
-    if id then return id, owner, host end
-  end
+  return next_of_lanes(FETCH, FETCH_LOW, 'fetches', function(lane) return next_in_lane(lane, room) end)
 end
 
 -- Has a job wait for a worker: one that fetches its original, or one that makes its files of it. Returns the channel of

@@ -8,7 +8,7 @@
 -- turn, until one of them ends. Everything here is logarithmic in the number of jobs and of owners with jobs.
 
 local RANK = 2 ^ 42  -- more than any time in ms
-local LOW_SHARE = 16  -- of so many jobs one is of low priority where others wait too
+local LOW_SHARE = 16  -- of so many one is of low priority where others wait too
 local LOOK_AGAIN_MS = 10000  -- after which an owner is not parked any longer for a lease that got lost
 local MOST_IDLE = 1000  -- owners who are looked at besides those whose jobs are claimed
 -- What takes as long as all that every job takes: of an original, by its format, or else of its pixels (bench pixels).
@@ -22,13 +22,15 @@ local function rested(lane) return PREFIX .. 'rested:' .. lane end
 local function running(owner) return PREFIX .. 'running:' .. owner end
 local function owners_limits(fingerprint) return PREFIX .. 'owners:' .. fingerprint end
 
+-- Where something of a priority that has waited since then stands among the others of its owner and lane.
+local function position_of(priority, since) return (priority == 'high' and 0 or RANK) + since end
+
 -- The lane and the owner of a job, and where it stands among those of its owner: high priority first, then the oldest.
 local function place_of(id)
   local status, priority, owner, earlier, created_at, derived_at = unpack(redis.call('HMGET', record(id),
     'status', 'priority', 'owner', 'belongs_to', 'created_at', 'derivation_created_at'))
   local since = job_in(status) == DERIVED and derived_at or created_at or 0
-  local position = (priority == 'high' and 0 or RANK) + since
-  return priority == 'low' and LOW or NORMAL, owner_in(owner, earlier), position
+  return priority == 'low' and LOW or NORMAL, owner_in(owner, earlier), position_of(priority, since)
 end
 
 -- About how long a job takes, in units of what every job takes.
@@ -127,20 +129,26 @@ local function next_in(lane, limits_of)
   end
 end
 
--- Takes the next job of all out of its line, nil where none waits that may be run. Low priority yields to everything
--- else, but for its share, which it is owed until it gets it.
--- `limits_of` returns the weight of an owner, and how many jobs it may run at most, 0 for any number.
-local function next_job(limits_of)
-  local waits = redis.call('ZCARD', turns(LOW)) > 0
-  local is_owed = waits and tonumber(redis.call('HGET', SHARES, 'passed') or 0) >= LOW_SHARE - 1
-  local id = is_owed and next_in(LOW, limits_of)
-  if id then
-    redis.call('HDEL', SHARES, 'passed')
-    return id
+-- Takes the next of two lanes out of its line: `next_in` returns that of a lane, nil where none may be taken. Low
+-- priority yields to everything else, but for its share, which it is owed until it gets it; `counter` counts what has
+-- passed it.
+local function next_of_lanes(normal, low, counter, next_in)
+  local waits = redis.call('EXISTS', turns(low)) == 1
+  local is_owed = waits and tonumber(redis.call('HGET', SHARES, counter) or 0) >= LOW_SHARE - 1
+  for _, lane in ipairs(is_owed and {low, normal} or waits and {normal, low} or {normal}) do
+    local found = {next_in(lane)}
+    if found[1] then
+      if lane == normal and waits then redis.call('HINCRBY', SHARES, counter, 1) end
+      if lane == low and is_owed then redis.call('HDEL', SHARES, counter) end
+      return unpack(found)
+    end
   end
-  id = next_in(NORMAL, limits_of)
-  if id and waits then redis.call('HINCRBY', SHARES, 'passed', 1) end
-  id = id or waits and next_in(LOW, limits_of) or nil
+end
+
+-- Takes the next job of all out of its line, nil where none waits that may be run. `limits_of` returns the weight of an
+-- owner, and how many jobs it may run at most, 0 for any number.
+local function next_job(limits_of)
+  local id = next_of_lanes(NORMAL, LOW, 'passed', function(lane) return next_in(lane, limits_of) end)
   if not id then
     for _, lane in ipairs({NORMAL, LOW}) do forget(lane, MOST_IDLE) end
   end
