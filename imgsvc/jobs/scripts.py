@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 
 from imgsvc.runtime.settings import Settings
 
-SHARED = ("common", "turns", "fetches", "limits", "deliveries", "observed", "moves", "admin_bulk")
+SHARED = ("common", "turns", "fetches", "limits", "deliveries", "observed", "moves", "lists", "admin_bulk")
 """Local definitions alone, of which each script is prepended those that it needs."""
 
 NAMES = (

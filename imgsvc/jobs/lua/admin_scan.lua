@@ -33,18 +33,6 @@ local function lists()
   return found
 end
 
--- The newest on one list, and one more than may be looked at: {id, ms, …}
-local function newest(name)
-  if after_ms == '' then
-    return redis.call('ZREVRANGEBYSCORE', name, newest_ms, oldest_ms, 'WITHSCORES', 'LIMIT', 0, most + 1)
-  end
-  local skipped = 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', name, after_ms, after_ms)) do
-    if id >= after_id then skipped = skipped + 1 end
-  end
-  return redis.call('ZREVRANGEBYSCORE', name, after_ms, oldest_ms, 'WITHSCORES', 'LIMIT', skipped, most + 1)
-end
-
 local function has_code(failure) return failure and failure:find('["' .. code .. '"', 1, true) == 1 end
 
 -- Whether an upload has what is asked for, by as few of its fields as that takes: most have not.
@@ -71,16 +59,8 @@ local function owner_if_visible(id)
   return (owner == '*' or its_owner == owner) and its_owner or nil
 end
 
-local rows = {}
-for _, name in ipairs(lists()) do
-  local found = newest(name)
-  for at = 1, #found, 2 do rows[#rows + 1] = {id = found[at], ms = tonumber(found[at + 1])} end
-end
-table.sort(rows, function(a, b)
-  if a.ms ~= b.ms then return a.ms > b.ms end
-  return a.id > b.id
-end)
-
+-- one more than may be looked at, to know whether there are more
+local rows = newest_on(lists(), most + 1, after_ms, after_id, newest_ms, oldest_ms)
 local found, seen = {}, 0
 while seen < math.min(most, #rows) and #found < limit do
   seen = seen + 1

@@ -1,7 +1,7 @@
 -- What the scripts share. Each is preceded by those definitions of this file, turns.lua, fetches.lua, limits.lua,
--- deliveries.lua, observed.lua, moves.lua and admin_bulk.lua that it needs (scripts.py). They guarantee nothing by
--- themselves. Each call ends with two arguments for this part: the prefix of all keys and channels (imgsvc: unless set
--- otherwise), and for how many ms a process that was asked to stop may still write to storage.
+-- deliveries.lua, observed.lua, moves.lua, lists.lua and admin_bulk.lua that it needs (scripts.py). They guarantee
+-- nothing by themselves. Each call ends with two arguments for this part: the prefix of all keys and channels (imgsvc:
+-- unless set otherwise), and for how many ms a process that was asked to stop may still write to storage.
 --
 -- imgsvc:upload:<id>  hash  the record of an upload (record.py)
 -- imgsvc:waiting      zset  jobs that wait for a worker, by the ms since which they do

@@ -7,28 +7,9 @@
 local owner, limit, before_ms, before_id = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local now = now_ms()
 
--- The page's uploads on one list, and one more: {id, ms, …}
-local function newest(name)
-  if before_ms == '' then return redis.call('ZREVRANGE', name, 0, limit, 'WITHSCORES') end
-  local skipped = 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', name, before_ms, before_ms)) do
-    if id >= before_id then skipped = skipped + 1 end
-  end
-  return redis.call('ZREVRANGEBYSCORE', name, before_ms, '-inf', 'WITHSCORES', 'LIMIT', skipped, limit + 1)
-end
-
-local found = {}
-for at = 5, #ARGV do
-  local name = list(ARGV[at], owner)
-  local rows = newest(name)
-  for row = 1, #rows, 2 do
-    found[#found + 1] = {id = rows[row], ms = tonumber(rows[row + 1]), list = name}
-  end
-end
-table.sort(found, function(a, b)
-  if a.ms ~= b.ms then return a.ms > b.ms end
-  return a.id > b.id
-end)
+local names = {}
+for at = 5, #ARGV do names[#names + 1] = list(ARGV[at], owner) end
+local found = newest_on(names, limit + 1, before_ms, before_id, '+inf', '-inf')
 
 local page = {}
 for at = 1, math.min(limit, #found) do
