@@ -225,6 +225,12 @@ local function lease_of(id)
   end
 end
 
+-- The host of a URL, with its port where that is given, however its name is written; and the scheme.
+local function authority_of(url)
+  local scheme, authority = url:lower():match('^(%a+)://([^/?#]*)')
+  return (authority or ''):gsub('%.(:?%d*)$', '%1'), scheme
+end
+
 -- What a change of an upload is decided on: no change comes of what another one has changed since (record.py).
 local function version_of(id)
   local fields = redis.call('HMGET', record(id), 'status', 'derivation', 'derivation_status', 'changed')

@@ -21,7 +21,7 @@ local function attempts(id) return PREFIX .. 'attempts:' .. id end
 -- The owner and the host of an upload's webhook, its port included. A route is both, with a space between them.
 local function route_of(id)
   local url, owner, earlier = unpack(redis.call('HMGET', record(id), 'webhook', 'owner', 'belongs_to'))
-  local host = (url or ''):lower():match('^%a+://([^/?#]*)') or ''
+  local host = authority_of(url or '')
   return owner_in(owner, earlier), host:sub(1, 255)
 end
 

@@ -16,9 +16,8 @@ local function fetch_line(lane, owner, host) return PREFIX .. 'line:' .. lane ..
 
 -- The host and port of a URL.
 local function host_of(url)
-  local scheme, authority = url:lower():match('^(%a+)://([^/?#]*)')
-  authority = authority and authority:gsub('%.(:?%d*)$', '%1')
-  if not authority or authority:find(':%d+$') then return authority or '' end
+  local authority, scheme = authority_of(url)
+  if authority == '' or authority:find(':%d+$') then return authority end
   return authority .. (scheme == 'https' and ':443' or ':80')
 end
 
