@@ -17,15 +17,11 @@ end
 
 local function cancel_one()
   if has_ended(id) then return {'CONFLICT'} end
-  if cancel(id, ARGV[7]) == OWN then
-    redis.call('HSET', record(id), 'sweeping', 1)
-    sweep_at(id, now_ms() + FIRST_LOOK_MS)
-  end
+  cancel_and_sweep(id, ARGV[7])
   return {'RESERVED'}
 end
 
-local is_there = is_visible(status_of(id)) and owner_of(id) == owner
-local outcome, wait_ms = unpack(is_there and (action == 'retry' and retry or cancel_one)() or {'UNKNOWN'})
+local outcome, wait_ms = unpack(is_seen_by(id, owner) and (action == 'retry' and retry or cancel_one)() or {'UNKNOWN'})
 if outcome == 'OVERLOADED' or outcome == 'RATE_LIMITED' then
   redis.call('HSET', bulk(action_id), 'waiting_for', outcome)
   redis.call('ZADD', BULK, now_ms() + math.max(WAIT_MS, wait_ms or 0), action_id)

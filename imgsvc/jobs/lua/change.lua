@@ -5,9 +5,8 @@
 -- ARGV: id, owner, what the caller has seen (version_of), the options that differ from those that the upload came with
 -- (JSON)
 local id, owner = ARGV[1], ARGV[2]
-local status = status_of(id)
-if not is_visible(status) or not is_of(id, owner) then return 'UNKNOWN' end
+if not is_seen_by(id, owner) then return 'UNKNOWN' end
 if version_of(id) ~= ARGV[3] then return 'CHANGED' end
-if status ~= 'PENDING' and not has_ended(id) then return 'CONFLICT' end
+if status_of(id) ~= 'PENDING' and not has_ended(id) then return 'CONFLICT' end
 redis.call('HSET', record(id), 'changed', ARGV[4])
 return 'RESERVED'

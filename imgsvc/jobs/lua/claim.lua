@@ -61,8 +61,7 @@ end
 
 -- Begins an attempt. Returns the token of its lease: attempts are never taken back, nor are revisions, so that it is
 -- new even if this worker had the job before.
-local function begin(id)
-  local job = job_of(id)
+local function begin(id, job)
   local attempt, fetched = unpack(redis.call('HMGET', record(id), job .. 'attempt', 'fetched'))
   if job == DERIVED or not fetched or fetched ~= attempt then
     attempt = redis.call('HINCRBY', record(id), job .. 'attempt', 1)
@@ -78,9 +77,10 @@ end
 -- Leases a job. Returns it as the worker gets it.
 local function lease(id)
   local lapsed = take_over(id)
-  local token = begin(id)
+  local job = job_of(id)
+  local token = begin(id, job)
   redis.call('HSET', record(id), 'lease', token)
-  redis.call('ZADD', queue_of(id), now + lease_ms, id)
+  redis.call('ZADD', queue_in(job), now + lease_ms, id)
   if limits then start(id) end
   local request_id = redis.call('HGET', record(id), 'request_id')
   if not request_id then forget_body(id) end

@@ -142,10 +142,11 @@ local function note_time(now) return redis.pcall('ZADD', WORKERS, -now, CLOCK) e
 -- a time of day of its own, and there may be very many.
 local function set_back(seen, now)
   local by_ms = now - seen
-  for _, set in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS, FETCHES, WEBHOOKS[OWN], WEBHOOKS[DERIVED], SETTLING}) do
-    shift(set, '-inf', '+inf', by_ms)
-  end
-  for _, set in ipairs({DELIVERIES.delayed, DELIVERIES.paused, PARKED, BULK}) do shift(set, '-inf', '+inf', by_ms) end
+  local sets = {
+    QUEUE, EARLIER_QUEUE, DERIVATIONS, FETCHES, WEBHOOKS[OWN], WEBHOOKS[DERIVED], SETTLING,
+    DELIVERIES.delayed, DELIVERIES.paused, PARKED, BULK,
+  }
+  for _, set in ipairs(sets) do shift(set, '-inf', '+inf', by_ms) end
   shift(WORKERS, '(0', '+inf', by_ms)
   for _, set in ipairs({SWEEP, OBSOLETE}) do shift(set, '-inf', seen + HORIZON_MS, by_ms) end
 end
@@ -187,9 +188,6 @@ local function owner_in(owner, earlier) return owner and not is_token(owner) and
 
 local function owner_of(id) return owner_in(unpack(redis.call('HMGET', record(id), 'owner', 'belongs_to'))) end
 
--- Whether an upload is that of `owner`, who may stand for all of them.
-local function is_of(id, owner) return owner == ANYBODY or owner_of(id) == owner end
-
 local function job_in(status) return status == 'SUCCESS' and DERIVED or OWN end
 
 -- The job of an upload that workers run, if any: its own, and once that has succeeded its newest derivation.
@@ -201,10 +199,9 @@ local function needs_fetch(id)
   return url and not source
 end
 
-local function queue_of(id)
-  if needs_fetch(id) then return FETCHES end
-  return job_of(id) == DERIVED and DERIVATIONS or QUEUE
-end
+local function queue_in(job) return job == DERIVED and DERIVATIONS or QUEUE end
+
+local function queue_of(id) return needs_fetch(id) and FETCHES or queue_in(job_of(id)) end
 
 -- Whether there is nothing to be done for an upload: its own job has ended, and so has its newest derivation.
 local function has_ended(id)
@@ -270,18 +267,31 @@ local function list(status, owner) return PREFIX .. 'list:' .. status .. ':' .. 
 -- Has all followers of an upload read its record again.
 local function notify(id) redis.call('PUBLISH', EVENTS, id) end
 
+-- The status of an upload and its owner.
+local function standing_of(id)
+  local status, owner, earlier = unpack(redis.call('HMGET', record(id), 'status', 'owner', 'belongs_to'))
+  return status, owner_in(owner, earlier)
+end
+
+-- Whether readers who act for `owner`, who may stand for all of them, see an upload.
+local function is_seen_by(id, owner)
+  local status, its_owner = standing_of(id)
+  return is_visible(status) and (owner == ANYBODY or its_owner == owner)
+end
+
 local function unlist(id)
-  local status = status_of(id)
-  if status then redis.call('ZREM', list(status, owner_of(id)), id) end
+  local status, owner = standing_of(id)
+  if status then redis.call('ZREM', list(status, owner), id) end
   for _, set in ipairs({ALL, UNSUCCESSFUL.FAILURE, UNSUCCESSFUL.CANCELLED}) do redis.call('ZREM', set, id) end
 end
 
 -- Moves an upload's job to a status, which it may have already: in its record, on its owner's lists, and for all who
 -- follow it. Whatever becomes of a derivation, the upload stays where it is. Returns the list that it is on now.
 local function move(id, status)
-  local before, created_at = unpack(redis.call('HMGET', record(id), 'status', 'created_at'))
-  local owner = owner_of(id)
-  if job_of(id) == DERIVED then
+  local before, created_at, owned_by, earlier =
+    unpack(redis.call('HMGET', record(id), 'status', 'created_at', 'owner', 'belongs_to'))
+  local owner = owner_in(owned_by, earlier)
+  if job_in(before) == DERIVED then
     redis.call('HSET', record(id), 'derivation_status', status)
     status = before
   end

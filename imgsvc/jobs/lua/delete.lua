@@ -10,7 +10,7 @@ if not is_visible(status) and (status or not has_files) then
   local theirs = redis.call('GET', tombstone(id))
   return theirs and (owner == ANYBODY or theirs == owner) and 1 or 0
 end
-if status and not is_of(id, owner) then return 0 end
+if status and not is_seen_by(id, owner) then return 0 end
 if status then owner = owner_of(id) end
 local may_run = status and not has_ended(id)
 free_idempotency_key(id)

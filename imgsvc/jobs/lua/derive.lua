@@ -10,7 +10,7 @@
 local id, owner, request_id, max_queued, per_minute = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local per_day, unknown_bytes, seen = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local status, expires_at = unpack(redis.call('HMGET', record(id), 'status', 'expires_at'))
-if not is_visible(status) or not is_of(id, owner) then return {'UNKNOWN'} end
+if not is_seen_by(id, owner) then return {'UNKNOWN'} end
 if version_of(id) ~= seen then return {'CHANGED'} end
 if status ~= 'SUCCESS' or not has_ended(id) then return {'CONFLICT'} end
 if tonumber(expires_at or math.huge) <= now_ms() then return {'CONFLICT'} end

@@ -3,9 +3,8 @@
 -- Returns 1, 0 if it is not held back, -1 if the owner has no such upload.
 -- ARGV: id, owner, request_id
 local id, owner, request_id = ARGV[1], ARGV[2], ARGV[3]
-local status, gate = unpack(redis.call('HMGET', record(id), 'status', 'gate'))
-if not is_visible(status) or not is_of(id, owner) then return -1 end
-if gate ~= 'held' or has_ended(id) then return 0 end
+if not is_seen_by(id, owner) then return -1 end
+if redis.call('HGET', record(id), 'gate') ~= 'held' or has_ended(id) then return 0 end
 redis.call('HSET', record(id), 'gate', 'passed', 'request_id', request_id)
 redis.call('HDEL', record(id), 'step')
 enqueue(id)

@@ -24,11 +24,10 @@ end
 
 -- Has those files of a job removed that its end leaves in no record: all that a derivation stored which made nothing,
 -- and what earlier attempts have stored. Those of a cancelled job are settled.
-local function discard_strays(id, job, status)
-  local attempt, revision = unpack(redis.call('HMGET', record(id), job .. 'attempt', 'derivation'))
+local function discard_strays(id, job, status, attempt, revision)
   if job == OWN then
-    if status ~= 'CANCELLED' and tonumber(attempt or 0) > 1 then discard(id, FIRST_REVISION) end
-  elseif RETRYABLE[status] or tonumber(attempt or 0) > 1 then
+    if status ~= 'CANCELLED' and attempt > 1 then discard(id, FIRST_REVISION) end
+  elseif RETRYABLE[status] or attempt > 1 then
     discard(id, revision)
   end
 end
@@ -37,9 +36,10 @@ end
 -- memory, since from then on a Redis that is full lets a script write. Its last lease and its request are
 -- still known by `by`. Returns the job, and when it was started first.
 local function finish(id, status, ttl_s)
-  local before, token, request_id, started_at, derivation_started_at = unpack(redis.call('HMGET', record(id),
-    'status', 'lease', 'request_id', 'started_at', 'derivation_started_at'))
-  local job = job_in(before)
+  local job = job_of(id)
+  local token, request_id, created_at, started_at, attempt, revision = unpack(redis.call('HMGET', record(id),
+    'lease', 'request_id', 'created_at', job .. 'started_at', job .. 'attempt', 'derivation'))
+  attempt = tonumber(attempt or 0)
   unqueue(id)
   drop_lease(id)
   redis.call('HDEL', record(id), job .. 'step', 'deliveries', 'request_id')
@@ -48,17 +48,15 @@ local function finish(id, status, ttl_s)
   local ended = move(id, status)
   redis.call('EXPIRE', record(id), ttl_s)
   trim(ended, ttl_s)
-  discard_strays(id, job, status)
-  if RETRYABLE[status] then
-    redis.call('ZADD', UNSUCCESSFUL[status], redis.call('HGET', record(id), 'created_at'), id)
-  end
+  discard_strays(id, job, status, attempt, revision)
+  if RETRYABLE[status] then redis.call('ZADD', UNSUCCESSFUL[status], created_at, id) end
   -- a worker that died, or lost its lease, may have left a part of what it fetched; others remove it themselves
-  if status == 'FAILURE' and needs_fetch(id) and tonumber(redis.call('HGET', record(id), 'attempt') or 0) > 1 then
+  if status == 'FAILURE' and attempt > 1 and needs_fetch(id) then
     sweep_at(id, now_ms() + FIRST_LOOK_MS)
   end
   -- a client that cancels a derivation still has all that it had
   if job == OWN or status ~= 'CANCELLED' then queue_webhook(id, job) end
-  return job, job == DERIVED and derivation_started_at or started_at
+  return job, started_at
 end
 
 -- Settles a job whose lease has lapsed. It is due again at once, after the second time 1 s later, then 2 s, 4 s; after
@@ -94,6 +92,17 @@ local function cancel(id, ttl_s)
   count('cancelled')
   if job == OWN and has_begun then settle(id) end
   redis.call('PUBLISH', REVOKED, id)
+  return job
+end
+
+-- Cancels a job as `cancel` does, and has the sweeper remove what an upload's own job has stored; that is not run again
+-- before.
+local function cancel_and_sweep(id, ttl_s)
+  local job = cancel(id, ttl_s)
+  if job == OWN then
+    redis.call('HSET', record(id), 'sweeping', 1)
+    sweep_at(id, now_ms() + FIRST_LOOK_MS)
+  end
   return job
 end
 

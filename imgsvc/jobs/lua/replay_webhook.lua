@@ -8,7 +8,7 @@
 -- ARGV: id, owner, revision that has ended (1 for the upload's own job), uploads a minute or 0
 local id, owner, revision, per_minute = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local job = revision == 1 and OWN or DERIVED
-if not is_visible(status_of(id)) or owner_of(id) ~= owner then return {'UNKNOWN'} end
+if not is_seen_by(id, owner) then return {'UNKNOWN'} end
 local fields = redis.call('HMGET', record(id), 'webhook', 'derivation', job .. 'webhook_state', job .. 'webhook_claim')
 local url, newest, state, claimed_until = unpack(fields)
 newest = tonumber(newest or 1)

@@ -9,5 +9,5 @@
 -- has not been fetched yet
 local id, owner, request_id, max_queued, per_minute = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local per_day, unknown_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
-if not is_visible(status_of(id)) or not is_of(id, owner) then return {'UNKNOWN'} end
+if not is_seen_by(id, owner) then return {'UNKNOWN'} end
 return run_again(id, request_id, max_queued, per_minute, per_day, unknown_bytes)
