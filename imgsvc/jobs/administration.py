@@ -3,13 +3,14 @@
 However many uploads there are, no script here looks at more than a few hundred, so that none holds Redis for long.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
 from imgsvc.jobs.bulk import Action, BulkAction, Filter, Step, row_of
 from imgsvc.jobs.exchange import Exchange
-from imgsvc.jobs.overview import MINUTES, Leased, Minute, Overview, leased_from
+from imgsvc.jobs.overview import MINUTES, Minute, Overview, leased_from
+from imgsvc.jobs.rows import flat, row
 from imgsvc.jobs.types import Position
 
 MOST_UNDER_WAY = 4
@@ -64,9 +65,9 @@ class Administration:
             oldest_waiting_ms=oldest_ms,
             webhooks=webhooks,
             workers=workers,
-            leases=tuple(_leased(*lease) for lease in leases),
+            leases=tuple(leased_from(upload_id.decode(), row(fields)) for upload_id, fields in leases),
             minutes=tuple(
-                Minute.from_counts(number, {name: int(count) for name, count in _row(counts).items()})
+                Minute.from_counts(number, {name: int(count) for name, count in row(counts).items()})
                 for number, counts in minutes
             ),
         )
@@ -103,14 +104,14 @@ class Administration:
     async def begin(self, action: Action, where: Filter, by: str, request_id: str) -> BulkAction | None:
         """Begins a bulk action. None where too many are under way."""
         action_id = str(uuid4())
-        flat = [part for pair in row_of(action, where, by, request_id).items() for part in pair]
-        if not await self._run("admin_begin", action_id, MOST_UNDER_WAY, *flat):
+        fields = row_of(action, where, by, request_id)
+        if not await self._run("admin_begin", action_id, MOST_UNDER_WAY, *flat(fields)):
             return None
         return await self.action(action_id)
 
     async def actions(self) -> list[BulkAction]:
         """The newest first."""
-        return [BulkAction.from_flat(*row) for row in await self._run("admin_bulks")]
+        return [_action(*found) for found in await self._run("admin_bulks")]
 
     async def action(self, action_id: str) -> BulkAction | None:
         return next((action for action in await self.actions() if action.id == action_id), None)
@@ -122,7 +123,7 @@ class Administration:
     async def take(self, holder: str) -> BulkAction | None:
         """One that is under way; it is the holder's for BULK_HOLD_S after each step. None where there is none."""
         answer = await self._run("admin_take", holder, round(BULK_HOLD_S * 1000))
-        return BulkAction.from_flat(*answer) if answer else None
+        return _action(*answer) if answer else None
 
     async def act(self, action: BulkAction, holder: str, match: Match) -> Step:
         """Does it to one upload."""
@@ -137,9 +138,5 @@ class Administration:
         return bool(await self._run("admin_advance", *place, *(last or ("", ""))))
 
 
-def _leased(upload_id: bytes, flat: list[bytes]) -> Leased:
-    return leased_from(upload_id.decode(), _row(flat))
-
-
-def _row(flat: list[bytes]) -> Mapping[str, str]:
-    return {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+def _action(action_id: bytes, fields: list[bytes]) -> BulkAction:
+    return BulkAction.from_row(action_id.decode(), row(fields))

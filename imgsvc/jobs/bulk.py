@@ -77,13 +77,12 @@ class BulkAction:
     finished_at: int | None
 
     @classmethod
-    def from_flat(cls, action_id: bytes, flat: list[bytes]) -> Self:
-        row = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    def from_row(cls, action_id: str, row: Mapping[str, str]) -> Self:
         where: dict[str, Any] = orjson.loads(row["where"])
         where["statuses"] = tuple(map(Status, where["statuses"]))
         ms, _, upload_id = row.get("position", "").partition(" ")
         return cls(
-            id=action_id.decode(),
+            id=action_id,
             action=cast("Action", row["action"]),
             where=Filter(**where),
             state=cast("State", row["state"]),

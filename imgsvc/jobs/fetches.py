@@ -8,6 +8,7 @@ import orjson
 from imgsvc.domain.problems import JOB_FAILURES
 from imgsvc.jobs.exchange import Exchange
 from imgsvc.jobs.record import Failure, Source
+from imgsvc.jobs.rows import flat
 from imgsvc.jobs.types import Claim, Fetch
 
 MAX_DELIVERIES = 5
@@ -40,8 +41,8 @@ class Fetches:
 
     async def renew(self, tokens: Mapping[str, str]) -> list[str]:
         """Renews the leases of `tokens` (id → token); the ids that come back are lost."""
-        flat = [part for pair in tokens.items() for part in pair]
-        return [name.decode() for name in await self._exchange.run("renew", "", self._lease_ms, *flat)]
+        lost = await self._exchange.run("renew", "", self._lease_ms, *flat(tokens))
+        return [name.decode() for name in lost]
 
     async def fetched(self, claim: Claim, source: Source) -> bool:
         """Notes what the original is, once it is stored: its job waits for a decoder. False where the claim no longer

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, cast
 
-from imgsvc.jobs.rows import integer
+from imgsvc.jobs.rows import integer, owner_in
 
 MINUTES = 60
 """For how many minutes counts are kept, besides the present one."""
@@ -133,11 +133,10 @@ def leased_from(upload_id: str, row: Mapping[str, str]) -> Leased:
     """A leased job by the fields of its record."""
     derivation = "derivation_" if row["status"] == "SUCCESS" else ""
     worker, _ = _token(row["lease"])
-    owner = row.get("owner", ":")
     return Leased(
         id=upload_id,
         worker=worker or "",
-        owner=row.get("belongs_to", "") if ":" in owner else owner,
+        owner=owner_in(row),
         filename=row["filename"],
         revision=integer(row.get("derivation")) if derivation else None,
         step=row.get(f"{derivation}step"),

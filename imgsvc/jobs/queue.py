@@ -21,6 +21,7 @@ from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
 from imgsvc.jobs.fetches import EXHAUSTED, MAX_DELIVERIES, Fetches
 from imgsvc.jobs.record import Derived, Failure, Record, Submission, Success
 from imgsvc.jobs.resumable import Transfers
+from imgsvc.jobs.rows import flat
 from imgsvc.jobs.types import (
     Admission,
     Cancelled,
@@ -107,10 +108,9 @@ class Queue:
             fields["url"] = submission.url
         if submission.gated:
             fields["gate"] = "ask"
-        flat = [part for pair in fields.items() for part in pair]
         expires_in_ms = "" if options.expires_in is None else options.expires_in * 1000
         size = submission.source.bytes if submission.source else ""
-        if not await self._run("submit", submission.id, expires_in_ms, size, original, *flat):
+        if not await self._run("submit", submission.id, expires_in_ms, size, original, *flat(fields)):
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
 
     async def claim(self, worker: str, slots: int, given_up: Callable[[str], None] = _ignore) -> list[Claim]:
@@ -128,8 +128,8 @@ class Queue:
 
     async def renew(self, worker: WorkerInfo, tokens: Mapping[str, str]) -> list[str]:
         """Renews the leases of `tokens` (id → token); the ids that come back are lost."""
-        flat = [part for pair in tokens.items() for part in pair]
-        return [name.decode() for name in await self._run("renew", worker.heartbeat, self._lease_ms, *flat)]
+        lost = await self._run("renew", worker.heartbeat, self._lease_ms, *flat(tokens))
+        return [name.decode() for name in lost]
 
     async def leave(self, worker: WorkerInfo) -> None:
         """The worker no longer counts as alive."""

@@ -33,7 +33,7 @@ from imgsvc.domain.problems import WARNINGS
 from imgsvc.domain.states import TERMINAL, Status
 from imgsvc.jobs.derivation import Derivation, changed
 from imgsvc.jobs.files import File
-from imgsvc.jobs.rows import integer, optional_timestamp, timestamp
+from imgsvc.jobs.rows import integer, optional_timestamp, owner_in, timestamp
 from imgsvc.jobs.webhook import Webhook
 
 _VISIBLE = frozenset[str](Status)
@@ -188,7 +188,7 @@ class Record:
         submitted = unpack(row)
         return cls(
             id=upload_id,
-            owner=_owner(row),
+            owner=owner_in(row),
             status=Status(row["status"]),
             options=unpack(changed(row, row["changed"])) if "changed" in row else submitted,
             submitted=submitted,
@@ -338,12 +338,6 @@ class Record:
 
     def _error(self) -> documents.JobError | None:
         return {"code": self.failure.code, "message": self.failure.message} if self.failure else None
-
-
-def _owner(row: Mapping[str, str]) -> str:
-    """Versions before 0.1.0 have it in `belongs_to`, and in `owner` a token with a colon (common.lua)."""
-    owner = row.get("owner", ":")
-    return row.get("belongs_to", "") if ":" in owner else owner
 
 
 def _success(value: str | None) -> Success | None:

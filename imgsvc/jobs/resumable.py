@@ -10,13 +10,14 @@ objects of its own, the tail, until a part is full.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import orjson
 
 from imgsvc.domain.options import Options, pack, unpack
 from imgsvc.jobs.exchange import Exchange, QueueUnavailableError
 from imgsvc.jobs.record import original_key
+from imgsvc.jobs.rows import flat, row
 from imgsvc.jobs.types import Admission, Allowance, Reservation
 
 PIECES = ".piece."
@@ -186,7 +187,7 @@ class Transfers:
             fields["header"] = header
         ttl_ms = self._settings.resumable_ttl_s * 1000
         args = (upload_id, owner, ttl_ms, self._settings.max_resumable)
-        expires_at = await self._run("resumable_begin", *args, *_flat(fields))
+        expires_at = await self._run("resumable_begin", *args, *flat(fields))
         if not expires_at:
             raise QueueUnavailableError  # Redis has lost the reservation, and so its other data
         return expires_at if expires_at > 0 else None
@@ -217,7 +218,7 @@ class Transfers:
         outcome, *answer = await self._run("resumable_take", upload_id, owner, kind, *given, quota_bytes)
         if outcome == b"UNKNOWN":
             return None
-        transfer = Transfer.of(upload_id, _row(answer[2]), bool(answer[0]))
+        transfer = Transfer.of(upload_id, row(answer[2]), bool(answer[0]))
         if outcome != b"OK":
             raise TransferRefusedError(outcome.decode(), transfer, quota_bytes, answer[1] / 1000)
         return transfer
@@ -250,7 +251,7 @@ class Transfers:
         names = " ".join(piece.name for piece in tail)
         added = " ".join(f"{part.etag}:{part.sha256}" for part in parts)
         flags = (int(is_complete), int(is_last))
-        known = _flat({name: value for name, value in fields.items() if value is not None})
+        known = flat({name: value for name, value in fields.items() if value is not None})
         args = (transfer.id, transfer.fence, offset, names, added, *flags, *known)
         if not await self._run("resumable_commit", *args):
             raise FencedError
@@ -267,12 +268,3 @@ def original_of(prefix: str) -> str | None:
 
 def _digest(data: bytes | bytearray) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
-
-
-def _flat(fields: Mapping[str, Any]) -> list[Any]:
-    return [part for pair in fields.items() for part in pair]
-
-
-def _row(flat: list[bytes]) -> dict[str, str]:
-    texts = [part.decode() for part in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))

@@ -45,10 +45,6 @@ for ago = minutes - 1, 0, -1 do
   counts[#counts + 1] = {at, redis.call('HGETALL', minute(at * 60000))}
 end
 
-local deliveries = 0
-for _, set in ipairs({DELIVERIES.waiting, DELIVERIES.delayed, WEBHOOKS[OWN], WEBHOOKS[DERIVED]}) do
-  deliveries = deliveries + redis.call('ZCARD', set)
-end
 local first = now
 for _, set in ipairs({WAITING, FETCHES_WAITING}) do
   local _, since = unpack(redis.call('ZRANGE', set, 0, 0, 'WITHSCORES'))
@@ -57,5 +53,5 @@ end
 local waiting = redis.call('ZCARD', WAITING) + redis.call('ZCARD', FETCHES_WAITING) + due
 return {
   now, waiting, low_waiting(), leased, queued() - waiting - leased, now - first,
-  deliveries, redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'), leases, counts,
+  deliveries_queued(), redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'), leases, counts,
 }

@@ -62,6 +62,15 @@ local function undeliver(id, job)
   if redis.call('EXISTS', deliveries_to(owner .. ' ' .. host)) == 0 then leave_ring(owner, host) end
 end
 
+-- How many deliveries have not been made yet.
+local function deliveries_queued()
+  local count = 0
+  for _, set in ipairs({DELIVERIES.waiting, DELIVERIES.delayed, WEBHOOKS[OWN], WEBHOOKS[DERIVED]}) do
+    count = count + redis.call('ZCARD', set)
+  end
+  return count
+end
+
 -- Queues the delivery of the end of an upload's job to its webhook, if it has one.
 local function queue_webhook(id, job)
   if redis.call('HEXISTS', record(id), 'webhook') == 0 then return end

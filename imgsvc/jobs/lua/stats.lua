@@ -6,30 +6,29 @@
 -- ARGV: lease_ms, 1 to write
 local now, lease_ms = now_ms(), tonumber(ARGV[1])
 if ARGV[2] == '1' then redis.call('ZADD', WORKERS, -now, CLOCK) end
-local waiting, leased, first = redis.call('ZCARD', WAITING), 0, now
-local _, since = unpack(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES'))
-first = math.min(first, since or now)
+
+local function leased_in(queue)
+  local count = 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, '(' .. now, now + lease_ms)) do
+    if lease_of(id) then count = count + 1 end
+  end
+  return count
+end
+
+local _, oldest = unpack(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES'))
+local waiting, leased, first = redis.call('ZCARD', WAITING), 0, math.min(now, oldest or now)
 for _, queue in ipairs({QUEUE, EARLIER_QUEUE, DERIVATIONS}) do
   waiting = waiting + redis.call('ZCOUNT', queue, '-inf', now)
   local _, since = unpack(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1))
   first = math.min(first, since or now)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, '(' .. now, now + lease_ms)) do
-    if lease_of(id) then leased = leased + 1 end
-  end
+  leased = leased + leased_in(queue)
 end
-local deliveries = 0
-for _, set in ipairs({DELIVERIES.waiting, DELIVERIES.delayed, WEBHOOKS[OWN], WEBHOOKS[DERIVED]}) do
-  deliveries = deliveries + redis.call('ZCARD', set)
-end
-local fetching = 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', FETCHES, '(' .. now, now + lease_ms)) do
-  if lease_of(id) then fetching = fetching + 1 end
-end
+local fetching = leased_in(FETCHES)
 local due = redis.call('ZCOUNT', FETCHES, '-inf', now)
 local fetches = {redis.call('ZCARD', FETCHES_WAITING) + due, fetching, redis.call('ZCARD', FETCHES) - due - fetching}
 local delayed = queued() - waiting - leased - fetches[1] - fetches[2] - fetches[3]
 return {
-  waiting, leased, delayed, now - first, deliveries,
+  waiting, leased, delayed, now - first, deliveries_queued(),
   redis.call('ZRANGEBYSCORE', WORKERS, now, '+inf'),
   fetches,
 }
